@@ -1,0 +1,63 @@
+"""Music embeddings: any music in, vectors out.
+
+>>> import musicssl
+>>> vector = musicssl.get_embedding("song.flac")  # doctest: +SKIP
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from musicssl.errors import (
+    AudioError,
+    ConfigError,
+    DependencyError,
+    ModelError,
+    MusicSSLError,
+    OutputError,
+)
+
+if TYPE_CHECKING:
+    from musicssl.embed import get_embedding
+    from musicssl.engine import Embedding
+    from musicssl.hub import ModelInfo, list_models
+    from musicssl.model import MusicEncoder, load_model
+    from musicssl.windows import frame_times
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Embedding": "engine",
+    "ModelInfo": "hub",
+    "MusicEncoder": "model",
+    "frame_times": "windows",
+    "get_embedding": "embed",
+    "list_models": "hub",
+    "load_model": "model",
+}
+
+__all__ = [
+    "AudioError",
+    "ConfigError",
+    "DependencyError",
+    "Embedding",
+    "ModelError",
+    "ModelInfo",
+    "MusicEncoder",
+    "MusicSSLError",
+    "OutputError",
+    "frame_times",
+    "get_embedding",
+    "list_models",
+    "load_model",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what needs torch or numpy on first use: ``import musicssl`` stays instant."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"musicssl.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'musicssl' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,52 @@
+"""What every encoder promises."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from musicssl.windows import frame_count
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """Base of the encoders' configurations."""
+
+    name: ClassVar[str]  # key in ENCODERS and in config.json
+
+
+class Encoder(nn.Module, ABC):
+    """Audio (batch, samples) to one matrix of frames a layer.
+
+    Frame ``i`` is centred on sample ``i * hop`` and hears ``context`` samples to each side,
+    no further: a stretch of audio with that margin gives the frames of the whole.
+    """
+
+    sample_rate: int  # Hz
+    hop: int  # samples between frames
+    context: int  # samples heard on each side of a frame's centre
+    dim: int  # values a frame and layer
+    n_layers: int
+
+    @abstractmethod
+    def forward(self, audio: Tensor, samples: Tensor | None = None) -> list[Tensor]:
+        """Return the layers, each (batch, frames, dim), frames being ``ceil(samples / hop)``.
+
+        Parameters
+        ----------
+        audio
+            Shape (batch, samples), in [-1, 1], at `sample_rate`.
+        samples
+            Shape (batch,): how much of each row is audio; what follows must be zeros. A row
+            gives the frames that it would give alone; those past its end mean nothing.
+
+        Returns
+        -------
+        list of Tensor
+            From the layer nearest to the sound to the last.
+        """
+
+    def frames(self, samples: int) -> int:
+        """Return the number of frames of that many samples."""
+        return frame_count(samples, self.hop)

@@ -1,0 +1,137 @@
+"""The flagship: a thin 2-D stem over pitch, a mel path, and dilated depthwise-separable blocks."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from musicssl.encoders.base import Encoder, EncoderConfig
+from musicssl.errors import ConfigError
+from musicssl.frontends import DualSpectrum, DualSpectrumConfig, Spectra
+
+
+@dataclass(frozen=True, kw_only=True)
+class DilatedConfig(EncoderConfig):
+    """Shape of a `Dilated`."""
+
+    name: ClassVar[str] = "dilated"
+    spectrum: DualSpectrumConfig = field(default_factory=DualSpectrumConfig)
+    pitch_channels: tuple[int, ...] = (16, 24)
+    mel_channels: int = 128
+    dim: int = 256
+    inner: int = 768
+    kernel: int = 9  # frames
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 1, 2, 4, 8)
+
+    def __post_init__(self) -> None:
+        if self.kernel % 2 == 0:
+            raise ConfigError(f"kernel must be odd, got {self.kernel}.")
+        if len(self.pitch_channels) != 2:
+            raise ConfigError(f"pitch_channels must be two, got {self.pitch_channels}.")
+        if not self.dilations:
+            raise ConfigError("dilations must not be empty.")
+
+
+class Dilated(Encoder):
+    """Two frames of 20 ms make one of 40 ms; ± 4.8 s of them are heard at the defaults."""
+
+    stride = 2  # spectra a frame
+
+    def __init__(self, config: DilatedConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.spectrum = DualSpectrum(config.spectrum)
+        self.stem = Stem(config)
+        self.blocks = nn.ModuleList(Block(config, dilation) for dilation in config.dilations)
+        self.norm = nn.LayerNorm(config.dim)
+        self.sample_rate = config.spectrum.sample_rate
+        self.hop = self.stride * config.spectrum.hop
+        self.dim = config.dim
+        self.n_layers = len(config.dilations) + 1
+        trunk = config.kernel // 2 * sum(config.dilations) * self.hop
+        self.context = trunk + Stem.reach * config.spectrum.hop + self.spectrum.reach
+
+    def forward(self, audio: Tensor, samples: Tensor | None = None) -> list[Tensor]:
+        frames = self.frames(audio.shape[-1])
+        spectra = self.spectrum(audio, self.stride * frames)
+        mask = None
+        if samples is not None:
+            index = torch.arange(frames, device=audio.device)
+            mask = index < -(-samples.to(audio.device)[:, None] // self.hop)  # (batch, frames)
+        return self.encode(spectra, mask)
+
+    def encode(self, spectra: Spectra, mask: Tensor | None = None) -> list[Tensor]:
+        """Return the layers of spectra that may have been changed (masked, mixed) before.
+
+        `mask`, shape (batch, frames), is true where a frame lies inside its audio.
+        """
+        if mask is not None:
+            inside = mask.repeat_interleave(self.stride, dim=1)[:, None]
+            spectra = Spectra(spectra.pitch * inside, spectra.mel * inside)
+        x = self.stem(spectra)
+        layers = [x]
+        for block in self.blocks:
+            x = block(x if mask is None else x * mask[..., None])
+            layers.append(x)
+        layers[-1] = self.norm(x)
+        return layers
+
+
+class Stem(nn.Module):
+    """Spectra to frames: (batch, bands, 2 * frames) twice to (batch, frames, dim)."""
+
+    reach = 2  # spectra heard on each side of the frame's own
+
+    def __init__(self, config: DilatedConfig) -> None:
+        super().__init__()
+        first, second = config.pitch_channels
+        self.pitch_1 = nn.Conv2d(1, first, 5, stride=(1, Dilated.stride), padding=2)
+        self.pitch_2 = nn.Conv2d(first, second, (5, 1), stride=(2, 1), padding=(2, 0))
+        self.pitch_out = nn.Linear(-(-config.spectrum.pitch_bands // 2) * second, config.dim)
+        self.mel = nn.Conv1d(
+            config.spectrum.mels, config.mel_channels, 3, stride=Dilated.stride, padding=1
+        )
+        self.mel_out = nn.Linear(config.mel_channels, config.dim)
+        self.norm = nn.LayerNorm(config.dim)
+
+    def forward(self, spectra: Spectra) -> Tensor:
+        pitch = F.gelu(self.pitch_1(spectra.pitch[:, None]))
+        pitch = F.gelu(self.pitch_2(pitch))  # (batch, second, bands / 2, frames)
+        pitch = self.pitch_out(pitch.permute(0, 3, 1, 2).flatten(2))
+        mel = self.mel_out(F.gelu(self.mel(spectra.mel)).transpose(1, 2))
+        out: Tensor = self.norm(pitch + mel)
+        return out
+
+
+class Block(nn.Module):
+    """Residual: dilated depthwise convolution, LayerNorm, two dense layers (as in ConvNeXt)."""
+
+    def __init__(self, config: DilatedConfig, dilation: int) -> None:
+        super().__init__()
+        self.dilation = dilation
+        self.depthwise = nn.Conv1d(config.dim, config.dim, config.kernel, groups=config.dim)
+        self.norm = nn.LayerNorm(config.dim)
+        self.expand = nn.Linear(config.dim, config.inner)
+        self.reduce = nn.Linear(config.inner, config.dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.reduce(F.gelu(self.expand(self.norm(self._convolve(x)))))
+        return out
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        """Convolve along the frames of (batch, frames, dim).
+
+        Frames ``dilation`` apart become neighbours in a (frames / dilation, dilation) picture:
+        an undilated convolution over it is the dilated one, and in this memory layout it runs
+        several times faster on a CPU than `conv1d` with a dilation.
+        """
+        batch, frames, dim = x.shape
+        rows = -(-frames // self.dilation)
+        x = F.pad(x, (0, 0, 0, rows * self.dilation - frames))
+        picture = x.view(batch, rows, self.dilation, dim).permute(0, 3, 1, 2)
+        weight = self.depthwise.weight[..., None]
+        padding = (weight.shape[2] // 2, 0)
+        picture = F.conv2d(picture, weight, self.depthwise.bias, padding=padding, groups=dim)
+        return picture.permute(0, 2, 3, 1).reshape(batch, rows * self.dilation, dim)[:, :frames]

@@ -1,0 +1,194 @@
+"""Audio sources to embeddings: chunks of any number of files in batches, with exact context."""
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from musicssl.audio import Source
+from musicssl.devices import warn_once
+from musicssl.errors import ConfigError, ModelError, MusicSSLError
+from musicssl.pooling import POOLINGS, Every, Pool
+from musicssl.windows import Chunk, cut, frame_times
+
+
+class Embedding(NamedTuple):
+    """Frame embeddings and the time of each."""
+
+    values: NDArray[np.float32] | Tensor  # (frames, dim)
+    times: NDArray[np.float64] | Tensor  # (frames,), seconds from the start to the centres
+
+
+class FrameModel(Protocol):
+    """What the engine needs of a model."""
+
+    sample_rate: int
+    hop: int
+    context: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+
+    def __call__(self, audio: Tensor, samples: Tensor | None, *, layer: tuple[int, ...]) -> Tensor:
+        """Return (batch, frames, dim)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to embed, every choice made."""
+
+    pooling: str  # a key of POOLINGS; "none" gives frames
+    layers: tuple[int, ...]
+    dtype: torch.dtype = torch.float32
+    chunk_seconds: float = 120.0
+    batch_seconds: float = 30.0
+    batch_size: int = 1024  # chunks
+
+    def __post_init__(self) -> None:
+        for name in ("chunk_seconds", "batch_seconds", "batch_size"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} must be positive, got {getattr(self, name)}.")
+
+
+Result = NDArray[np.float32] | Embedding | MusicSSLError
+_GPU = threading.Lock()  # threads take turns on it; meanwhile the others decode
+
+
+@dataclass(eq=False)
+class _Job:
+    """One source under way."""
+
+    pool: Pool
+    waiting: int = 0  # pieces read but not yet encoded
+    read: bool = False  # to its end
+    error: MusicSSLError | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    job: _Job
+    chunk: Chunk
+    audio: NDArray[np.float32]
+
+
+@dataclass
+class Engine:
+    """Embeds sources in the calling thread; memory is set by the settings, not by the sources."""
+
+    model: FrameModel
+    settings: Settings
+    pending: list[_Piece] = field(default_factory=list, init=False)
+
+    def run(self, sources: Iterable[Source | MusicSSLError]) -> Iterator[Result]:
+        """Yield one result a source, in order; what was wrong with one stands in its place."""
+        jobs: deque[_Job] = deque()
+        for source in sources:
+            job = _Job(POOLINGS[self.settings.pooling]())
+            jobs.append(job)
+            if isinstance(source, MusicSSLError):
+                job.error = source
+            else:
+                self._read(source, job)
+            while jobs and (jobs[0].error or (jobs[0].read and not jobs[0].waiting)):
+                yield self._result(jobs.popleft())
+        self._encode_pending()
+        for job in jobs:
+            yield self._result(job)
+
+    def _read(self, source: Source, job: _Job) -> None:
+        """Cut one source into pieces, encoding whenever enough of them wait."""
+        rate = self.model.sample_rate
+        chunk = round(self.settings.chunk_seconds * rate)
+        try:
+            with source:
+                for piece in cut(
+                    source.blocks(), hop=self.model.hop, context=self.model.context, chunk=chunk
+                ):
+                    self.pending.append(_Piece(job, *piece))
+                    job.waiting += 1
+                    seconds = sum(len(p.audio) for p in self.pending) / rate
+                    full = len(self.pending) >= self.settings.batch_size
+                    if full or seconds >= self.settings.batch_seconds:
+                        self._encode_pending()
+            job.read = True
+        except ModelError:  # concerns every source of the batch, not only this one
+            raise
+        except MusicSSLError as error:
+            job.error = error
+            self.pending = [piece for piece in self.pending if piece.job is not job]
+
+    def _encode_pending(self) -> None:
+        """Encode what waits, in batches of pieces of nearly one length, and pool it in order."""
+        pieces, self.pending = self.pending, []
+        batch: list[_Piece] = []
+        frames: dict[_Piece, NDArray[np.float32]] = {}
+        for piece in sorted(pieces, key=lambda piece: len(piece.audio)):
+            if batch and len(piece.audio) > 1.1 * len(batch[0].audio) + self.model.hop:
+                frames |= self._encode(batch)
+                batch = []
+            batch.append(piece)
+        if batch:
+            frames |= self._encode(batch)
+        for piece in pieces:
+            piece.job.pool.add(frames.pop(piece))
+            piece.job.waiting -= 1
+
+    def _encode(self, batch: list[_Piece]) -> dict[_Piece, NDArray[np.float32]]:
+        """Return the frames that count of every piece, each (frames, dim)."""
+        lengths = [len(piece.audio) for piece in batch]
+        audio = torch.zeros(len(batch), max(lengths))
+        for row, piece in zip(audio, batch, strict=True):
+            row[: len(piece.audio)] = torch.from_numpy(piece.audio)
+        out = compute(self.model, audio, torch.tensor(lengths), self.settings).numpy()
+        return {
+            piece: row[piece.chunk.skip : piece.chunk.skip + piece.chunk.frames]
+            for row, piece in zip(out, batch, strict=True)
+        }
+
+    def _result(self, job: _Job) -> Result:
+        if job.error:
+            return job.error
+        values = job.pool.result()
+        if not isinstance(job.pool, Every):
+            return values
+        model = self.model
+        return Embedding(
+            values, frame_times(len(values), hop=model.hop, sample_rate=model.sample_rate)
+        )
+
+
+def compute(model: FrameModel, audio: Tensor, samples: Tensor, settings: Settings) -> Tensor:
+    """Return the frames of a batch, (batch, frames, dim), in fp32 on the CPU.
+
+    The encoder runs in ``settings.dtype``. Where that overflows, the batch is done again in fp32
+    and a warning says so, once.
+
+    Raises
+    ------
+    ModelError
+        If fp32 gives non-finite values too: the weights are damaged.
+    """
+    device = model.device
+    rows = None if int(samples.min()) == audio.shape[1] else samples
+
+    def frames(dtype: torch.dtype) -> Tensor:
+        half = dtype is not torch.float32
+        with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=half):
+            return model(audio.to(device), rows, layer=settings.layers).float().cpu()
+
+    with _GPU if device.type != "cpu" else contextlib.nullcontext():
+        out = frames(settings.dtype)
+        if settings.dtype is not torch.float32 and not out.isfinite().all():
+            warn_once(f"{settings.dtype} overflowed in a batch; that batch was done in fp32.")
+            out = frames(torch.float32)
+    if not out.isfinite().all():
+        raise ModelError("the model gave non-finite values for finite audio: damaged weights?")
+    return out

@@ -1,0 +1,153 @@
+"""`embed_folder`: trees of music files to embeddings on disk, in parallel, resumable."""
+
+import hashlib
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from musicssl.audio import AUDIO_EXTENSIONS, RESAMPLERS
+from musicssl.devices import pick_device
+from musicssl.errors import ConfigError, pick
+from musicssl.listing import Listing, Shard
+from musicssl.manifest import (
+    Space,
+    hold,
+)
+from musicssl.model import Layer, MusicEncoder, load_model
+from musicssl.run import Run, Summary
+from musicssl.stores import FORMATS
+from musicssl.workers import Record
+
+
+def embed_folder(
+    paths: str | Path | Sequence[str | Path] | Listing,
+    out: str | Path = "embeddings",
+    *,
+    model: str | Path | MusicEncoder | None = None,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+    format: str = "npz",
+    level: str = "clip",
+    pooling: str | None = None,
+    layer: Layer = None,
+    resampler: str = "soxr",
+    device: str = "auto",
+    dtype: str = "auto",
+    batch_seconds: float | None = None,
+    chunk_seconds: float | None = None,
+    jobs: int | None = None,
+    extensions: Collection[str] = AUDIO_EXTENSIONS,
+    shard: tuple[int, int] | None = None,
+    overwrite: bool = False,
+    on_error: str = "skip",
+    dry_run: bool = False,
+    on_file: Callable[[Record], None] | None = None,
+) -> Summary:
+    """Embed music files and folders of them into a folder, going on where an earlier run ended.
+
+    A file is skipped if its result is there and its size and time of change are what they were.
+    Every result appears whole or not at all, so that a run may be killed at any time.
+
+    Parameters
+    ----------
+    paths
+        Files, folders (searched with their subfolders), or a `Listing` of them, which also says
+        how results are named.
+    out
+        The folder for results, for manifest.jsonl (a line a file) and for space.json.
+    model, revision, level, pooling, layer, device, dtype, chunk_seconds, resampler
+        As in `musicssl.get_embedding`.
+    cache_dir, local_files_only
+        As in `musicssl.load_model`.
+    format
+        "npz", "npy", "jsonl": a file for each; "parquet", "h5": one file for all.
+    batch_seconds
+        Audio encoded at once by each job, in seconds; None for 30 (600 on a GPU).
+    jobs
+        Files at a time; None for one a core, or up to 8 where a GPU encodes. Cores that this
+        leaves free help within each job.
+    extensions
+        Of the files to take from folders.
+    shard
+        (i, n): the i-th of n parts of the work, from 1. Parts may run at the same time, and a
+        run without `shard` at the end puts their results together.
+    overwrite
+        Embed everything anew. If `out` holds results of another model or other settings, which
+        is an error otherwise, they are removed first.
+    on_error
+        "skip" files that cannot be read, or "stop" at the first.
+    dry_run
+        Only look what there is to do; nothing is written.
+    on_file
+        Called with each file's manifest entry, one at a time, from the working threads; its
+        "status" is "ok", "failed", "skipped" or, in a dry run, "todo".
+
+    Returns
+    -------
+    Summary
+        Counts and the first failures; the manifest has all.
+
+    Raises
+    ------
+    AudioError
+        If there is no such path.
+    ConfigError
+        If a choice does not exist or does not fit the others.
+    DependencyError
+        If the format or the resampler needs a package that is missing.
+    ModelError
+        If the model cannot be loaded.
+    OutputError
+        If `out` holds something else, is in use, or cannot be written to.
+    KeyboardInterrupt
+        An `Interrupted`, on Ctrl-C.
+    """
+    kind = pick(FORMATS, format, "format")
+    pick({"clip": 0, "frame": 0}, level, "level")
+    pick({"skip": 0, "stop": 0}, on_error, "on_error")
+    pick(RESAMPLERS, resampler, "resampler")(2000, 1000)  # a missing package shows here
+    if jobs is not None and jobs < 1:
+        raise ConfigError(f"jobs must be at least 1, got {jobs}.")
+    if not isinstance(paths, Listing):
+        several = [paths] if isinstance(paths, (str, Path)) else paths
+        paths = Listing(several, extensions=extensions, shard=Shard(*shard) if shard else None)
+    if next(iter(paths), None) is None:
+        return Summary(out=Path(out), format=format)  # and leave no trace
+    if not isinstance(model, MusicEncoder):
+        model = load_model(
+            model,
+            revision=revision,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            device=pick_device(device),
+        )
+    settings = model.settings(
+        level=level,
+        pooling=pooling,
+        layer=layer,
+        dtype=dtype,
+        batch_seconds=batch_seconds,
+        chunk_seconds=chunk_seconds,
+    )
+    space = Space(
+        model=model.model_id,
+        weights_sha256=model.weights_sha256 or _weights_sha256(model),
+        level="frame" if settings.pooling == "none" else "clip",
+        pooling=settings.pooling,
+        layers=settings.layers,
+        resampler=resampler,
+    )
+    run = Run(paths, Path(out), space, kind, format, overwrite, on_error, on_file)
+    if dry_run:
+        return run.look()
+    with hold(run.out, run.tag):
+        run.settle(model, settings)
+        return run.work(model, settings, jobs)
+
+
+def _weights_sha256(model: MusicEncoder) -> str:
+    """Return a hash for weights that were never saved."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        total.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()

@@ -1,0 +1,143 @@
+"""Two log spectrograms on one time grid: a long window for pitch, a short one for time."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from musicssl.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class DualSpectrumConfig:
+    """Shape of a `DualSpectrum`."""
+
+    sample_rate: int = 22_050  # Hz
+    hop: int = 441  # samples between spectra: 20 ms
+    pitch_fft: int = 4096  # samples
+    pitch_low: float = 32.703  # Hz, C1
+    pitch_octaves: int = 7
+    pitch_bands_per_octave: int = 24
+    mel_fft: int = 1024  # samples
+    mels: int = 64
+    knee: float = 1e-6  # power, relative to a full-scale sine, below which the log flattens
+
+    def __post_init__(self) -> None:
+        top = self.pitch_low * 2.0**self.pitch_octaves
+        if top > self.sample_rate / 2:
+            raise ConfigError(
+                f"pitch bands reach {top:.0f} Hz, beyond the Nyquist frequency of "
+                f"{self.sample_rate / 2:.0f} Hz."
+            )
+        if self.knee <= 0:
+            raise ConfigError(f"knee must be positive, got {self.knee}.")
+
+    @property
+    def pitch_bands(self) -> int:
+        """Number of log-frequency bands."""
+        return self.pitch_octaves * self.pitch_bands_per_octave
+
+
+class Spectra(NamedTuple):
+    """What a `DualSpectrum` returns: log10(1 + power / knee), so silence is 0, full scale ~6."""
+
+    pitch: Tensor  # (batch, pitch_bands, spectra)
+    mel: Tensor  # (batch, mels, spectra)
+
+
+class DualSpectrum(nn.Module):
+    """Turn audio into a log-frequency and a mel spectrogram.
+
+    Spectrum ``j`` of both is centred on sample ``j * hop``; outside the audio is silence. Nothing
+    looks further than half a window, so pieces of a recording give the spectra of the whole.
+    """
+
+    block = 256  # spectra at a time over the batch: the work stays in the processor's cache
+    window_pitch: Tensor
+    window_mel: Tensor
+    bank_pitch: Tensor
+    bank_mel: Tensor
+
+    def __init__(self, config: DualSpectrumConfig) -> None:
+        super().__init__()
+        self.config = config
+        for name, n_fft, centres in (
+            ("pitch", config.pitch_fft, _log_centres(config)),
+            ("mel", config.mel_fft, _mel_centres(config)),
+        ):
+            window = torch.hann_window(n_fft, dtype=torch.float64)
+            scale = (2 / window.sum()).item()
+            bank = _triangles(centres, n_fft, config.sample_rate)
+            self.register_buffer(f"window_{name}", (window * scale).float(), persistent=False)
+            self.register_buffer(f"bank_{name}", bank.float(), persistent=False)
+
+    @property
+    def reach(self) -> int:
+        """Samples that a spectrum hears on each side of its centre."""
+        return max(self.config.pitch_fft, self.config.mel_fft) // 2
+
+    def forward(self, audio: Tensor, spectra: int) -> Spectra:
+        """Return the first `spectra` spectra of `audio`, shape (batch, samples), in [-1, 1]."""
+        with torch.autocast(audio.device.type, enabled=False):
+            audio = audio.float()
+            return Spectra(
+                self._log_power(audio, self.window_pitch, self.bank_pitch, spectra),
+                self._log_power(audio, self.window_mel, self.bank_mel, spectra),
+            )
+
+    def power(self, audio: Tensor, window: Tensor, bins: int, first: int, spectra: int) -> Tensor:
+        """Return the power of `spectra` spectra from number `first` on: (batch, spectra, bins).
+
+        A full-scale sine on a bin gives 1.
+        """
+        n_fft, hop = len(window), self.config.hop
+        start = first * hop - n_fft // 2
+        stop = (first + spectra - 1) * hop + n_fft - n_fft // 2
+        samples = audio.shape[-1]
+        inside = audio[:, max(start, 0) : max(min(stop, samples), 0)]
+        left = min(max(-start, 0), stop - start)
+        padded = F.pad(inside, (left, stop - start - left - inside.shape[-1]))
+        spectrum = torch.fft.rfft(padded.unfold(-1, n_fft, hop) * window)[..., :bins]
+        power: Tensor = spectrum.real.square() + spectrum.imag.square()
+        return power
+
+    def _log_power(self, audio: Tensor, window: Tensor, bank: Tensor, spectra: int) -> Tensor:
+        bins = bank.shape[1]
+        block = max(1, self.block // len(audio)) if audio.device.type == "cpu" else spectra
+        blocks = [
+            self.power(audio, window, bins, j, min(block, spectra - j)) @ bank.T
+            for j in range(0, spectra, block)
+        ]
+        power = torch.cat(blocks, dim=1).transpose(1, 2)  # (batch, bands, spectra)
+        return torch.log1p(power / self.config.knee) / math.log(10)
+
+
+def _log_centres(config: DualSpectrumConfig) -> Tensor:
+    """Return band centres in Hz, one band beyond each end, equally spaced in log-frequency."""
+    k = torch.arange(-1, config.pitch_bands + 1, dtype=torch.float64)
+    return config.pitch_low * 2 ** (k / config.pitch_bands_per_octave)
+
+
+def _mel_centres(config: DualSpectrumConfig) -> Tensor:
+    """Return band centres in Hz, one beyond each end, from 0 Hz to Nyquist on the HTK mel scale."""
+    top = 2595 * math.log10(1 + config.sample_rate / 2 / 700)
+    mel = torch.linspace(0, top, config.mels + 2, dtype=torch.float64)
+    return 700 * (10 ** (mel / 2595) - 1)
+
+
+def _triangles(centres: Tensor, n_fft: int, sample_rate: int) -> Tensor:
+    """Return a triangular filter bank of peak 1, shape (bands, bins up to the last that counts).
+
+    A triangle reaches the neighbouring centres, but at least one bin to each side: below the
+    resolution of the transform, bands interpolate between bins.
+    """
+    width = sample_rate / n_fft
+    bins = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * width
+    centre = centres[1:-1, None]
+    below = (centre - centres[:-2, None]).clamp(min=width)
+    above = (centres[2:, None] - centre).clamp(min=width)
+    bank = torch.minimum(1 + (bins - centre) / below, 1 - (bins - centre) / above).clamp(min=0)
+    return bank[:, : int(bank.any(dim=0).nonzero().max()) + 1]

@@ -1,0 +1,275 @@
+"""The threads of `embed_folder`: each decodes, encodes and writes, so that no core waits."""
+
+import contextlib
+import errno
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from queue import Full, Queue
+from typing import Any, Self, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from musicssl.audio import Source, open_source
+from musicssl.engine import Embedding, Engine, Result, Settings
+from musicssl.errors import AudioError, MusicSSLError, OutputError
+from musicssl.listing import Item
+from musicssl.model import MusicEncoder
+from musicssl.outputs import Output, Row
+from musicssl.windows import frame_count
+
+log = logging.getLogger(__name__)
+
+Block = NDArray[np.float32]
+Record = dict[str, Any]
+_TOO_LONG = (errno.ENAMETOOLONG, errno.EILSEQ)  # one file's trouble, not the disk's
+
+
+class _Stopped(Exception):
+    """The run is being broken off; what is under way is discarded."""
+
+
+@dataclass(eq=False)
+class _Reading:
+    """A file under way: a `Source` that counts what it gives and heeds `stop`."""
+
+    item: Item
+    size: int
+    mtime_ns: int
+    stop: threading.Event
+    ahead: bool
+    source: Source | None = None
+    samples: int = 0
+    started: float = field(default_factory=time.perf_counter)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self.source is not None
+        self.source.close()
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the source's blocks."""
+        assert self.source is not None
+        blocks = self.source.blocks()
+        for block in read_ahead(blocks) if self.ahead else blocks:
+            if self.stop.is_set():
+                raise _Stopped
+            self.samples += len(block)
+            yield block
+
+
+def read_ahead(blocks: Iterator[Block], depth: int = 6) -> Iterator[Block]:
+    """Yield what `blocks` yields, computed meanwhile in a thread, up to `depth` ahead."""
+    waiting: Queue[Block | BaseException | None] = Queue(depth)
+    over = threading.Event()
+
+    def put(item: Block | BaseException | None) -> None:
+        while not over.is_set():
+            try:
+                waiting.put(item, timeout=0.1)
+                return
+            except Full:
+                continue
+
+    def fill() -> None:
+        try:
+            for block in blocks:
+                put(block)
+                if over.is_set():
+                    return
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    thread = threading.Thread(target=fill, daemon=True)
+    thread.start()
+    try:
+        while (item := waiting.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        over.set()
+        thread.join()
+
+
+@dataclass(eq=False)
+class Workers:
+    """Threads that take files one after the other until there are none.
+
+    There is no plan of bundles: each thread runs an `Engine` of its own over the files as it
+    takes them, and the engine encodes short ones together.
+    """
+
+    model: MusicEncoder
+    settings: Settings
+    resampler: str
+    output: Output
+    take: Callable[[], tuple[Item, int, int] | None]  # the next file, its size and mtime_ns
+    announce: Callable[[Record], None]  # onto the manifest
+    report: Callable[[Record], None]  # to whoever counts
+    jobs: int
+    threads: int  # inside each, of torch
+    stop: threading.Event
+    fatal: list[BaseException] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Work until all is done, `stop` is set, or something is wrong that all files share.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            When asked for; files under way were discarded.
+        OutputError
+            If results cannot be written.
+        """
+        before = torch.get_num_threads()
+        ended: list[threading.Event] = []
+        try:
+            for _ in range(self.jobs):
+                ended.append(threading.Event())
+                threading.Thread(target=self._work, args=(ended[-1],), daemon=True).start()
+            # Not Thread.join: interrupted there, Python 3.11 takes a thread that runs for ended.
+            for event in ended:
+                while not event.wait(0.2):  # a limit, so that Ctrl-C comes through everywhere
+                    pass
+        finally:
+            self.stop.set()
+            for event in ended:
+                event.wait()
+            torch.set_num_threads(before)
+        for error in self.fatal:
+            raise error
+
+    def _work(self, ended: threading.Event) -> None:
+        torch.set_num_threads(self.threads)
+        try:
+            while self._pass():
+                pass
+        except _Stopped:
+            pass
+        except BaseException as error:
+            self.fatal.append(error)
+            self.stop.set()
+        finally:
+            ended.set()
+
+    def _pass(self) -> bool:
+        """Embed until there is no file left (False) or something unforeseen happens (True)."""
+        under_way: deque[_Reading] = deque()
+
+        def sources() -> Iterator[Source | MusicSSLError]:
+            while (taken := self._take()) is not None:
+                under_way.append(_Reading(*taken, stop=self.stop, ahead=self.threads > 1))
+                yield self._open(under_way[-1])
+
+        results = Engine(self.model, self.settings).run(sources())
+        while True:
+            try:
+                result = next(results, None)
+            except _Stopped:
+                raise
+            except Exception as error:
+                if not under_way:
+                    raise
+                log.debug("a batch failed; its files are tried alone", exc_info=error)
+                for reading in under_way:
+                    self._alone(reading)
+                return True
+            if result is None:
+                return False
+            if self.stop.is_set():
+                raise _Stopped
+            self._finish(under_way.popleft(), result)
+
+    def _take(self) -> tuple[Item, int, int] | None:
+        try:
+            return None if self.stop.is_set() else self.take()
+        except Exception as error:
+            self.fatal.append(error)
+            self.stop.set()
+            raise _Stopped from error
+
+    def _open(self, reading: _Reading) -> Source | MusicSSLError:
+        item = reading.item
+        reading.samples, reading.started = 0, time.perf_counter()
+        if item.error is not None:
+            return AudioError(f"{item.path}: {item.error}")
+        try:
+            rate = self.model.sample_rate
+            source = open_source(item.path, sample_rate=rate, resampler=self.resampler)
+        except MusicSSLError as error:
+            return error
+        except OSError as error:
+            return AudioError(f"{item.path}: {error.strerror or error}")
+        reading.source = source
+        return cast("Source", reading)
+
+    def _alone(self, reading: _Reading) -> None:
+        """Embed one file in the smallest batches, so that only the cause of a failure fails."""
+        if self.stop.is_set():
+            raise _Stopped
+        settings = replace(self.settings, batch_size=1)
+        try:
+            (result,) = Engine(self.model, settings).run(iter([self._open(reading)]))
+        except _Stopped:
+            raise
+        except MusicSSLError as error:
+            result = error
+        except Exception as error:
+            log.debug("unforeseen", exc_info=error)
+            result = MusicSSLError(f"{reading.item.path}: {type(error).__name__}: {error}")
+        self._finish(reading, result)
+
+    def _finish(self, reading: _Reading, result: Result) -> None:
+        """Write a result, or note what was wrong."""
+        item, source = reading.item, reading.source
+        record: Record = {
+            "source": item.key,
+            "path": str(item.path),
+            "size": reading.size,
+            "mtime_ns": reading.mtime_ns,
+        }
+        if isinstance(result, MusicSSLError):
+            self._fail(record, result)
+            return
+        assert source is not None
+        values, times = result if isinstance(result, Embedding) else (result, None)
+        row = Row(item.key, np.asarray(values), None if times is None else np.asarray(times))
+        record |= {
+            "status": "ok",
+            "output": self.output.target(item.key).relative_to(self.output.out).as_posix(),
+            "duration": round(reading.samples / self.model.sample_rate, 6),
+            "sample_rate": source.native_rate,
+            "channels": source.channels,
+            "frames": frame_count(reading.samples, self.model.hop),
+            "dim": row.values.shape[-1],
+            "truncated": source.truncated,
+            # from opening to result, what was encoded together with it included
+            "seconds": round(time.perf_counter() - reading.started, 3),
+        }
+        try:
+            self.output.write(row, lambda: self.announce(record))
+        except OSError as error:
+            reason = f"cannot write {self.output.target(item.key)}: {error.strerror or error}."
+            if error.errno not in _TOO_LONG:
+                raise OutputError(reason) from error
+            self._fail(record, OutputError(reason))
+            return
+        self.report(record)
+
+    def _fail(self, record: Record, error: MusicSSLError) -> None:
+        with contextlib.suppress(OSError):
+            self.output.drop(record["source"])
+        kept = {name: record[name] for name in ("source", "path", "size", "mtime_ns")}
+        reason = str(error).removeprefix(f"{record['path']}: ")
+        record = kept | {"status": "failed", "error": reason}
+        self.announce(record)
+        self.report(record)

@@ -1,0 +1,22 @@
+"""Fixtures that several test files use."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint folder with a very small, untrained encoder; the same weights every time."""
+    import torch
+
+    from musicssl.encoders import DilatedConfig
+    from musicssl.model import ModelConfig, MusicEncoder
+
+    encoder = DilatedConfig(
+        dim=16, inner=32, pitch_channels=(2, 2), mel_channels=8, dilations=(1, 2)
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = MusicEncoder(ModelConfig(encoder=encoder))
+    return model.save_pretrained(tmp_path_factory.mktemp("models") / "tiny")

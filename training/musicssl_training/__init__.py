@@ -1,0 +1,1 @@
+"""Multi-task self-supervised pre-training of musicssl encoders."""
