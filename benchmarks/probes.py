@@ -1,6 +1,6 @@
 """Probe the embeddings for music that a linear classifier can read; needs no data.
 
-Needs scikit-learn. Every clip is synthesised (`sounds.py`), so no pre-training can have heard it.
+Needs scikit-learn. Every clip is made by `sounds.py` and `drums.py`: no pre-training heard them.
 """
 
 import argparse
@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from drums import drum_loop
 from models import MODEL_HELP, load, random_model
 from numpy.random import Generator
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
-from sounds import INSTRUMENTS, RATE, drum_loop, play
+from sounds import INSTRUMENTS, RATE, play
 from threadpoolctl import threadpool_limits
 
 from musicssl import MusicEncoder, MusicSSLError

@@ -219,7 +219,7 @@ def folder(
 
         whole = []
         for name, call in (("embed_folder()", function), ("musicssl-embed, new process", command)):
-            wall = best(call, repeats).wall
+            wall, cpu = best(call, repeats)
             whole.append(
                 {
                     f"{sum(map(len, written.values()))} files, {seconds / 60:.1f} min": name,
@@ -227,6 +227,7 @@ def folder(
                     "x real time": seconds / wall,
                     f"ideal x, {cores} cores": seconds * cores / both,
                     "efficiency, %": 100 * both / cores / wall,
+                    "CPU s / that of the parts": cpu / both if call is function else None,
                 }
             )
     return {"Parts of the folder command, alone, 1 thread": rows, "Folder command": whole}

@@ -283,22 +283,13 @@ def _list_models(*, as_json: bool) -> int:
     if as_json:
         print(json.dumps([asdict(model) for model in models], indent=2))
         return DONE
-    titles = ("name", "MB", "dim", "layers", "frames/s", "code", "weights", "data")
-    rows = [
-        (
-            model.name,
-            f"{model.megabytes:.1f}",
-            str(model.dim),
-            str(model.layers),
-            f"{model.frame_rate:g}",
-            model.code_licence,
-            model.weights_licence,
-            model.data_licences,
-        )
-        for model in models
-    ]
-    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
-    for row in (titles, *rows):
+    rows = [("name", "MB", "dim", "layers", "frames/s", "code", "weights", "data")]
+    for m in models:
+        licences = (m.code_licence, m.weights_licence, m.data_licences)
+        numbers = (f"{m.megabytes:.1f}", str(m.dim), str(m.layers), f"{m.frame_rate:g}")
+        rows.append((m.name, *numbers, *licences))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print("  ".join(cells).rstrip())
     return DONE

@@ -393,9 +393,14 @@ def _lacks(where: str, file: str, present: Iterable[str]) -> str:
 
 def _is_passing(error: Exception) -> bool:
     """Tell whether a fault that the client gave up on may be gone in a moment."""
-    status = getattr(getattr(error, "response", None), "status_code", 0)
-    reset = type(error).__name__ == "ReadError"  # httpx's, whichever httpx it is
-    return status >= 500 or reset or "Consistency check failed" in str(error)
+    breaks = ("ReadError", "RemoteProtocolError", "ChunkedEncodingError")  # httpx's, requests'
+    broken = type(error).__name__ in breaks or "Consistency check failed" in str(error)
+    return broken or _status(error) >= 500
+
+
+def _status(error: BaseException) -> int:
+    """Return the HTTP status that an error is about, or 0."""
+    return int(getattr(getattr(error, "response", None), "status_code", 0))
 
 
 def _explain(error: BaseException, repo: str, revision: str | None) -> str:
@@ -403,8 +408,10 @@ def _explain(error: BaseException, repo: str, revision: str | None) -> str:
     from huggingface_hub import constants, errors
 
     wrappers = (errors.LocalEntryNotFoundError, RuntimeError, ValueError)
-    while error.__cause__ and isinstance(error, wrappers) and not hasattr(error, "response"):
-        error = error.__cause__
+    while (cause := error.__cause__) and isinstance(error, wrappers) and not _status(error):
+        if isinstance(cause, errors.OfflineModeIsEnabled):
+            break
+        error = cause
     hub, at = constants.ENDPOINT, f"{repo} at {revision or 'main'!r}"
     offline = (
         f"{at} is not in the cache, and the network is turned off (HF_HUB_OFFLINE or "
@@ -418,14 +425,14 @@ def _explain(error: BaseException, repo: str, revision: str | None) -> str:
         ),
         (errors.RevisionNotFoundError, f"{repo} has no revision {revision!r}; see {hub}/{repo}."),
         (errors.LocalEntryNotFoundError, offline),
-        (errors.OfflineModeIsEnabled, offline),
+        (errors.OfflineModeIsEnabled, f"{repo}: the network is turned off; unset HF_HUB_OFFLINE."),
         (errors.LocalTokenNotFoundError, f"no token is stored: {LOGIN}."),
         (errors.HFValidationError, f"{repo!r} is not a repository: expected 'owner/name'."),
     ]
     for kind, text in kinds:
         if isinstance(error, kind):
             return text
-    status = getattr(getattr(error, "response", None), "status_code", 0)
+    status = _status(error)
     if status >= 500:
         return f"{at}: {hub} is out of order ({status}); try again later."
     statuses = {

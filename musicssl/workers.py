@@ -131,26 +131,27 @@ class Workers:
             If results cannot be written.
         """
         before = torch.get_num_threads()
-        ended: list[threading.Event] = []
+        # Not Thread.join: interrupted there, Python 3.11 takes a thread that runs for ended.
+        ended = [threading.Event() for _ in range(self.jobs)]
+        threads = [threading.Thread(target=self._work, args=(e,), daemon=True) for e in ended]
         try:
-            for _ in range(self.jobs):
-                ended.append(threading.Event())
-                threading.Thread(target=self._work, args=(ended[-1],), daemon=True).start()
-            # Not Thread.join: interrupted there, Python 3.11 takes a thread that runs for ended.
+            for thread in threads:
+                thread.start()
             for event in ended:
                 while not event.wait(0.2):  # a limit, so that Ctrl-C comes through everywhere
                     pass
         finally:
             self.stop.set()
-            for event in ended:
-                event.wait()
+            for thread, event in zip(threads, ended, strict=True):
+                if thread.ident is not None:  # it was started
+                    event.wait()
             torch.set_num_threads(before)
         for error in self.fatal:
             raise error
 
     def _work(self, ended: threading.Event) -> None:
-        torch.set_num_threads(self.threads)
         try:
+            torch.set_num_threads(self.threads)
             while self._pass():
                 pass
         except _Stopped:

@@ -207,7 +207,9 @@ class Handler(BaseHTTPRequestHandler):
         files = {x["path"]: base64.b64decode(x["content"]) for x in values["file"]}
         files |= {x["path"]: self.hub.stored[x["oid"]] for x in values["lfsFile"]}
         sha = self.hub.commit(repo, files, revision)
-        self.json({"success": True, "commitOid": sha, "commitUrl": f"{self.hub.url}/{repo}/commit/{sha}"})
+        self.json(
+            {"success": True, "commitOid": sha, "commitUrl": f"{self.hub.url}/{repo}/commit/{sha}"}
+        )
 
 
 REPO = r"([^/]+/[^/]+)"

@@ -372,7 +372,25 @@ def test_what_may_not_be_read(music: Path, model: MusicEncoder, tmp_path: Path) 
     (music / "b").chmod(0)
     summary = embed_folder(music, tmp_path / "out", model=model)
     (music / "b").chmod(0o755)
-    assert sorted(summary.failures) == [("b", "Permission denied"), ("one.wav", "...")]
+    assert sorted(source for source, _ in summary.failures) == ["b", "one.wav"]
+    assert all("ermission" in error for _, error in summary.failures)
+
+
+def test_a_folder_that_may_not_be_read_fails_alone(
+    music: Path, model: MusicEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def guarded(folder: Any) -> Any:
+        if not isinstance(folder, int) and Path(folder) == music / "b":
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("musicssl.listing.os.scandir", guarded)
+        summary = embed_folder(music, tmp_path / "out", model=model)
+    assert summary.failures == [("b", "Permission denied")] and summary.done == 3
+    assert embed_folder(music, tmp_path / "out", model=model).done == 2
 
 
 class Broken:

@@ -19,7 +19,8 @@ import huggingface_hub
 import numpy as np
 import pytest
 import safetensors.numpy
-from huggingface_hub import constants
+from huggingface_hub import constants, file_download
+from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
 from musicssl import hub
 from musicssl.errors import ModelError
@@ -85,8 +86,19 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         }
         for name, value in values.items():
             monkeypatch.setattr(constants, name, value, raising=False)
+            monkeypatch.setattr(file_download, name, value, raising=False)  # older clients' copy
         running.commit(REPO, FILES)
+        connect = socket.socket.connect
+
+        def connect_here(self: socket.socket, address: Any) -> None:
+            assert address[0] == "127.0.0.1", address
+            connect(self, address)
+
+        monkeypatch.setattr(socket.socket, "connect", connect_here)
+        forget_sessions()
+        disable_progress_bars()
         yield running
+        enable_progress_bars()
 
 
 @pytest.fixture
@@ -115,6 +127,16 @@ def bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write(tmp_path / "checkpoints" / "notes", {"README.md": b""})
     monkeypatch.setattr(hub, "CHECKPOINTS", tmp_path / "checkpoints")
     return tmp_path / "checkpoints"
+
+
+def go_offline(monkeypatch: pytest.MonkeyPatch, offline: bool) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    forget_sessions()
+
+
+def forget_sessions() -> None:
+    """Make clients older than 1.0 read the constants again."""
+    getattr(huggingface_hub.utils, "reset_sessions", lambda: None)()
 
 
 def right(found: Checkpoint) -> bool:
@@ -320,7 +342,7 @@ def test_offline(
     first = find_checkpoint(REPO)
     no_sockets_later()
     only = how == "argument"
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", not only)
+    go_offline(monkeypatch, not only)
     assert find_checkpoint(REPO, local_files_only=only) == first
     with pytest.raises(ModelError, match=r"other/one at 'main' is not in the cache.*turned off"):
         find_checkpoint("other/one", local_files_only=only)
@@ -372,9 +394,10 @@ def test_two_threads_at_once(server: Server) -> None:
 def test_a_broken_transfer_goes_on(server: Server, waits: list[float]) -> None:
     server.fault("GET", "/cdn/", cut=3000, times=2)
     assert right(find_checkpoint(REPO))
-    ranges = [headers.get("range") for m, path, headers in server.requests if path[:5] == "/cdn/"]
+    ranges = [headers.get("range") for _, path, headers in server.requests if path[:5] == "/cdn/"]
     assert len(ranges) == 3
-    assert ranges[1:] == ["bytes=2048-", "bytes=5048-"] or None not in ranges[1:]
+    assert ranges[0] is None
+    assert all(span.startswith("bytes=") for span in ranges[1:])
 
 
 def test_a_reset_transfer_starts_again(server: Server, waits: list[float]) -> None:
@@ -389,6 +412,7 @@ def test_a_transfer_that_never_ends_is_an_error(server: Server, waits: list[floa
     assert not list(Path(constants.HF_HUB_CACHE).rglob("model.safetensors"))
 
 
+@pytest.mark.skipif(huggingface_hub.__version__ < "2", reason="older clients wait less")
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
 @pytest.mark.parametrize(("status", "least"), [(429, 7), (503, 0)])
 def test_patience(
@@ -461,7 +485,8 @@ def test_no_connection(server: Server, waits: list[float], monkeypatch: pytest.M
         nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
     monkeypatch.setattr(constants, "ENDPOINT", nobody)
     template = nobody + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    for module in (constants, file_download):
+        monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
     with pytest.raises(ModelError, match=rf"cannot be reached: Connect.*HF_ENDPOINT \({nobody}\)"):
         find_checkpoint(REPO)
 
@@ -602,6 +627,6 @@ def test_push_refused(
 
 
 def test_push_offline(server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ModelError, match="the network is turned off"):
+    go_offline(monkeypatch, True)
+    with pytest.raises(ModelError, match="me/new: the network is turned off; unset HF_HUB_OFFLINE"):
         push_folder(folder, "me/new")

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 # a module may import those of the groups before its own
 ORDER = [
     {"errors"},
-    {"config", "windows", "pooling"},
+    {"config", "windows", "pooling", "listing", "manifest"},
     {"audio", "frontends", "devices"},
     {"encoders"},
     {"hub", "checkpoint"},
@@ -23,7 +23,9 @@ ORDER = [
     {"model"},
     {"embed"},
     {"outputs", "hear"},
-    {"folder"},
+    {"stores", "workers"},
+    {"run"},
+    {"folder", "progress"},
     {"cli"},
 ]
 
