@@ -33,7 +33,7 @@ from musicssl.audio import open_source
 from musicssl.devices import cpu_has_bf16
 from musicssl.encoders import Dilated
 from musicssl.engine import compute
-from musicssl.folder import embed_folder
+from musicssl.folder.command import embed_folder
 
 BATCH_SECONDS = 30  # what the encoder is timed on; the engine's default batch
 

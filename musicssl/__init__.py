@@ -19,6 +19,7 @@ from musicssl.errors import (
 if TYPE_CHECKING:
     from musicssl.embed import get_embedding
     from musicssl.engine import Embedding
+    from musicssl.folder.command import embed_folder
     from musicssl.hub import ModelInfo, list_models
     from musicssl.model import MusicEncoder, load_model
     from musicssl.windows import frame_times
@@ -29,6 +30,7 @@ _HOMES = {
     "Embedding": "engine",
     "ModelInfo": "hub",
     "MusicEncoder": "model",
+    "embed_folder": "folder.command",
     "frame_times": "windows",
     "get_embedding": "embed",
     "list_models": "hub",
@@ -45,6 +47,7 @@ __all__ = [
     "MusicEncoder",
     "MusicSSLError",
     "OutputError",
+    "embed_folder",
     "frame_times",
     "get_embedding",
     "list_models",

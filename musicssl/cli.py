@@ -19,9 +19,9 @@ from musicssl.errors import ConfigError, ModelError, MusicSSLError
 
 # What needs torch is imported when it is needed: --help and a typing mistake answer at once.
 if TYPE_CHECKING:
-    from musicssl.listing import Listing
+    from musicssl.folder.listing import Listing
+    from musicssl.folder.run import Summary
     from musicssl.progress import Progress
-    from musicssl.run import Summary
 
 DONE, FAILED, REFUSED, NOTHING, NO_MODEL, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
@@ -159,7 +159,7 @@ def main(argv: list[str] | None = None) -> int:
 def _listing(parser: argparse.ArgumentParser, args: argparse.Namespace) -> "Listing":
     """Return the files that were asked for."""
     from musicssl.audio import AUDIO_EXTENSIONS
-    from musicssl.listing import Listing, Shard
+    from musicssl.folder.listing import Listing, Shard
 
     if bool(args.paths) == bool(args.files_from):
         parser.error("give PATHs or --files-from" + (", not both" if args.paths else ""))
@@ -182,9 +182,9 @@ def _lines(name: str) -> list[str]:
 
 def _embed(listing: "Listing", args: argparse.Namespace) -> int:
     """Do the work and say what came of it."""
-    from musicssl.folder import embed_folder
+    from musicssl.folder.command import embed_folder
+    from musicssl.folder.run import Interrupted
     from musicssl.progress import Progress
-    from musicssl.run import Interrupted
 
     progress = Progress(listing, quiet=args.quiet, verbose=args.verbose)
 

@@ -251,8 +251,8 @@ def test_other_settings_are_refused(embed: Any, music: Path, capsys: Out) -> Non
 
 def test_help_names_every_choice() -> None:
     from musicssl.audio import RESAMPLERS
+    from musicssl.folder.stores import FORMATS
     from musicssl.pooling import POOLINGS
-    from musicssl.stores import FORMATS
 
     text = build_parser().format_help()
     for name in {*RESAMPLERS, *POOLINGS, *FORMATS, "fp32", "bf16", "fp16"} - {"none"}:

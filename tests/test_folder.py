@@ -20,13 +20,13 @@ from musicssl.errors import (
     ModelError,
     OutputError,
 )
-from musicssl.folder import embed_folder
-from musicssl.listing import Listing, Shard
-from musicssl.manifest import read_lines
+from musicssl.folder.command import embed_folder
+from musicssl.folder.listing import Listing, Shard
+from musicssl.folder.manifest import read_lines
+from musicssl.folder.run import Summary
+from musicssl.folder.stores import FORMATS
+from musicssl.folder.workers import read_ahead
 from musicssl.model import MusicEncoder, read_folder
-from musicssl.run import Summary
-from musicssl.stores import FORMATS
-from musicssl.workers import read_ahead
 
 FILES = ["a/one.wav", "a/two.flac", "b/c/one.wav", "b/one.ogg", "one.wav"]
 
@@ -387,7 +387,7 @@ def test_a_folder_that_may_not_be_read_fails_alone(
         return scandir(folder)
 
     with monkeypatch.context() as patch:
-        patch.setattr("musicssl.listing.os.scandir", guarded)
+        patch.setattr("musicssl.folder.listing.os.scandir", guarded)
         summary = embed_folder(music, tmp_path / "out", model=model)
     assert summary.failures == [("b", "Permission denied")] and summary.done == 3
     assert embed_folder(music, tmp_path / "out", model=model).done == 2

@@ -8,9 +8,17 @@ import numpy as np
 import pytest
 
 from musicssl.errors import DependencyError, OutputError
-from musicssl.manifest import Manifest, Space, hold, json_line, read_lines, read_space, write_space
-from musicssl.outputs import Output, Row
-from musicssl.stores import FORMATS, Store
+from musicssl.folder.manifest import (
+    Manifest,
+    Space,
+    hold,
+    json_line,
+    read_lines,
+    read_space,
+    write_space,
+)
+from musicssl.folder.outputs import Output, Row
+from musicssl.folder.stores import FORMATS, Store
 
 KEYS = ["a/b/song.flac", "a/song.mp3", "a b.wav", "a.wav", "ü/日本.ogg", "z.wav"]
 SPACE = Space(
@@ -148,7 +156,7 @@ def test_shards_are_merged_by_a_run_without(format: str, tmp_path: Path) -> None
 
 def test_parquet_in_many_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pq = pytest.importorskip("pyarrow.parquet")
-    monkeypatch.setattr("musicssl.stores.Parquet.group_values", 10)
+    monkeypatch.setattr("musicssl.folder.stores.Parquet.group_values", 10)
     rows = [row(f"{i:03}.wav", True) for i in range(40)]
     write(FORMATS["parquet"](tmp_path, "s"), rows[::2])
     write(FORMATS["parquet"](tmp_path, "s"), rows[1::2])
@@ -164,7 +172,7 @@ def test_missing_package_is_named(
     def fail(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr("musicssl.stores.import_module", fail)
+    monkeypatch.setattr("musicssl.folder.stores.import_module", fail)
     with pytest.raises(DependencyError, match=r"pip install 'musicssl\["):
         FORMATS[format](tmp_path, "s")
 

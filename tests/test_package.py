@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 # a module may import those of the groups before its own
 ORDER = [
     {"errors"},
-    {"config", "windows", "pooling", "listing", "manifest"},
+    {"config", "windows", "pooling"},
     {"audio", "frontends", "devices"},
     {"encoders"},
     {"hub", "checkpoint"},
@@ -22,10 +22,8 @@ ORDER = [
     {"inputs"},
     {"model"},
     {"embed"},
-    {"outputs", "hear"},
-    {"stores", "workers"},
-    {"run"},
-    {"folder", "progress"},
+    {"folder", "hear"},
+    {"progress"},
     {"cli"},
 ]
 

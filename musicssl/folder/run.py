@@ -14,8 +14,8 @@ from typing import Any
 from musicssl import __version__
 from musicssl.engine import Settings
 from musicssl.errors import OutputError
-from musicssl.listing import Item, Listing
-from musicssl.manifest import (
+from musicssl.folder.listing import Item, Listing
+from musicssl.folder.manifest import (
     Manifest,
     Space,
     differences,
@@ -24,11 +24,11 @@ from musicssl.manifest import (
     state,
     write_space,
 )
+from musicssl.folder.outputs import Output
+from musicssl.folder.stores import FORMATS
+from musicssl.folder.workers import Record, Workers
 from musicssl.model import MusicEncoder
-from musicssl.outputs import Output
 from musicssl.pooling import POOLINGS
-from musicssl.stores import FORMATS
-from musicssl.workers import Record, Workers
 
 _KEPT_FAILURES = 20
 _GPU_JOBS = 8  # they take turns on it; more only decode

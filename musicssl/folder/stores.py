@@ -13,8 +13,8 @@ import numpy as np
 
 from musicssl import __version__
 from musicssl.errors import DependencyError
-from musicssl.manifest import digest
-from musicssl.outputs import Jsonl, Npy, Npz, Output, Row
+from musicssl.folder.manifest import digest
+from musicssl.folder.outputs import Jsonl, Npy, Npz, Output, Row
 
 
 class Store(Output):

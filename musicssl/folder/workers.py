@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from musicssl.audio import Source, open_source
 from musicssl.engine import Embedding, Engine, Result, Settings
 from musicssl.errors import AudioError, MusicSSLError, OutputError
-from musicssl.listing import Item
+from musicssl.folder.listing import Item
+from musicssl.folder.outputs import Output, Row
 from musicssl.model import MusicEncoder
-from musicssl.outputs import Output, Row
 from musicssl.windows import frame_count
 
 log = logging.getLogger(__name__)

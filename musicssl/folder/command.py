@@ -7,15 +7,15 @@ from pathlib import Path
 from musicssl.audio import AUDIO_EXTENSIONS, RESAMPLERS
 from musicssl.devices import pick_device
 from musicssl.errors import ConfigError, pick
-from musicssl.listing import Listing, Shard
-from musicssl.manifest import (
+from musicssl.folder.listing import Listing, Shard
+from musicssl.folder.manifest import (
     Space,
     hold,
 )
+from musicssl.folder.run import Run, Summary
+from musicssl.folder.stores import FORMATS
+from musicssl.folder.workers import Record
 from musicssl.model import Layer, MusicEncoder, load_model
-from musicssl.run import Run, Summary
-from musicssl.stores import FORMATS
-from musicssl.workers import Record
 
 
 def embed_folder(

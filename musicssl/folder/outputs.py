@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from musicssl.manifest import STATE
+from musicssl.folder.manifest import STATE
 
 
 class Row(NamedTuple):
