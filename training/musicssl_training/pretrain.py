@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from musicssl.config import from_dict, to_dict
+from musicssl.devices import cpu_has_bf16
 from musicssl.encoders import Dilated, DilatedConfig
 from musicssl.errors import ConfigError
 from musicssl_training.corpus import Pack, Sampler
@@ -49,6 +50,10 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         if len(self.packs) != len(self.shares):
             raise ConfigError(f"{len(self.packs)} packs but {len(self.shares)} shares.")
+        if self.pairs < 2:
+            raise ConfigError(
+                f"pairs must be at least 2 (contrast needs others), got {self.pairs}."
+            )
 
 
 class Run:
@@ -121,6 +126,8 @@ def rate(step: int, config: PretrainConfig) -> float:
 def pretrain(config: PretrainConfig, folder: Path) -> Run:
     """Pre-train into `folder`, going on with what is there."""
     folder.mkdir(parents=True, exist_ok=True)
+    if config.bf16 and not cpu_has_bf16():
+        log.warning("this processor has no bf16 instructions; training in fp32.")
     run = Run(config, folder)
     (folder / "config.json").write_text(json.dumps(to_dict(config), indent=1))
     if run.state_file.exists():
@@ -164,7 +171,7 @@ def train_step(run: Run) -> dict[str, float]:
     audio = run.batch()
     clean = clean_spectra(run, audio)
     heard = distort(clean, config.distort, config.encoder.spectrum, run.random)
-    with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16 and cpu_has_bf16()):
         frames = run.encoder.encode(heard)[-1]
         losses = {name: w.loss(frames, clean) for name, w in run.workers.items()}  # type: ignore[operator]
     total = torch.stack(list(losses.values())).sum()

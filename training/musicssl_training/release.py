@@ -226,9 +226,9 @@ to both sides |
 
 Self-supervised: no label was used. {len(settings["workers"])} workers with equal weights
 ({", ".join(settings["workers"])}) on excerpts of {settings["seconds"]:g} s whose input was mixed
-with other music, filtered, masked and made noisy, while the targets stayed clean. {facts["steps"]:,}
-steps of {2 * settings["pairs"]} excerpts: {facts["hours_heard"]:,} hours of audio heard in
-{facts["hours_of_computing"]:g} hours of computing{" in bf16" if settings["bf16"] else ""}.
+with other music, filtered, masked and made noisy, while the targets stayed clean:
+{facts["steps"]:,} steps of {2 * settings["pairs"]} excerpts, {facts["hours_heard"]:,} hours of
+audio heard, in {facts["hours_of_computing"]:g} hours{" in bf16" if settings["bf16"] else ""}.
 The weights are an average over the last steps. `training.json` has every setting.
 
 ## Data

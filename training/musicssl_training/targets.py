@@ -40,8 +40,7 @@ def mfcc(spectra: Spectra, count: int = 20) -> Tensor:
 def notes(spectra: Spectra) -> Tensor:
     """Return the log spectrum at semitones, two bands a semitone: (batch, frames, notes)."""
     pitch = _pairs(spectra.pitch)
-    pitch = F.avg_pool1d(F.pad(pitch.transpose(1, 2), (1, 1), mode="replicate"), 3, 2)
-    return pitch
+    return F.avg_pool1d(F.pad(pitch.transpose(1, 2), (1, 1), mode="replicate"), 3, 2)
 
 
 def chroma(spectra: Spectra) -> Tensor:

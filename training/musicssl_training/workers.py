@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from musicssl.errors import pick
 from musicssl.frontends import Spectra
 from musicssl_training import targets
 
@@ -111,13 +112,18 @@ TARGETS: dict[str, tuple[Callable[[Spectra], Tensor], int, int]] = {
 }
 
 
+def _regression(name: str) -> Callable[[int, int], Worker]:
+    target, size, pool = TARGETS[name]
+    return lambda dim, hidden: Regression(dim, target, size, hidden, pool)
+
+
+# (values a frame, hidden units) -> worker
+WORKERS: dict[str, Callable[[int, int], Worker]] = {
+    **{name: _regression(name) for name in TARGETS},
+    "contrast": lambda dim, hidden: Contrast(dim, 128, hidden),
+}
+
+
 def make_workers(names: list[str], dim: int, hidden: int = 256) -> nn.ModuleDict:
     """Return the named workers for an encoder of `dim` values a frame."""
-    workers: dict[str, nn.Module] = {}
-    for name in names:
-        if name == "contrast":
-            workers[name] = Contrast(dim, 128, hidden)
-        else:
-            target, size, pool = TARGETS[name]
-            workers[name] = Regression(dim, target, size, hidden, pool)
-    return nn.ModuleDict(workers)
+    return nn.ModuleDict({name: pick(WORKERS, name, "worker")(dim, hidden) for name in names})

@@ -1,5 +1,5 @@
 """Where the music comes from."""
 
-from musicssl_training.corpus.packed import Pack, Sampler, pack_files
+from musicssl_training.corpus.packed import Pack, Sampler, decode, write_pack
 
-__all__ = ["Pack", "Sampler", "pack_files"]
+__all__ = ["Pack", "Sampler", "decode", "write_pack"]

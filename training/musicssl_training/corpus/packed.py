@@ -1,10 +1,11 @@
 """Recordings decoded once into one file of 16-bit samples, and excerpts drawn from it at random.
 
 A pack is a folder with ``audio.i16`` (mono, little-endian) and ``index.jsonl``, one line a
-recording: ``{"path", "source", "licence", "start", "samples"}``.
+recording: ``{"path", "source", "licence", "start", "samples", ...}``.
 """
 
 import json
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from musicssl.audio import open_source
-from musicssl.errors import AudioError, ConfigError
+from musicssl.errors import ConfigError, MusicSSLError
+
+log = logging.getLogger(__name__)
+Row = dict[str, Any]  # path, source, licence and whatever else is known of a recording
+Read = Callable[[Row], tuple[NDArray[np.float32], Row]]  # audio and what was found out about it
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,7 @@ class Pack:
     """The recordings of one packed folder and the samples behind them."""
 
     folder: Path
-    items: list[dict[str, Any]]
+    items: list[Row]
     audio: NDArray[np.int16]  # (samples,), memory-mapped
 
     @classmethod
@@ -33,41 +38,70 @@ class Pack:
         Raises
         ------
         ConfigError
-            If it is not one.
+            If it is not one, or holds no audio.
         """
-        index = folder / "index.jsonl"
-        if not index.is_file():
-            raise ConfigError(f"{folder} holds no index.jsonl: not a packed corpus.")
-        items = [json.loads(line) for line in index.read_text(encoding="utf-8").splitlines()]
+        items = read_index(folder)
+        if not items:
+            raise ConfigError(f"{folder} holds no index.jsonl with recordings: not a pack.")
         return cls(folder, items, np.memmap(folder / "audio.i16", dtype="<i2", mode="r"))
 
-    @property
-    def samples(self) -> int:
-        """Samples in all."""
-        return sum(item["samples"] for item in self.items)
+
+def read_index(folder: Path) -> list[Row]:
+    """Return the whole lines of a pack's index; a last one that was cut short is left out."""
+    index = folder / "index.jsonl"
+    if not index.is_file():
+        return []
+    lines = index.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def pack_files(
-    rows: Iterable[dict[str, Any]],
-    root: Path,
-    folder: Path,
-    sample_rate: int,
-    report: Callable[[str], None] = print,
-) -> None:
-    """Decode the files ``root / row["path"]`` into a new pack; a file that fails is reported."""
+def write_pack(rows: Iterable[Row], folder: Path, read: Read) -> int:
+    """Read every row into a pack, going on with what is there; return how many it then holds.
+
+    A recording that fails is logged and left out. A run that was killed leaves whole recordings.
+
+    Parameters
+    ----------
+    rows
+        What to read; rows whose ``path`` is in the pack are skipped.
+    folder
+        The pack's.
+    read
+        Takes a row, gives mono audio in [-1, 1] and further facts for the index.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    position = 0
-    with (folder / "audio.i16").open("wb") as audio, (folder / "index.jsonl").open("w") as index:
-        for row in tqdm(list(rows), unit="file"):
+    items = read_index(folder)
+    known = {item["path"] for item in items}
+    position = max((item["start"] + item["samples"] for item in items), default=0)
+    (folder / "audio.i16").touch()
+    text = "".join(json.dumps(item) + "\n" for item in items)
+    (folder / "index.jsonl").write_text(text, encoding="utf-8")
+    with (
+        (folder / "audio.i16").open("r+b") as audio,
+        (folder / "index.jsonl").open("a", encoding="utf-8") as index,
+    ):
+        audio.truncate(2 * position)
+        audio.seek(2 * position)
+        for row in tqdm([row for row in rows if row["path"] not in known], unit="file"):
             try:
-                with open_source(root / row["path"], sample_rate=sample_rate) as source:
-                    samples = np.concatenate(list(source.blocks()))
-            except AudioError as error:
-                report(f"left out: {error}")
+                samples, facts = read(row)
+            except MusicSSLError as error:
+                log.warning("left out: %s", error)
                 continue
-            (np.clip(samples, -1, 1) * 32767).astype("<i2").tofile(audio)
-            index.write(json.dumps(row | {"start": position, "samples": len(samples)}) + "\n")
+            audio.write((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+            audio.flush()
+            place = {"start": position, "samples": len(samples)}
+            index.write(json.dumps(row | facts | place) + "\n")
+            index.flush()
             position += len(samples)
+            known.add(row["path"])
+    return len(known)
+
+
+def decode(path: Path, sample_rate: int) -> NDArray[np.float32]:
+    """Return a whole audio file, mono, shape (samples,)."""
+    with open_source(path, sample_rate=sample_rate) as source:
+        return np.concatenate(list(source.blocks()))
 
 
 class Sampler:
@@ -82,23 +116,30 @@ class Sampler:
             raise ConfigError(f"{len(packs)} packs but {len(shares)} shares.")
         self.packs, self.samples = packs, samples
         self.shares = np.asarray(shares) / np.sum(shares)
-        lengths = [np.array([item["samples"] for item in pack.items]) for pack in packs]
-        self.odds = [np.sqrt(n * (n > samples)) for n in lengths]
-        self.odds = [odds / odds.sum() for odds in self.odds]
+        self.odds = [self._odds(pack) for pack in packs]
         self.random = np.random.default_rng(seed)
+
+    def _odds(self, pack: Pack) -> NDArray[np.float64]:
+        """Return the probability of each recording of a pack."""
+        lengths = np.array([item["samples"] for item in pack.items])
+        odds = np.sqrt(lengths * (lengths > self.samples))
+        if not odds.any():
+            raise ConfigError(f"{pack.folder}: no recording is longer than an excerpt.")
+        out: NDArray[np.float64] = odds / odds.sum()
+        return out
 
     def excerpts(self, pairs: int) -> NDArray[np.float32]:
         """Return excerpts in [-1, 1], shape (2 * pairs, samples); rows 2k and 2k + 1 belong."""
         out = np.empty((2 * pairs, self.samples), np.float32)
         for k in range(pairs):
-            pack = self.packs[self.random.choice(len(self.packs), p=self.shares)]
-            odds = self.odds[self.packs.index(pack)]
-            item = pack.items[self.random.choice(len(odds), p=odds)]
+            chosen = int(self.random.choice(len(self.packs), p=self.shares))
+            pack, odds = self.packs[chosen], self.odds[chosen]
+            item = pack.items[int(self.random.choice(len(odds), p=odds))]
             for row in (2 * k, 2 * k + 1):
                 out[row] = self._excerpt(pack, item)
         return out
 
-    def _excerpt(self, pack: Pack, item: dict[str, Any]) -> NDArray[np.float32]:
+    def _excerpt(self, pack: Pack, item: Row) -> NDArray[np.float32]:
         """Return one excerpt of `item`, trying a few times for one that is not silent."""
         for _ in range(5):
             start = item["start"] + self.random.integers(item["samples"] - self.samples)

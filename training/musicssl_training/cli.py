@@ -1,0 +1,185 @@
+"""The command `musicssl-train`."""
+
+import argparse
+import csv
+import fnmatch
+import logging
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from musicssl import __version__
+from musicssl.errors import ConfigError, MusicSSLError
+
+FONTS = [
+    "/usr/share/sounds/sf2/FluidR3_GM.sf2",
+    "/usr/share/sounds/sf2/FluidR3_GM.sf2",
+    "/usr/share/sounds/sf2/FluidR3_GM.sf2",
+    "/usr/share/sounds/sf2/TimGM6mb.sf2",
+]
+SAMPLE_RATE = 22_050  # Hz, of the default front end
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all sub-commands."""
+    parser = argparse.ArgumentParser(prog="musicssl-train", description=__doc__)
+    parser.add_argument("-V", "--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    for name, run, what in (
+        ("pack", _pack, "decode recordings into a pack"),
+        ("render", _render, "render MIDI files into a pack"),
+    ):
+        command = commands.add_parser(name, help=what)
+        add = command.add_argument
+        add("index", type=Path, metavar="INDEX.csv", help="columns path, source, licence, ...")
+        add("out", type=Path, metavar="PACK", help="folder to write; goes on with what is there")
+        add("--root", type=Path, help="where the paths start (default: the index's folder)")
+        add(
+            "--leave-out",
+            action="append",
+            default=[],
+            metavar="COLUMN=PATTERN",
+            help="skip the rows that match, such as licence='*GPL*'; may be repeated",
+        )
+        add("--sample-rate", type=int, default=SAMPLE_RATE, help="Hz (default: %(default)s)")
+        command.set_defaults(run=run)
+    add("--version-of", type=int, default=0, metavar="N", help="another N, other versions")
+    add("--font", action="append", help="sound font; may be repeated (default: FluidR3, TimGM6mb)")
+
+    command = commands.add_parser("pretrain", help="pre-train an encoder; goes on if killed")
+    add = command.add_argument
+    add("config", type=Path, metavar="CONFIG.toml")
+    add("folder", type=Path, metavar="RUN", help="folder of the run")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="replace a setting, such as steps=100 or encoder.dim=64",
+    )
+    add("--threads", type=int, help="of torch (default: one a core)")
+    command.set_defaults(run=_pretrain)
+
+    command = commands.add_parser("release", help="make a checkpoint folder of a run")
+    add = command.add_argument
+    add("folder", type=Path, metavar="RUN")
+    add("out", type=Path, metavar="OUT", help="its name is the model's")
+    add("--about", type=Path, required=True, metavar="ABOUT.toml", help="what the card says")
+    add("--push-to-hub", metavar="OWNER/NAME", help="upload it as well")
+    command.set_defaults(run=_release)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code: 0, 2 for what is wrong with the call, 130."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        args.run(args)
+    except MusicSSLError as error:
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _rows(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return the rows of the index that are to be read."""
+    patterns = []
+    for text in args.leave_out:
+        column, equals, pattern = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--leave-out {text!r} is not COLUMN=PATTERN.")
+        patterns.append((column, pattern))
+    try:
+        with args.index.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except OSError as error:
+        raise ConfigError(f"{args.index} cannot be read: {error.strerror}.") from error
+    for column in ("path", "source", "licence", *(column for column, _ in patterns)):
+        if rows and column not in rows[0]:
+            raise ConfigError(f"{args.index} has no column {column!r}.")
+    kept = [row for row in rows if not any(fnmatch.fnmatch(row[c], p) for c, p in patterns)]
+    if not kept:
+        raise ConfigError(f"{args.index}: no row is left.")
+    return [{key: row[key] for key in ("path", "source", "licence")} for row in kept]
+
+
+def _pack(args: argparse.Namespace) -> None:
+    from musicssl_training.corpus import decode, write_pack
+
+    root = args.root or args.index.parent
+    write_pack(
+        _rows(args), args.out, lambda row: (decode(root / row["path"], args.sample_rate), {})
+    )
+
+
+def _render(args: argparse.Namespace) -> None:
+    from musicssl_training.corpus import write_pack
+    from musicssl_training.corpus.midi import render
+
+    root, fonts = args.root or args.index.parent, args.font or FONTS
+
+    def read(row: dict[str, Any]) -> Any:
+        seed = f"{args.version_of}/{row['path']}"
+        return render(root / row["path"], fonts, args.sample_rate, seed)
+
+    write_pack(_rows(args), args.out, read)
+
+
+def _pretrain(args: argparse.Namespace) -> None:
+    import torch
+
+    from musicssl_training.pretrain import pretrain, read_config
+
+    values = _toml(args.config)
+    for text in args.set:
+        _replace(values, text)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    pretrain(read_config(values), args.folder)
+
+
+def _release(args: argparse.Namespace) -> None:
+    from musicssl.config import from_dict
+    from musicssl.hub import push_folder
+    from musicssl_training.release import ReleaseConfig, release
+
+    release(args.folder, args.out, from_dict(ReleaseConfig, _toml(args.about), "about"))
+    if args.push_to_hub:
+        print(push_folder(args.out, args.push_to_hub))
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}.") from error
+
+
+def _replace(values: dict[str, Any], text: str) -> None:
+    """Put ``key.key=value`` into nested settings; a value that is not TOML is a string."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {text!r} is not KEY=VALUE.")
+    try:
+        read: Any = tomllib.loads(f"x = {value}")["x"]
+    except tomllib.TOMLDecodeError:
+        read = value
+    *path, last = key.strip().split(".")
+    for name in path:
+        values = values.setdefault(name, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"--set {text!r}: {name!r} is not a group of settings.")
+    values[last] = read
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+import random
+import shutil
+from pathlib import Path
+
+import mido
+import numpy as np
+import pytest
+
+from musicssl.errors import AudioError, DependencyError
+from musicssl_training.corpus import midi
+from musicssl_training.corpus.midi import Version, choose_version, rewrite, timed_parts
+
+
+def score() -> mido.MidiFile:
+    """Two melodic parts on one channel each, and drums; 120 beats a minute, then 60."""
+    out = mido.MidiFile(ticks_per_beat=100)
+    tempo = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=500_000)])
+    tempo.append(mido.MetaMessage("set_tempo", tempo=1_000_000, time=400))
+    out.tracks.append(tempo)
+    for channel, pitch in ((0, 60), (0, 40), (9, 38)):
+        track = mido.MidiTrack([mido.Message("program_change", channel=channel, program=0)])
+        for _ in range(8):
+            track.append(mido.Message("note_on", channel=channel, note=pitch, velocity=90))
+            track.append(mido.Message("note_on", channel=channel, note=pitch, velocity=0, time=100))
+        out.tracks.append(track)
+    return out
+
+
+def version(**changes: object) -> Version:
+    plain = {
+        "start": 0.0,
+        "seconds": 99.0,
+        "tempo": 1.0,
+        "shift": 0,
+        "programs": {},
+        "font": "",
+        "gain": 0.5,
+        "reverb": False,
+    }
+    return Version(**(plain | changes))  # type: ignore[arg-type]
+
+
+def notes(file: mido.MidiFile) -> list[tuple[float, int, int]]:
+    """Return (second, channel, pitch) of every note."""
+    out, second = [], 0.0
+    for event in file:
+        second += event.time
+        if event.type == "note_on" and event.velocity:
+            out.append((round(second, 3), event.channel, event.note))
+    return sorted(out)
+
+
+def test_as_written() -> None:
+    out = notes(rewrite(score(), version()))
+    beats = [0, 0.5, 1, 1.5, 2, 3, 4, 5]
+    assert sorted({second for second, _, _ in out}) == beats
+    assert {(channel, pitch) for _, channel, pitch in out} == {(0, 60), (1, 40), (9, 38)}
+
+
+def test_transposition_spares_drums() -> None:
+    out = notes(rewrite(score(), version(shift=5)))
+    assert {(channel, pitch) for _, channel, pitch in out} == {(0, 65), (1, 45), (9, 38)}
+
+
+def test_tempo_and_crop() -> None:
+    out = notes(rewrite(score(), version(start=0.9, seconds=2.2, tempo=2.0)))
+    assert sorted({second for second, _, _ in out}) == [0.05, 0.3, 0.55, 1.05]
+
+
+def test_instruments() -> None:
+    file = rewrite(score(), version(programs={(1, 0): 20, (2, 0): 33}))
+    changes = {(e.channel, e.program) for e in file.tracks[0] if e.type == "program_change"}
+    assert changes >= {(0, 20), (1, 33)}
+    assert (0, 0) not in changes
+
+
+def test_every_note_is_released() -> None:
+    unreleased = mido.MidiFile()
+    unreleased.tracks.append(mido.MidiTrack([mido.Message("note_on", note=60, velocity=80)]))
+    track = rewrite(unreleased, version()).tracks[0]
+    assert {e.control for e in track if e.type == "control_change"} == {64, 120, 123}
+
+
+def test_versions_repeat_and_differ() -> None:
+    a, b, c = (choose_version(score(), ["f"], random.Random(seed)) for seed in ("x", "x", "y"))
+    assert a == b != c
+    assert all(set(part) & {9} == set() for part in a.programs)
+
+
+def test_times_follow_the_tempo_map() -> None:
+    drums = timed_parts(score())[3, 9]
+    assert [t for t, e in drums if e.type == "note_on" and e.velocity][-1] == 5.0
+
+
+def test_missing_tools_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DependencyError, match="apt-get install fluidsynth"):
+        midi.render(tmp_path / "a.mid", [str(tmp_path / "none.sf2")], 22_050, "0")
+
+
+FONT = Path("/usr/share/sounds/sf2/TimGM6mb.sf2")
+installed = shutil.which("fluidsynth") is not None and FONT.exists()
+
+
+@pytest.mark.skipif(not installed, reason="needs fluidsynth and TimGM6mb")
+def test_rendering(tmp_path: Path) -> None:
+    score().save(tmp_path / "a.mid")
+    audio, facts = midi.render(tmp_path / "a.mid", [str(FONT)], 22_050, "0")
+    again, _ = midi.render(tmp_path / "a.mid", [str(FONT)], 22_050, "0")
+    assert audio.dtype == np.float32
+    assert 3 < len(audio) / 22_050 < 12
+    np.testing.assert_allclose(audio, again, atol=1e-3)
+    assert facts["font"] == FONT.name
+    (tmp_path / "bad.mid").write_bytes(b"no score")
+    with pytest.raises(AudioError, match=r"bad\.mid: cannot be rendered"):
+        midi.render(tmp_path / "bad.mid", [str(FONT)], 22_050, "0")
