@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from musicssl.embed import get_embedding
     from musicssl.engine import Embedding
     from musicssl.folder.command import embed_folder
-    from musicssl.hub import ModelInfo, list_models
     from musicssl.model import MusicEncoder, load_model
+    from musicssl.models import ModelInfo, list_models
     from musicssl.windows import frame_times
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Embedding": "engine",
-    "ModelInfo": "hub",
+    "ModelInfo": "models",
     "MusicEncoder": "model",
     "embed_folder": "folder.command",
     "frame_times": "windows",
     "get_embedding": "embed",
-    "list_models": "hub",
+    "list_models": "models",
     "load_model": "model",
 }
 

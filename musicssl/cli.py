@@ -277,7 +277,7 @@ def _interrupts() -> Iterator[None]:
 
 def _list_models(*, as_json: bool) -> int:
     """Print the models there are."""
-    from musicssl.hub import list_models
+    from musicssl.models import list_models
 
     models = list_models()
     if as_json:

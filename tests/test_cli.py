@@ -187,13 +187,13 @@ def test_every_other_option(embed: Any, music: Path, out: Path, tmp_path: Path) 
 
 
 def test_list_models(monkeypatch: pytest.MonkeyPatch, capsys: Out) -> None:
-    from musicssl.hub import ModelInfo
+    from musicssl.models import ModelInfo
 
     info = ModelInfo(
         *("small", "bundled", None, 3_100_000, 768, 9, 25.0, 22_050, 6.2),
         *("MIT", "CC-BY-4.0", "CC0, CC-BY", "For everything."),
     )
-    monkeypatch.setattr("musicssl.hub.list_models", lambda: [info])
+    monkeypatch.setattr("musicssl.models.list_models", lambda: [info])
     assert main(["--list-models"]) == 0
     title, row = capsys.readouterr().out.splitlines()
     assert title.split() == ["name", "MB", "dim", "layers", "frames/s", "code", "weights", "data"]

@@ -1,7 +1,6 @@
 """Finding, fetching and pushing checkpoints, against a small Hub on this machine."""
 
 import errno
-import importlib
 import json
 import os
 import socket
@@ -19,15 +18,15 @@ import huggingface_hub
 import numpy as np
 import pytest
 import safetensors.numpy
+from hub_server import serve
 from huggingface_hub import constants, file_download
 from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
-from musicssl import hub
+from musicssl import hub, models
 from musicssl.errors import ModelError
-from musicssl.hub import MODELS, Checkpoint, find_checkpoint, list_models, push_folder
+from musicssl.hub import Checkpoint, find_checkpoint, push_folder
+from musicssl.models import MODELS, list_models
 
-sys.path.insert(0, str(Path(__file__).parent))
-serve = importlib.import_module("hub_server").serve
 Server = Any  # hub_server.Hub
 
 ROOT = Path(__file__).parent.parent
@@ -125,7 +124,7 @@ def bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("musicssl-small", "musicssl-tiny"):
         write(tmp_path / "checkpoints" / name, FILES | {"README.md": CARD.encode()})
     write(tmp_path / "checkpoints" / "notes", {"README.md": b""})
-    monkeypatch.setattr(hub, "CHECKPOINTS", tmp_path / "checkpoints")
+    monkeypatch.setattr(models, "CHECKPOINTS", tmp_path / "checkpoints")
     return tmp_path / "checkpoints"
 
 
@@ -163,7 +162,7 @@ def test_bundled_models_describe_themselves(bundled: Path) -> None:
 
 def test_the_code_licence_is_the_projects() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["license"] == hub.CODE_LICENCE
+    assert project["license"] == models.CODE_LICENCE
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -242,7 +241,7 @@ def test_unknown_names(bundled: Path, no_sockets: None, name: str) -> None:
 def test_an_installation_without_models_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "CHECKPOINTS", tmp_path / "none")
+    monkeypatch.setattr(models, "CHECKPOINTS", tmp_path / "none")
     assert list_models() == []
     with pytest.raises(ModelError, match=r"model 'musicssl-small' is unknown.*\(none here\)"):
         find_checkpoint()

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 ORDER = [
     {"errors"},
     {"config", "windows", "pooling"},
+    {"models"},
     {"audio", "frontends", "devices"},
     {"encoders"},
     {"hub", "checkpoint"},

@@ -19,8 +19,7 @@ WINDOW_SECONDS = 6.0
 
 def log_mel(spectra: Spectra) -> Tensor:
     """Return both spectra of a frame side by side: (batch, frames, 2 * mels)."""
-    mel = spectra.mel.transpose(1, 2)
-    return mel.unflatten(1, (-1, 2)).flatten(2)
+    return _side_by_side(spectra.mel)
 
 
 def mfcc(spectra: Spectra, count: int = 20) -> Tensor:
@@ -52,8 +51,9 @@ def chroma(spectra: Spectra) -> Tensor:
     note = notes(spectra)
     around = F.avg_pool1d(F.pad(note, (6, 6), mode="replicate"), 13, 1)
     peaks = (note - around).clamp(min=0).square()
-    folded = peaks.unflatten(2, (-1, 12)).sum(dim=2)
-    return folded / folded.amax(dim=2, keepdim=True).clamp(min=0.05)
+    folded = peaks.reshape(*peaks.shape[:2], -1, 12).sum(dim=2)
+    out: Tensor = folded / folded.amax(dim=2, keepdim=True).clamp(min=0.05)
+    return out
 
 
 def onsets(spectra: Spectra) -> Tensor:
@@ -62,8 +62,7 @@ def onsets(spectra: Spectra) -> Tensor:
     The rectified first difference of the log-mel spectrum (Böck and Widmer, "SuperFlux", 2013,
     without its maximum filter), a root taken against its long tail.
     """
-    flux = _flux(spectra).sqrt()  # (batch, bands, spectra)
-    return flux.transpose(1, 2).unflatten(1, (-1, 2)).flatten(2)
+    return _side_by_side(_flux(spectra).sqrt())
 
 
 def tempogram(spectra: Spectra, hop: int = 16) -> Tensor:
@@ -97,7 +96,8 @@ def shape(spectra: Spectra) -> Tensor:
     Contrast is the mean of the top fifth of an octave's bands less that of the bottom fifth
     (Jiang et al., "Music type classification by spectral contrast", 2002).
     """
-    octaves = _pairs(spectra.pitch).transpose(1, 2).unflatten(2, (7, -1)).sort(dim=3).values
+    octaves = torch.stack(_pairs(spectra.pitch).transpose(1, 2).tensor_split(7, dim=2), dim=2)
+    octaves = octaves.sort(dim=3).values
     fifth = octaves.shape[3] // 5
     contrast = octaves[..., -fifth:].mean(dim=3) - octaves[..., :fifth].mean(dim=3)
     mel = _pairs(spectra.mel).transpose(1, 2)
@@ -108,6 +108,12 @@ def shape(spectra: Spectra) -> Tensor:
     centroid = (power * place).sum(dim=2, keepdim=True) / total.clamp(min=1e-3)
     flatness = mel.mean(dim=2, keepdim=True) - torch.log10(1 + total / mel.shape[2])
     return torch.cat([contrast, loudness, centroid, flatness], dim=2)
+
+
+def _side_by_side(x: Tensor) -> Tensor:
+    """Join the two spectra of a frame: (batch, bands, 2 * frames) to (batch, frames, 2 * bands)."""
+    batch, bands, spectra = x.shape
+    return x.transpose(1, 2).reshape(batch, spectra // 2, 2 * bands)
 
 
 def _pairs(x: Tensor) -> Tensor:

@@ -43,9 +43,10 @@ class Regression(Worker):
     ) -> None:
         super().__init__()
         self.target, self.pool = target, pool
-        self.head = nn.Sequential(nn.Linear(dim, hidden), nn.PReLU(), nn.Linear(hidden, size))
-        nn.init.zeros_(self.head[-1].weight)  # the first guess is the mean: a loss of 1
-        nn.init.zeros_(self.head[-1].bias)
+        last = nn.Linear(hidden, size)
+        nn.init.zeros_(last.weight)  # the first guess is the mean: a loss of 1
+        nn.init.zeros_(last.bias)
+        self.head = nn.Sequential(nn.Linear(dim, hidden), nn.PReLU(), last)
         self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
         self.register_buffer("spread", torch.zeros(size, dtype=torch.float64))
         self.register_buffer("seen", torch.zeros((), dtype=torch.float64))

@@ -143,7 +143,7 @@ class Sampler:
         """Return one excerpt of `item`, trying a few times for one that is not silent."""
         for _ in range(5):
             start = item["start"] + self.random.integers(item["samples"] - self.samples)
-            excerpt = pack.audio[start : start + self.samples].astype(np.float32) / 32768
+            excerpt = pack.audio[start : start + self.samples] * np.float32(1 / 32768)
             if np.abs(excerpt).max() > 1e-3:
                 break
         return excerpt
