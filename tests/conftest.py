@@ -1,8 +1,12 @@
 """Fixtures that several test files use."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# before torch is imported: for models this small, threads only cost
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -290,10 +290,11 @@ def test_shards_make_the_whole(
     format: str, music: Path, model: MusicEncoder, tmp_path: Path
 ) -> None:
     out, whole = tmp_path / "out", tmp_path / "whole"
-    embed_folder(music, whole, model=model, format=format, jobs=1)
+    options = {"model": model, "format": format, "batch_seconds": 1e-3}  # alone: the same bits
+    embed_folder(music, whole, jobs=1, **options)
 
     def shard(i: int) -> None:
-        embed_folder(music, out, model=model, format=format, shard=(i, 3), jobs=1)
+        embed_folder(music, out, shard=(i, 3), jobs=1, **options)
 
     threads = [threading.Thread(target=shard, args=(i,)) for i in (1, 2, 3)]
     for thread in threads:
@@ -302,7 +303,7 @@ def test_shards_make_the_whole(
         thread.join()
     done = {i: set(manifest(out, f"-{i}-of-3")) for i in (1, 2, 3)}
     assert done == {i: set(FILES[i - 1 :: 3]) for i in (1, 2, 3)}
-    summary = embed_folder(music, out, model=model, format=format)
+    summary = embed_folder(music, out, **options)
     assert summary.skipped == 5
     assert {k: {**v, "settings": 0} for k, v in manifest(out).items()} == {
         k: {**v, "settings": 0} for k, v in manifest(whole).items()

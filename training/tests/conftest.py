@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from musicssl.encoders import DilatedConfig
 from musicssl_training.pretrain import PretrainConfig
 
 RATE = 22_050
+torch.set_num_threads(1)  # for models this small, threads only cost
 
 
 @pytest.fixture(scope="session")
