@@ -1,16 +1,23 @@
 """The command `musicssl-train`."""
 
 import argparse
+import contextlib
 import csv
 import fnmatch
 import logging
+import signal
 import sys
+import threading
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from musicssl import __version__
 from musicssl.errors import ConfigError, MusicSSLError
+
+if TYPE_CHECKING:
+    from musicssl_training.corpus import Read
 
 FONTS = [
     "/usr/share/sounds/sf2/FluidR3_GM.sf2",
@@ -44,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
             help="skip the rows that match, such as licence='*GPL*'; may be repeated",
         )
         add("--sample-rate", type=int, default=SAMPLE_RATE, help="Hz (default: %(default)s)")
+        add("--jobs", type=_count, default=1, help="files at a time (default: %(default)s)")
         command.set_defaults(run=run)
     add("--version-of", type=int, default=0, metavar="N", help="another N, other versions")
     add("--font", action="append", help="sound font; may be repeated (default: FluidR3, TimGM6mb)")
@@ -72,6 +80,12 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code: 0, 2 for what is wrong with the call, 130."""
     parser = build_parser()
@@ -97,30 +111,27 @@ def _rows(args: argparse.Namespace) -> list[dict[str, Any]]:
             raise ConfigError(f"--leave-out {text!r} is not COLUMN=PATTERN.")
         patterns.append((column, pattern))
     try:
-        with args.index.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise ConfigError(f"{args.index} cannot be read: {error.strerror}.") from error
+        with args.index.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file, restval=""))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{args.index} cannot be read: {error}.") from error
     for column in ("path", "source", "licence", *(column for column, _ in patterns)):
         if rows and column not in rows[0]:
             raise ConfigError(f"{args.index} has no column {column!r}.")
-    kept = [row for row in rows if not any(fnmatch.fnmatch(row[c], p) for c, p in patterns)]
+    kept = [row for row in rows if not any(fnmatch.fnmatchcase(row[c], p) for c, p in patterns)]
     if not kept:
         raise ConfigError(f"{args.index}: no row is left.")
     return [{key: row[key] for key in ("path", "source", "licence")} for row in kept]
 
 
 def _pack(args: argparse.Namespace) -> None:
-    from musicssl_training.corpus import decode, write_pack
+    from musicssl_training.corpus import decode
 
     root = args.root or args.index.parent
-    write_pack(
-        _rows(args), args.out, lambda row: (decode(root / row["path"], args.sample_rate), {})
-    )
+    _write(args, lambda row: (decode(root / row["path"], args.sample_rate), {}))
 
 
 def _render(args: argparse.Namespace) -> None:
-    from musicssl_training.corpus import write_pack
     from musicssl_training.corpus.midi import render
 
     root, fonts = args.root or args.index.parent, args.font or FONTS
@@ -129,20 +140,65 @@ def _render(args: argparse.Namespace) -> None:
         seed = f"{args.version_of}/{row['path']}"
         return render(root / row["path"], fonts, args.sample_rate, seed)
 
-    write_pack(_rows(args), args.out, read)
+    _write(args, read)
+
+
+def _write(args: argparse.Namespace, read: "Read") -> None:
+    """Write a pack whose index names the sample rate."""
+    from musicssl_training.corpus import write_pack
+
+    def at_rate(row: dict[str, Any]) -> Any:
+        audio, facts = read(row)
+        return audio, facts | {"sample_rate": args.sample_rate}
+
+    rows = _rows(args)
+    there = write_pack(rows, args.out, at_rate, args.jobs)
+    if not there:
+        raise ConfigError("not one of the files could be read; see above.")
+    print(f"{args.out}: {there} of {len(rows)} recordings", file=sys.stderr)
 
 
 def _pretrain(args: argparse.Namespace) -> None:
     import torch
+    from tqdm import tqdm
 
-    from musicssl_training.pretrain import pretrain, read_config
+    from musicssl_training.pretrain import Run, pretrain, read_config
 
     values = _toml(args.config)
     for text in args.set:
         _replace(values, text)
     if args.threads:
         torch.set_num_threads(args.threads)
-    pretrain(read_config(values), args.folder)
+    config = read_config(values)
+    with _interrupts() as stop, tqdm(total=config.steps, unit="step", disable=None) as bar:
+
+        def show(run: Run, losses: dict[str, float]) -> None:
+            if not bar.n:
+                bar.initial = bar.n = run.step - 1
+            bar.set_postfix({k: f"{v:.2f}" for k, v in losses.items()}, refresh=False)
+            bar.update()
+
+        pretrain(config, args.folder, show=show, stop=stop.is_set)
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """Let the first Ctrl-C set an event and the second end the work at once."""
+    stop = threading.Event()
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def first(*_: object) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, first)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _release(args: argparse.Namespace) -> None:
@@ -160,7 +216,7 @@ def _toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # also where it is not UTF-8
         raise ConfigError(f"{path} is not TOML: {error}.") from error
 
 

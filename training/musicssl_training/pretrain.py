@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         if len(self.packs) != len(self.shares):
             raise ConfigError(f"{len(self.packs)} packs but {len(self.shares)} shares.")
+        if not self.packs or min(self.shares) <= 0:
+            raise ConfigError(f"shares must be positive, one a pack, got {list(self.shares)}.")
         if self.pairs < 2:
             raise ConfigError(
                 f"pairs must be at least 2 (contrast needs others), got {self.pairs}."
@@ -74,6 +77,8 @@ class Run:
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
         self.random = torch.Generator().manual_seed(config.seed)
         packs = [Pack.open(Path(p)) for p in config.packs]
+        for pack in packs:
+            check_rate(pack, self.encoder.sample_rate)
         samples = round(config.seconds * self.encoder.sample_rate)
         self.sampler = Sampler(packs, list(config.shares), samples, config.seed)
         self.step, self.hours, self.wall = 0, 0.0, 0.0
@@ -101,10 +106,22 @@ class Run:
         part.replace(self.state_file)
 
     def restore(self) -> None:
-        """Go on where the last save left off."""
+        """Go on where the last save left off.
+
+        Raises
+        ------
+        ConfigError
+            If it was saved by a run of another shape.
+        """
         state = torch.load(self.state_file, weights_only=True)
-        for name in ("encoder", "average", "workers", "optimizer"):
-            getattr(self, name).load_state_dict(state[name])
+        try:
+            for name in ("encoder", "average", "workers", "optimizer"):
+                getattr(self, name).load_state_dict(state[name])
+        except (RuntimeError, ValueError) as error:
+            raise ConfigError(
+                f"{self.folder} holds a run with another encoder or other workers; "
+                "use its settings or another folder."
+            ) from error
         self.random.set_state(state["random"])
         self.sampler.random.bit_generator.state = json.loads(state["sampler"])
         self.step, self.hours, self.wall = state["progress"]
@@ -120,21 +137,64 @@ class Run:
 def rate(step: int, config: PretrainConfig) -> float:
     """Return the learning rate: a ramp up, a plateau, a straight line down to zero."""
     fall = (config.steps - step) / max(1, config.cool_down * config.steps)
-    return config.learning_rate * max(0.0, min(1.0, (step + 1) / config.warm_up, fall))
+    rise = (step + 1) / max(1, config.warm_up)
+    return config.learning_rate * max(0.0, min(1.0, rise, fall))
 
 
-def pretrain(config: PretrainConfig, folder: Path) -> Run:
-    """Pre-train into `folder`, going on with what is there."""
+def check_rate(pack: Pack, sample_rate: int) -> None:
+    """Compare a pack's sample rate, where its index says one, with the encoder's.
+
+    Raises
+    ------
+    ConfigError
+        If they differ.
+    """
+    for item in pack.items:
+        if item.get("sample_rate", sample_rate) != sample_rate:
+            raise ConfigError(
+                f"{pack.folder} is at {item['sample_rate']} Hz, the encoder at {sample_rate} Hz; "
+                "make the pack with that --sample-rate."
+            )
+
+
+def pretrain(
+    config: PretrainConfig,
+    folder: Path,
+    *,
+    show: Callable[[Run, dict[str, float]], None] = lambda run, losses: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Run:
+    """Pre-train into `folder`, going on with what is there.
+
+    Parameters
+    ----------
+    config
+        Of a run begun before, `steps` and the like may change; the encoder and workers may not.
+    folder
+        Of the run.
+    show
+        Called after each step with the losses.
+    stop
+        Asked after each step; once true, the run is saved and left.
+
+    Raises
+    ------
+    ConfigError
+        If `folder` holds another run, or a pack cannot be used.
+    KeyboardInterrupt
+        After `stop`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     if config.bf16 and not cpu_has_bf16():
         log.warning("this processor has no bf16 instructions; training in fp32.")
     run = Run(config, folder)
-    (folder / "config.json").write_text(json.dumps(to_dict(config), indent=1))
     if run.state_file.exists():
         run.restore()
         log.info("going on at step %d, %.1f h heard", run.step, run.hours)
     else:
         measure(run)
+    write_whole(folder / "config.json", json.dumps(to_dict(config), indent=1))
+    forget_lost_steps(folder / "log.jsonl", run.step)
     with (folder / "log.jsonl").open("a", encoding="utf-8") as lines:
         while run.step < config.steps:
             began = time.perf_counter()
@@ -144,9 +204,29 @@ def pretrain(config: PretrainConfig, folder: Path) -> Run:
                 line = {"step": run.step, "hours": run.hours, "wall": run.wall} | losses
                 lines.write(json.dumps({k: round(v, 5) for k, v in line.items()}) + "\n")
                 lines.flush()
-            if run.step % config.save_every == 0 or run.step == config.steps:
+            stopped = stop()
+            if stopped or run.step % config.save_every == 0 or run.step == config.steps:
                 run.save()
+            show(run, losses)
+            if stopped:
+                raise KeyboardInterrupt
     return run
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that appears whole or not at all."""
+    part = path.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def forget_lost_steps(path: Path, step: int) -> None:
+    """Drop the lines of a log that were written after the last save: they will come again."""
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    write_whole(path, "".join(line for line in whole if json.loads(line)["step"] <= step))
 
 
 def measure(run: Run) -> None:

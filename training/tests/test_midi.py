@@ -33,6 +33,7 @@ def version(**changes: object) -> Version:
         "tempo": 1.0,
         "shift": 0,
         "programs": {},
+        "volumes": {},
         "font": "",
         "gain": 0.5,
         "reverb": False,
@@ -74,6 +75,15 @@ def test_instruments() -> None:
     assert (0, 0) not in changes
 
 
+def test_volumes_replace_those_written() -> None:
+    file = score()
+    file.tracks[1].insert(0, mido.Message("control_change", control=7, value=3))
+    file.tracks[2].insert(0, mido.Message("control_change", control=7, value=4))
+    out = rewrite(file, version(volumes={(1, 0): 99})).tracks[0]
+    levels = {(e.channel, e.value) for e in out if e.is_cc(7)}
+    assert levels == {(0, 99), (1, 4)}
+
+
 def test_every_note_is_released() -> None:
     unreleased = mido.MidiFile()
     unreleased.tracks.append(mido.MidiTrack([mido.Message("note_on", note=60, velocity=80)]))
@@ -85,6 +95,19 @@ def test_versions_repeat_and_differ() -> None:
     a, b, c = (choose_version(score(), ["f"], random.Random(seed)) for seed in ("x", "x", "y"))
     assert a == b != c
     assert all(set(part) & {9} == set() for part in a.programs)
+
+
+def test_files_that_mido_cannot_read_are_audio_errors(tmp_path: Path) -> None:
+    file = score()
+    file.tracks[0].insert(0, mido.MetaMessage("key_signature", key="C"))
+    file.save(tmp_path / "a.mid")
+    data = (tmp_path / "a.mid").read_bytes()
+    c_major, ten_sharps = b"\xff\x59\x02\x00\x00", b"\xff\x59\x02\x0a\x00"
+    for content in (data.replace(c_major, ten_sharps), data[:30], b""):
+        assert content != data
+        (tmp_path / "a.mid").write_bytes(content)
+        with pytest.raises(AudioError, match=r"a\.mid: cannot be rendered"):
+            midi.read_score(tmp_path / "a.mid")
 
 
 def test_times_follow_the_tempo_map() -> None:

@@ -1,5 +1,5 @@
 """Where the music comes from."""
 
-from musicssl_training.corpus.packed import Pack, Sampler, decode, write_pack
+from musicssl_training.corpus.packed import Pack, Read, Sampler, decode, write_pack
 
-__all__ = ["Pack", "Sampler", "decode", "write_pack"]
+__all__ = ["Pack", "Read", "Sampler", "decode", "write_pack"]

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from musicssl.errors import AudioError, DependencyError
 
 DRUMS = 9  # the channel that General MIDI keeps for percussion
+VOLUME = 7  # the controller
 TICKS = 960  # a second, in the scores we write
 FAMILIES: dict[str, range | tuple[int, ...]] = {  # General MIDI programs, from 0
     "piano": range(8),
@@ -54,6 +55,7 @@ class Version:
     tempo: float  # factor
     shift: int  # semitones, of all but drums
     programs: dict[Part, int]  # of melodic parts; empty: as written
+    volumes: dict[Part, int]  # MIDI controller 7; of parts not named, as written
     font: str
     gain: float
     reverb: bool
@@ -95,6 +97,7 @@ def choose_version(score: mido.MidiFile, fonts: list[str], rng: random.Random) -
         tempo=0.8 * 1.5625 ** rng.random(),  # 0.8 to 1.25, uniform in its logarithm
         shift=rng.randint(-6, 6),
         programs=programs,
+        volumes={part: rng.randint(70, 120) for part in sorted(parts)},
         font=rng.choice(fonts),
         gain=round(rng.uniform(0.3, 0.7), 2),
         reverb=rng.random() < 0.7,
@@ -173,6 +176,10 @@ def rewrite(score: mido.MidiFile, version: Version) -> mido.MidiFile:
         if part in version.programs:
             change = mido.Message("program_change", channel=channel, program=version.programs[part])
             events.append((0.0, 0, change))
+        if part in version.volumes:
+            level = version.volumes[part]
+            change = mido.Message("control_change", channel=channel, control=VOLUME, value=level)
+            events.append((0.0, 0, change))
         for second, message in messages:
             if second > version.start + version.seconds:
                 break
@@ -207,9 +214,26 @@ def _adapt(
         return message.copy(channel=channel, note=pitch)
     if message.type == "program_change" and part in version.programs:
         return None
-    if message.type == "control_change" and message.control in (120, 121, 123):
-        return None
+    if message.type == "control_change":
+        if message.control in (120, 121, 123):  # would undo what was set here
+            return None
+        if message.control == VOLUME and part in version.volumes:
+            return None
     return message.copy(channel=channel)
+
+
+def read_score(path: Path) -> mido.MidiFile:
+    """Read a MIDI file.
+
+    Raises
+    ------
+    AudioError
+        If it cannot be read.
+    """
+    try:
+        return mido.MidiFile(path, clip=True)
+    except Exception as error:  # mido lets many kinds through, some of them its own
+        raise AudioError(f"{path}: cannot be rendered ({error}).") from error
 
 
 def render(
@@ -246,8 +270,8 @@ def render(
             "apt-get install fluidsynth fluid-soundfont-gm timgm6mb-soundfont."
         )
     rng = random.Random(seed)
+    score = read_score(path)
     try:
-        score = mido.MidiFile(path, clip=True)
         version = choose_version(score, fonts, rng)
         with tempfile.TemporaryDirectory() as folder:
             midi, wave = f"{folder}/score.mid", f"{folder}/score.wav"

@@ -6,17 +6,20 @@ recording: ``{"path", "source", "licence", "start", "samples", ...}``.
 
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from musicssl.audio import open_source
-from musicssl.errors import ConfigError, MusicSSLError
+from musicssl.errors import AudioError, ConfigError
 
 log = logging.getLogger(__name__)
 Row = dict[str, Any]  # path, source, licence and whatever else is known of a recording
@@ -38,11 +41,12 @@ class Pack:
         Raises
         ------
         ConfigError
-            If it is not one, or holds no audio.
+            If it is not one, holds no audio, or less than its index says.
         """
         items = read_index(folder)
         if not items:
             raise ConfigError(f"{folder} holds no index.jsonl with recordings: not a pack.")
+        check_audio(folder, items)
         return cls(folder, items, np.memmap(folder / "audio.i16", dtype="<i2", mode="r"))
 
 
@@ -55,10 +59,30 @@ def read_index(folder: Path) -> list[Row]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def write_pack(rows: Iterable[Row], folder: Path, read: Read) -> int:
+def check_audio(folder: Path, items: list[Row]) -> int:
+    """Return the samples that the items need.
+
+    Raises
+    ------
+    ConfigError
+        If audio.i16 holds fewer.
+    """
+    needed = max((item["start"] + item["samples"] for item in items), default=0)
+    file = folder / "audio.i16"
+    there = file.stat().st_size // 2 if file.is_file() else 0
+    if there < needed:
+        raise ConfigError(
+            f"{file} holds {there:,} samples, its index.jsonl says {needed:,}: "
+            "copied in part? Delete the pack and make it again."
+        )
+    return int(needed)
+
+
+def write_pack(rows: Iterable[Row], folder: Path, read: Read, jobs: int = 1) -> int:
     """Read every row into a pack, going on with what is there; return how many it then holds.
 
     A recording that fails is logged and left out. A run that was killed leaves whole recordings.
+    The pack is the same whatever `jobs` is.
 
     Parameters
     ----------
@@ -67,35 +91,71 @@ def write_pack(rows: Iterable[Row], folder: Path, read: Read) -> int:
     folder
         The pack's.
     read
-        Takes a row, gives mono audio in [-1, 1] and further facts for the index.
+        Takes a row, gives mono audio in [-1, 1] and further facts for the index. An `AudioError`
+        is that recording's; any other error ends the work.
+    jobs
+        Rows to read at a time, in threads.
+
+    Raises
+    ------
+    ConfigError
+        If the pack that is there is damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
     items = read_index(folder)
     known = {item["path"] for item in items}
-    position = max((item["start"] + item["samples"] for item in items), default=0)
-    (folder / "audio.i16").touch()
-    text = "".join(json.dumps(item) + "\n" for item in items)
-    (folder / "index.jsonl").write_text(text, encoding="utf-8")
+    position = check_audio(folder, items)
+    todo = [row for row in rows if row["path"] not in known]
     with (
-        (folder / "audio.i16").open("r+b") as audio,
-        (folder / "index.jsonl").open("a", encoding="utf-8") as index,
+        _cut(folder / "audio.i16", 2 * position) as audio,
+        _whole_lines(folder) as index,
+        closing(_in_order(todo, read, jobs)) as results,
     ):
-        audio.truncate(2 * position)
-        audio.seek(2 * position)
-        for row in tqdm([row for row in rows if row["path"] not in known], unit="file"):
+        for row, result in tqdm(results, total=len(todo), unit="file"):
             try:
-                samples, facts = read(row)
-            except MusicSSLError as error:
+                samples, facts = result.result()
+            except AudioError as error:
                 log.warning("left out: %s", error)
                 continue
             audio.write((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
             audio.flush()
             place = {"start": position, "samples": len(samples)}
-            index.write(json.dumps(row | facts | place) + "\n")
+            index.write(json.dumps(row | facts | place).encode() + b"\n")
             index.flush()
             position += len(samples)
             known.add(row["path"])
     return len(known)
+
+
+def _cut(file: Path, size: int) -> BinaryIO:
+    """Open a file, new or not, at `size` bytes; what follows is dropped."""
+    file.touch()
+    out = file.open("r+b")
+    out.truncate(size)
+    out.seek(size)
+    return out
+
+
+def _whole_lines(folder: Path) -> BinaryIO:
+    """Open a pack's index behind its last whole line."""
+    file = folder / "index.jsonl"
+    return _cut(file, file.read_bytes().rfind(b"\n") + 1 if file.exists() else 0)
+
+
+def _in_order(
+    rows: list[Row], read: Read, jobs: int
+) -> Generator[tuple[Row, "Future[Any]"], None, None]:
+    """Yield each row with its result, in order, while others are read."""
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting: deque[tuple[Row, Future[Any]]] = deque()
+        try:
+            for row in rows:
+                waiting.append((row, pool.submit(read, row)))
+                if len(waiting) > jobs:  # no further ahead: whole recordings wait in memory
+                    yield waiting.popleft()
+            yield from waiting
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def decode(path: Path, sample_rate: int) -> NDArray[np.float32]:
