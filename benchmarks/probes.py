@@ -317,18 +317,23 @@ def parse_layer(text: str) -> Any:
     return text if text == "all" else [int(number) for number in text.split(",")]
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the options."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every probing script takes."""
     parser.add_argument("--model", help=MODEL_HELP)
     parser.add_argument("--layer", type=parse_layer, help="as 5, 2,5,8 or all; default the model's")
     parser.add_argument("--pooling", help="mean, max or meanstd; default the model's")
-    parser.add_argument("--seeds", type=int, default=FOLDS, help="splits; default %(default)s")
+    parser.add_argument("--seeds", type=int, default=3, help="of the splits; default %(default)s")
+    parser.add_argument("--threads", type=int, default=1, help="default %(default)s")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the options."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_options(parser)
     parser.add_argument("--random-seeds", type=int, default=3, help="default %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="of the synthesis")
-    parser.add_argument("--threads", type=int, default=1, help="default %(default)s")
     parser.add_argument("--quick", action="store_true", help="fewer clips: a check, not a result")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     return parser
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from models import MODEL_HELP, load, random_model
+from models import load, random_model
 from numpy.typing import NDArray
-from probes import interval, log_mel, parse_layer
+from probes import add_options, interval, log_mel
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -109,12 +109,7 @@ def main(argv: list[str] | None = None) -> int:
     add("items", type=Path, metavar="ITEMS.csv")
     add("--label", action="append", required=True, help="column, or several of numbers: a,b,c")
     add("--group", action="append", required=True, help="for each label; several joined: a,b")
-    add("--model", help=MODEL_HELP)
-    add("--layer", type=parse_layer, help="as 5, 2,5,8 or all; default the model's")
-    add("--pooling", help="mean, max or meanstd; default the model's")
-    add("--seeds", type=int, default=3, help="of the splits; default %(default)s")
-    add("--threads", type=int, default=1, help="default %(default)s")
-    add("--json", type=Path, metavar="FILE", help="write the results there too")
+    add_options(parser)
     options = parser.parse_args(argv)
     if len(options.label) != len(options.group):
         parser.error("give one --group for each --label.")

@@ -8,10 +8,7 @@ from musicssl.audio import AUDIO_EXTENSIONS, RESAMPLERS
 from musicssl.devices import pick_device
 from musicssl.errors import ConfigError, pick
 from musicssl.folder.listing import Listing, Shard
-from musicssl.folder.manifest import (
-    Space,
-    hold,
-)
+from musicssl.folder.manifest import Space, hold
 from musicssl.folder.run import Run, Summary
 from musicssl.folder.stores import FORMATS
 from musicssl.folder.workers import Record

@@ -65,6 +65,7 @@ class Run:
     def __init__(self, config: PretrainConfig, folder: Path) -> None:
         torch.manual_seed(config.seed)
         self.config, self.folder = config, folder
+        self.bf16 = config.bf16 and cpu_has_bf16()
         self.encoder = Dilated(config.encoder)
         self.workers = make_workers(list(config.workers), config.encoder.dim)
         self.average = copy.deepcopy(self.encoder).requires_grad_(False).eval()
@@ -185,9 +186,9 @@ def pretrain(
         After `stop`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if config.bf16 and not cpu_has_bf16():
-        log.warning("this processor has no bf16 instructions; training in fp32.")
     run = Run(config, folder)
+    if config.bf16 and not run.bf16:
+        log.warning("this processor has no bf16 instructions; training in fp32.")
     if run.state_file.exists():
         run.restore()
         log.info("going on at step %d, %.1f h heard", run.step, run.hours)
@@ -251,7 +252,7 @@ def train_step(run: Run) -> dict[str, float]:
     audio = run.batch()
     clean = clean_spectra(run, audio)
     heard = distort(clean, config.distort, config.encoder.spectrum, run.random)
-    with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16 and cpu_has_bf16()):
+    with torch.autocast("cpu", torch.bfloat16, enabled=run.bf16):
         frames = run.encoder.encode(heard)[-1]
         losses = {name: w.loss(frames, clean) for name, w in run.workers.items()}  # type: ignore[operator]
     total = torch.stack(list(losses.values())).sum()

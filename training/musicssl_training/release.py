@@ -18,7 +18,7 @@ from musicssl.checkpoint import ModelConfig
 from musicssl.config import to_dict
 from musicssl.errors import ConfigError, MusicSSLError
 from musicssl.model import MusicEncoder
-from musicssl_training.pretrain import PretrainConfig, Run, read_config
+from musicssl_training.pretrain import PretrainConfig, Run, read_config, write_whole
 
 STATISTICS_BATCHES = 60
 
@@ -74,8 +74,8 @@ def release(run_folder: Path, out: Path, config: ReleaseConfig) -> Path:
     model.save_pretrained(out)
     check(model, MusicEncoder.from_pretrained(out), run)
     facts = provenance(run, settings)
-    (out / "training.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    (out / "README.md").write_text(card(out.name, model, facts, config), encoding="utf-8")
+    write_whole(out / "training.json", json.dumps(facts, indent=2) + "\n")
+    write_whole(out / "README.md", card(out.name, model, facts, config))
     return out
 
 
