@@ -83,24 +83,38 @@ class Stem(nn.Module):
     """Spectra to frames: (batch, bands, 2 * frames) twice to (batch, frames, dim)."""
 
     reach = 2  # spectra heard on each side of the frame's own
+    block = 512  # frames at a time over the batch: the work stays in the processor's cache
 
     def __init__(self, config: DilatedConfig) -> None:
         super().__init__()
         first, second = config.pitch_channels
-        self.pitch_1 = nn.Conv2d(1, first, 5, stride=(1, Dilated.stride), padding=2)
+        self.pitch_1 = nn.Conv2d(1, first, 5, stride=(1, Dilated.stride), padding=(2, 0))
         self.pitch_2 = nn.Conv2d(first, second, (5, 1), stride=(2, 1), padding=(2, 0))
         self.pitch_out = nn.Linear(-(-config.spectrum.pitch_bands // 2) * second, config.dim)
-        self.mel = nn.Conv1d(
-            config.spectrum.mels, config.mel_channels, 3, stride=Dilated.stride, padding=1
-        )
+        self.mel = nn.Conv1d(config.spectrum.mels, config.mel_channels, 3, stride=Dilated.stride)
         self.mel_out = nn.Linear(config.mel_channels, config.dim)
         self.norm = nn.LayerNorm(config.dim)
 
     def forward(self, spectra: Spectra) -> Tensor:
-        pitch = F.gelu(self.pitch_1(spectra.pitch[:, None]))
+        frames = spectra.mel.shape[2] // Dilated.stride
+        pitch = F.pad(spectra.pitch, (2, 2))[:, None]
+        mel = F.pad(spectra.mel, (1, 1))
+        if torch.is_grad_enabled() or mel.device.type != "cpu":
+            return self._frames(pitch, mel)
+        block = max(1, self.block // len(mel))
+        parts = []
+        for first in range(0, frames, block):
+            start = first * Dilated.stride
+            stop = min(first + block, frames) * Dilated.stride
+            parts.append(self._frames(pitch[..., start : stop + 3], mel[..., start : stop + 1]))
+        return torch.cat(parts, dim=1)
+
+    def _frames(self, pitch: Tensor, mel: Tensor) -> Tensor:
+        """Return the frames of spectra that bring their neighbours along."""
+        pitch = F.gelu(self.pitch_1(pitch))
         pitch = F.gelu(self.pitch_2(pitch))  # (batch, second, bands / 2, frames)
         pitch = self.pitch_out(pitch.permute(0, 3, 1, 2).flatten(2))
-        mel = self.mel_out(F.gelu(self.mel(spectra.mel)).transpose(1, 2))
+        mel = self.mel_out(F.gelu(self.mel(mel)).transpose(1, 2))
         out: Tensor = self.norm(pitch + mel)
         return out
 

@@ -107,12 +107,11 @@ class DualSpectrum(nn.Module):
     def _log_power(self, audio: Tensor, window: Tensor, bank: Tensor, spectra: int) -> Tensor:
         bins = bank.shape[1]
         block = max(1, self.block // len(audio)) if audio.device.type == "cpu" else spectra
-        blocks = [
-            self.power(audio, window, bins, j, min(block, spectra - j)) @ bank.T
-            for j in range(0, spectra, block)
-        ]
-        power = torch.cat(blocks, dim=1).transpose(1, 2)  # (batch, bands, spectra)
-        return torch.log1p(power / self.config.knee) / math.log(10)
+        blocks = []
+        for j in range(0, spectra, block):
+            power = self.power(audio, window, bins, j, min(block, spectra - j)) @ bank.T
+            blocks.append(power.div_(self.config.knee).log1p_().div_(math.log(10)))
+        return torch.cat(blocks, dim=1).transpose(1, 2)  # (batch, bands, spectra)
 
 
 def _log_centres(config: DualSpectrumConfig) -> Tensor:
