@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from musicssl.config import from_dict, to_dict
+from musicssl.config import named_from_dict, named_to_dict
 from musicssl.encoders import ENCODERS, EncoderConfig
 from musicssl.errors import ConfigError, ModelError, nearest, pick
 from musicssl.pooling import POOLINGS
@@ -33,10 +33,9 @@ class ModelConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-able values; `from_dict` is the inverse."""
-        encoder = {"name": self.encoder.name} | to_dict(self.encoder)
         return {
             "format": FORMAT,
-            "encoder": encoder,
+            "encoder": named_to_dict(self.encoder),
             "pooling": self.pooling,
             "layer": list(self.layer),
         }
@@ -57,17 +56,14 @@ class ModelConfig:
                 "A newer musicssl may read it."
             )
         encoder = rest.pop("encoder", None)
-        if not isinstance(encoder, dict) or "name" not in encoder:
-            raise ConfigError("config.encoder must be a mapping with a 'name'.")
-        shape = {key: value for key, value in encoder.items() if key != "name"}
-        _, kind = pick(ENCODERS, encoder["name"], "config.encoder.name")
         for key in rest:
             if key not in ("pooling", "layer"):
                 raise ConfigError(f"config.{key}: unknown key.{nearest(key, ['pooling', 'layer'])}")
         layer = rest.pop("layer", [-1])
         if not isinstance(layer, list) or any(type(number) is not int for number in layer):
             raise ConfigError(f"config.layer must be a list of numbers, got {layer!r}.")
-        encoder = from_dict(kind, shape, "config.encoder")
+        kinds = {name: kind for name, (_, kind) in ENCODERS.items()}
+        encoder = named_from_dict(kinds, encoder, "config.encoder")
         return cls(encoder=encoder, layer=tuple(layer), **rest)
 
 

@@ -1,9 +1,10 @@
 """Frozen dataclasses to and from plain dictionaries, strictly."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from musicssl.errors import ConfigError, nearest
+from musicssl.errors import ConfigError, nearest, pick
 
 C = TypeVar("C")
 
@@ -59,6 +60,25 @@ def from_dict(kind: type[C], values: Any, where: str) -> C:
             and f.name not in values
         ]
         raise ConfigError(f"{where} lacks {', '.join(absent)}.") from None
+
+
+def named_to_dict(config: Any) -> dict[str, Any]:
+    """Return a dataclass that has a class attribute `name`, with that name."""
+    return {"name": config.name} | to_dict(config)
+
+
+def named_from_dict(kinds: Mapping[str, type[C]], values: Any, where: str) -> C:
+    """Build one of several dataclasses: the one that ``values["name"]`` says.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such name, or as `from_dict`.
+    """
+    if not isinstance(values, dict) or "name" not in values:
+        raise ConfigError(f"{where} must be a mapping with a 'name'.")
+    shape = {key: value for key, value in values.items() if key != "name"}
+    return from_dict(pick(kinds, values["name"], f"{where}.name"), shape, where)
 
 
 def _read(kind: Any, value: Any, where: str) -> Any:

@@ -104,14 +104,24 @@ class DualSpectrum(nn.Module):
         power: Tensor = spectrum.real.square() + spectrum.imag.square()
         return power
 
+    def from_power(self, pitch: Tensor, mel: Tensor) -> Spectra:
+        """Return the spectra of powers computed elsewhere, as `power` gives them, of all bins."""
+        return Spectra(self._bands(pitch, self.bank_pitch), self._bands(mel, self.bank_mel))
+
     def _log_power(self, audio: Tensor, window: Tensor, bank: Tensor, spectra: int) -> Tensor:
         bins = bank.shape[1]
         block = max(1, self.block // len(audio)) if audio.device.type == "cpu" else spectra
-        blocks = []
-        for j in range(0, spectra, block):
-            power = self.power(audio, window, bins, j, min(block, spectra - j)) @ bank.T
-            blocks.append(power.div_(self.config.knee).log1p_().div_(math.log(10)))
-        return torch.cat(blocks, dim=1).transpose(1, 2)  # (batch, bands, spectra)
+        blocks = [
+            self._bands(self.power(audio, window, bins, j, min(block, spectra - j)), bank)
+            for j in range(0, spectra, block)
+        ]
+        return torch.cat(blocks, dim=2)
+
+    def _bands(self, power: Tensor, bank: Tensor) -> Tensor:
+        """Return the log power in bands, (batch, bands, spectra)."""
+        bands = power[..., : bank.shape[1]] @ bank.T
+        out: Tensor = bands.div_(self.config.knee).log1p_().div_(math.log(10)).transpose(1, 2)
+        return out
 
 
 def _log_centres(config: DualSpectrumConfig) -> Tensor:
