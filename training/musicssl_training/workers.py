@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from musicssl.errors import pick
 from musicssl.frontends import Spectra
-from musicssl_training import targets
+from musicssl_training.targets import frontend as targets
 
 
 class Worker(nn.Module, ABC):

@@ -1,0 +1,120 @@
+"""The clean audio of a batch, and the transforms of it that several targets share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from musicssl.encoders import Encoder
+
+FINEST_SECONDS = 0.015  # between target frames, where the encoder's are further apart
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where targets are measured: frame ``j`` is centred on sample ``j * hop``."""
+
+    sample_rate: int  # Hz
+    hop: int  # samples
+    stride: int = 1  # target frames an encoder frame
+
+    @property
+    def rate(self) -> float:
+        """Target frames a second."""
+        return self.sample_rate / self.hop
+
+    def join(self, values: Tensor) -> Tensor:
+        """Put the values of an encoder frame's target frames side by side.
+
+        (batch, frames, n) to (batch, frames / stride, stride * n).
+        """
+        batch, frames, n = values.shape
+        return values.reshape(batch, frames // self.stride, self.stride * n)
+
+    def reach(self, size: int, frames: int = 0) -> float:
+        """Return the seconds that an encoder frame's values hear on each side of its centre.
+
+        They are measured in windows of `size` samples, and look at `frames` further windows.
+        """
+        return (size / 2 + (self.stride - 1 + frames) * self.hop) / self.sample_rate
+
+
+def make_grid(encoder: Encoder) -> Grid:
+    """Return the finest grid that divides the encoder's hop into steps of at least 15 ms.
+
+    An encoder whose own frames are closer keeps them.
+    """
+    strides = [
+        k
+        for k in range(1, encoder.hop + 1)
+        if encoder.hop % k == 0 and encoder.hop / k >= FINEST_SECONDS * encoder.sample_rate
+    ]
+    stride = max(strides, default=1)
+    return Grid(encoder.sample_rate, encoder.hop // stride, stride)
+
+
+class Sound:
+    """Clean excerpts of equal length, in fp32; whatever is asked of them is computed once.
+
+    Attributes
+    ----------
+    audio
+        Shape (batch, samples), in [-1, 1].
+    grid
+        Where targets are measured.
+    frames
+        Target frames: `grid.stride` times the encoder's.
+    """
+
+    def __init__(self, audio: Tensor, grid: Grid) -> None:
+        self.audio, self.grid = audio.float(), grid
+        self.frames = grid.stride * -(-audio.shape[1] // (grid.hop * grid.stride))
+        self._shared: dict[object, Tensor] = {}
+
+    def shared(self, key: object, make: Callable[[], Tensor]) -> Tensor:
+        """Return what `make` gives, called only the first time that `key` is asked for."""
+        if key not in self._shared:
+            with torch.no_grad(), torch.autocast(self.audio.device.type, enabled=False):
+                self._shared[key] = make()
+        return self._shared[key]
+
+    def slices(self, size: int, hop: int | None = None) -> Tensor:
+        """Return a view of the audio around each frame, (batch, frames, size); zeros outside.
+
+        Slice ``j`` holds the samples from ``j * hop - size // 2`` on.
+        """
+        hop = hop or self.grid.hop
+        frames = self.frames * self.grid.hop // hop
+        right = (frames - 1) * hop + size - size // 2 - self.audio.shape[1]
+        padded = F.pad(self.audio, (size // 2, max(0, right)))
+        slices: Tensor = padded.unfold(1, size, hop)[:, :frames]
+        return slices
+
+    def spectrum(self, n_fft: int, window: str = "hann") -> Tensor:
+        """Return complex spectra, (batch, frames, n_fft // 2 + 1); a full-scale sine gives 1.
+
+        `window` is "hann" (periodic) or "rectangular".
+        """
+        return self.shared(("spectrum", n_fft, window), lambda: self._transform(n_fft, window))
+
+    def power(self, n_fft: int) -> Tensor:
+        """Return power spectra in a Hann window, (batch, frames, n_fft // 2 + 1).
+
+        A full-scale sine on a bin gives 1. Multiply by ``(n_fft / 4) ** 2`` for the power of an
+        unscaled transform such as librosa's.
+        """
+
+        def make() -> Tensor:
+            kept = ("spectrum", n_fft, "hann") in self._shared
+            spectrum = self.spectrum(n_fft) if kept else self._transform(n_fft, "hann")
+            return spectrum.real.square().add_(spectrum.imag.square())
+
+        return self.shared(("power", n_fft), make)
+
+    def _transform(self, n_fft: int, window: str) -> Tensor:
+        shape = torch.hann_window if window == "hann" else torch.ones
+        values = shape(n_fft, device=self.audio.device)
+        out: Tensor = torch.fft.rfft(self.slices(n_fft) * (values * (2 / values.sum())))
+        return out

@@ -1,0 +1,26 @@
+"""What every target promises."""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from musicssl_training.sound import Sound
+
+
+class Target(nn.Module, ABC):
+    """Something measured in the clean audio, for a worker to predict from the encoder's frames.
+
+    A module, so that filter banks (non-persistent buffers) follow the device; no parameters.
+    """
+
+    size: int  # values a step
+    pool: int = 1  # encoder frames a step
+    reach: float = 0.0  # seconds heard on each side of a step's centre
+
+    @abstractmethod
+    def forward(self, sound: Sound) -> Tensor:
+        """Return fp32 values, (batch, steps, size), with ``steps = encoder frames // pool``.
+
+        The step `i` describes encoder frames ``i * pool`` to ``(i + 1) * pool - 1``; values of
+        several target frames of one encoder frame stand side by side, or are averaged.
+        """
