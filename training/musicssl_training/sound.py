@@ -92,29 +92,27 @@ class Sound:
         slices: Tensor = padded.unfold(1, size, hop)[:, :frames]
         return slices
 
-    def spectrum(self, n_fft: int, window: str = "hann") -> Tensor:
-        """Return complex spectra, (batch, frames, n_fft // 2 + 1); a full-scale sine gives 1.
+    def spectrum(self, n_fft: int) -> Tensor:
+        """Return complex spectra in a periodic Hann window, (batch, frames, n_fft // 2 + 1).
 
-        `window` is "hann" (periodic) or "rectangular".
-        """
-        return self.shared(("spectrum", n_fft, window), lambda: self._transform(n_fft, window))
-
-    def power(self, n_fft: int) -> Tensor:
-        """Return power spectra in a Hann window, (batch, frames, n_fft // 2 + 1).
-
-        A full-scale sine on a bin gives 1. Multiply by ``(n_fft / 4) ** 2`` for the power of an
-        unscaled transform such as librosa's.
+        A full-scale sine on a bin gives 1.
         """
 
         def make() -> Tensor:
-            kept = ("spectrum", n_fft, "hann") in self._shared
-            spectrum = self.spectrum(n_fft) if kept else self._transform(n_fft, "hann")
+            window = torch.hann_window(n_fft, device=self.audio.device)
+            out: Tensor = torch.fft.rfft(self.slices(n_fft) * (window * (2 / window.sum())))
+            return out
+
+        return self.shared(("spectrum", n_fft), make)
+
+    def power(self, n_fft: int) -> Tensor:
+        """Return the power of `spectrum`, (batch, frames, n_fft // 2 + 1).
+
+        Multiply by ``(n_fft / 4) ** 2`` for that of an unscaled transform such as librosa's.
+        """
+
+        def make() -> Tensor:
+            spectrum = self.spectrum(n_fft)
             return spectrum.real.square().add_(spectrum.imag.square())
 
         return self.shared(("power", n_fft), make)
-
-    def _transform(self, n_fft: int, window: str) -> Tensor:
-        shape = torch.hann_window if window == "hann" else torch.ones
-        values = shape(n_fft, device=self.audio.device)
-        out: Tensor = torch.fft.rfft(self.slices(n_fft) * (values * (2 / values.sum())))
-        return out

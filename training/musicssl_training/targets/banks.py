@@ -11,9 +11,9 @@ from musicssl_training.sound import Grid, Sound
 KNEE = 1e-8  # power, relative to a full-scale sine (-80 dB), below which a log flattens
 
 
-def compress(power: Tensor) -> Tensor:
-    """Return log10(1 + power / KNEE): silence is 0, a full-scale sine 8."""
-    return (power / KNEE).log1p_().div_(math.log(10))
+def compress(power: Tensor, knee: float = KNEE) -> Tensor:
+    """Return log10(1 + power / knee): silence is 0, a full-scale sine 8 at the default."""
+    return (power / knee).log1p_().div_(math.log(10))
 
 
 def frequencies(sample_rate: int, n_fft: int) -> Tensor:

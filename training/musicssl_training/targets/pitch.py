@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from musicssl.frontends import DualSpectrum, DualSpectrumConfig
 from musicssl_training.sound import Grid, Sound
+from musicssl_training.targets.banks import compress
 from musicssl_training.targets.base import Target
 from musicssl_training.targets.vqt import N_FFT, VariableQ
 
@@ -33,7 +34,7 @@ class Vqt(Target):
         self.reach = _reach(grid, self.transform.reach)
 
     def forward(self, sound: Sound) -> Tensor:
-        return _frames(_log(self.transform(sound)), self.stride)
+        return _frames(compress(self.transform(sound), KNEE), self.stride)
 
 
 class Salience(Target):
@@ -62,7 +63,7 @@ class Salience(Target):
 
     def forward(self, sound: Sound) -> Tensor:
         salience = self.transform(sound).sqrt() @ self.weights
-        return _frames(_log(salience.square()), self.stride)
+        return _frames(compress(salience.square(), KNEE), self.stride)
 
 
 class Notes(Target):
@@ -83,7 +84,7 @@ class Notes(Target):
     def forward(self, sound: Sound) -> Tensor:
         def make() -> Tensor:
             bands = sound.power(N_FFT)[..., : self.bank.shape[1]] @ self.bank.T
-            quarters = _frames(_log(bands), self.stride)
+            quarters = _frames(compress(bands, KNEE), self.stride)
             return F.avg_pool1d(F.pad(quarters, (1, 1), mode="replicate"), 3, 2)
 
         return sound.shared("notes", make)
@@ -228,10 +229,6 @@ class Cens(Target):
         smooth = F.conv1d(steps, window, padding=window.shape[2] // 2, groups=12).transpose(1, 2)
         out = smooth / smooth.norm(dim=2, keepdim=True).clamp(min=0.1)
         return _frames(out, self.stride)
-
-
-def _log(power: Tensor) -> Tensor:
-    return torch.log1p(power / KNEE) / math.log(10)
 
 
 def _frames(values: Tensor, stride: int) -> Tensor:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from musicssl.errors import ConfigError
 from musicssl.frontends import DualSpectrum, DualSpectrumConfig
 from musicssl_training.sound import Grid, Sound
+from musicssl_training.targets.banks import compress
 from musicssl_training.targets.base import Target
 
 N_FFT = 1024  # samples
@@ -46,7 +47,7 @@ class OnsetBands(nn.Module):
 
         def make() -> Tensor:
             power = sound.power(N_FFT)[..., : self.bank.shape[1]] @ self.bank.T
-            mel = torch.log1p(power / self.knee) / math.log(10)
+            mel = compress(power, self.knee)
             start = self.first - self.lag
             rise = (mel[:, self.first :] - mel[:, start : -self.lag]).clamp(min=0)
             bands = torch.stack([x.mean(dim=2) for x in rise.tensor_split(self.count, 2)], dim=2)
@@ -85,7 +86,7 @@ class Onsets(Target):
 
     def forward(self, sound: Sound) -> Tensor:
         rise: Tensor = self.bands(sound)
-        sides = rise.reshape(len(rise), -1, self.size)
+        sides = sound.grid.join(rise)
         return sides.sqrt() if self.root else sides
 
 
