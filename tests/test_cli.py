@@ -45,7 +45,7 @@ def embed(tiny_model_folder: Path, out: Path) -> Any:
 
 
 def command(*args: Any, **options: Any) -> "subprocess.Popen[str]":
-    """Start the command in a process of its own, which heeds Ctrl-C even if we do not."""
+    """Start the command in a process of its own."""
     paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.Popen(
         [sys.executable, "-m", "musicssl.cli", *map(str, args)],
@@ -53,7 +53,6 @@ def command(*args: Any, **options: Any) -> "subprocess.Popen[str]":
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         **options,
     )
 

@@ -89,15 +89,18 @@ class Sound:
         frames = self.frames * self.grid.hop // hop
         right = (frames - 1) * hop + size - size // 2 - self.audio.shape[1]
         padded = F.pad(self.audio, (size // 2, max(0, right)))
-        slices: Tensor = padded.unfold(1, size, hop)[:, :frames]
-        return slices
+        return padded.unfold(1, size, hop)[:, :frames]
 
     def spectrum(self, n_fft: int, window: str = "hann") -> Tensor:
         """Return complex spectra, (batch, frames, n_fft // 2 + 1); a full-scale sine gives 1.
 
         `window` is "hann" (periodic) or "rectangular".
         """
-        return self.shared(("spectrum", n_fft, window), lambda: self._transform(n_fft, window))
+
+        def make() -> Tensor:
+            return torch.fft.rfft(self.slices(n_fft) * self._window(n_fft, window))
+
+        return self.shared(("spectrum", n_fft, window), make)
 
     def power(self, n_fft: int) -> Tensor:
         """Return power spectra in a Hann window, (batch, frames, n_fft // 2 + 1).
@@ -107,14 +110,15 @@ class Sound:
         """
 
         def make() -> Tensor:
-            kept = ("spectrum", n_fft, "hann") in self._shared
-            spectrum = self.spectrum(n_fft) if kept else self._transform(n_fft, "hann")
+            if ("spectrum", n_fft, "hann") in self._shared:
+                spectrum = self.spectrum(n_fft)
+            else:
+                spectrum = torch.fft.rfft(self.slices(n_fft) * self._window(n_fft, "hann"))
             return spectrum.real.square().add_(spectrum.imag.square())
 
         return self.shared(("power", n_fft), make)
 
-    def _transform(self, n_fft: int, window: str) -> Tensor:
+    def _window(self, n_fft: int, window: str) -> Tensor:
         shape = torch.hann_window if window == "hann" else torch.ones
         values = shape(n_fft, device=self.audio.device)
-        out: Tensor = torch.fft.rfft(self.slices(n_fft) * (values * (2 / values.sum())))
-        return out
+        return values * (2 / values.sum())
