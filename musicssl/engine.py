@@ -14,6 +14,7 @@ from torch import Tensor
 
 from musicssl.audio import Source
 from musicssl.devices import warn_once
+from musicssl.encoders import Encoder, State
 from musicssl.errors import ConfigError, ModelError, MusicSSLError
 from musicssl.pooling import POOLINGS, Every, Pool
 from musicssl.windows import Chunk, cut, frame_times
@@ -32,13 +33,21 @@ class FrameModel(Protocol):
     sample_rate: int
     hop: int
     context: int
+    encoder: Encoder
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
 
-    def __call__(self, audio: Tensor, samples: Tensor | None, *, layer: tuple[int, ...]) -> Tensor:
-        """Return (batch, frames, dim)."""
+    def __call__(
+        self,
+        audio: Tensor,
+        samples: Tensor | None,
+        *,
+        layer: tuple[int, ...],
+        state: State | None = None,
+    ) -> Tensor:
+        """Return (batch, frames, dim), and set ``state.after``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +79,7 @@ class _Job:
     waiting: int = 0  # pieces read but not yet encoded
     read: bool = False  # to its end
     error: MusicSSLError | None = None
+    memory: Tensor | None = None  # of what was encoded, for encoders that have one
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,18 +138,31 @@ class Engine:
     def _encode_pending(self) -> None:
         """Encode what waits, in batches of pieces of nearly one length, and pool it in order."""
         pieces, self.pending = self.pending, []
-        batch: list[_Piece] = []
         frames: dict[_Piece, NDArray[np.float32]] = {}
-        for piece in sorted(pieces, key=lambda piece: len(piece.audio)):
-            if batch and len(piece.audio) > 1.1 * len(batch[0].audio) + self.model.hop:
-                frames |= self._encode(batch)
-                batch = []
-            batch.append(piece)
-        if batch:
+        for turn in self._turns(pieces):
+            batch: list[_Piece] = []
+            for piece in sorted(turn, key=lambda piece: len(piece.audio)):
+                if batch and len(piece.audio) > 1.1 * len(batch[0].audio) + self.model.hop:
+                    frames |= self._encode(batch)
+                    batch = []
+                batch.append(piece)
             frames |= self._encode(batch)
         for piece in pieces:
             piece.job.pool.add(frames.pop(piece))
             piece.job.waiting -= 1
+
+    def _turns(self, pieces: list[_Piece]) -> list[list[_Piece]]:
+        """Return the pieces in turns to be encoded one after the other.
+
+        One turn, unless the encoder has memory: then the first piece of each source, the second...
+        """
+        if not self.model.encoder.memory:
+            return [pieces] if pieces else []
+        queues: dict[_Job, list[_Piece]] = {}
+        for piece in pieces:
+            queues.setdefault(piece.job, []).append(piece)
+        longest = max(map(len, queues.values()), default=0)
+        return [[q[i] for q in queues.values() if i < len(q)] for i in range(longest)]
 
     def _encode(self, batch: list[_Piece]) -> dict[_Piece, NDArray[np.float32]]:
         """Return the frames that count of every piece, each (frames, dim)."""
@@ -147,11 +170,29 @@ class Engine:
         audio = torch.zeros(len(batch), max(lengths))
         for row, piece in zip(audio, batch, strict=True):
             row[: len(piece.audio)] = torch.from_numpy(piece.audio)
-        out = compute(self.model, audio, torch.tensor(lengths), self.settings).numpy()
+        state = self._recall(batch)
+        out = compute(self.model, audio, torch.tensor(lengths), self.settings, state).numpy()
+        if state is not None and state.after is not None:
+            for piece, memory in zip(batch, state.after.cpu(), strict=True):
+                piece.job.memory = memory
         return {
             piece: row[piece.chunk.skip : piece.chunk.skip + piece.chunk.frames]
             for row, piece in zip(out, batch, strict=True)
         }
+
+    def _recall(self, batch: list[_Piece]) -> State | None:
+        """Return where the pieces stand in their recordings, for encoders with memory."""
+        size = self.model.encoder.memory
+        if not size:
+            return None
+        chunks, beginning = [piece.chunk for piece in batch], torch.zeros(size)
+        return State(
+            skip=torch.tensor([chunk.skip for chunk in chunks]),
+            frames=torch.tensor([chunk.frames for chunk in chunks]),
+            before=torch.stack(
+                [beginning if p.job.memory is None else p.job.memory for p in batch]
+            ),
+        )
 
     def _result(self, job: _Job) -> Result:
         if job.error:
@@ -165,7 +206,13 @@ class Engine:
         )
 
 
-def compute(model: FrameModel, audio: Tensor, samples: Tensor, settings: Settings) -> Tensor:
+def compute(
+    model: FrameModel,
+    audio: Tensor,
+    samples: Tensor,
+    settings: Settings,
+    state: State | None = None,
+) -> Tensor:
     """Return the frames of a batch, (batch, frames, dim), in fp32 on the CPU.
 
     The encoder runs in ``settings.dtype``. Where that overflows, the batch is done again in fp32
@@ -182,7 +229,8 @@ def compute(model: FrameModel, audio: Tensor, samples: Tensor, settings: Setting
     def frames(dtype: torch.dtype) -> Tensor:
         half = dtype is not torch.float32
         with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=half):
-            return model(audio.to(device), rows, layer=settings.layers).float().cpu()
+            out = model(audio.to(device), rows, layer=settings.layers, state=state)
+            return out.float().cpu()
 
     with _GPU if device.type != "cpu" else contextlib.nullcontext():
         out = frames(settings.dtype)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from musicssl.audio import AudioInput
 from musicssl.checkpoint import ModelConfig, read_checkpoint, write_checkpoint
 from musicssl.devices import pick_device, pick_dtype
-from musicssl.encoders import ENCODERS, Encoder
+from musicssl.encoders import ENCODERS, Encoder, State
 from musicssl.engine import Engine, Settings
 from musicssl.errors import AudioError, ConfigError, ModelError, pick
 from musicssl.hub import find_checkpoint, push_folder
@@ -104,7 +104,12 @@ class MusicEncoder(nn.Module):
         return tuple(number % self.layers for number in numbers)
 
     def forward(
-        self, audio: Tensor, samples: Tensor | None = None, *, layer: Layer = None
+        self,
+        audio: Tensor,
+        samples: Tensor | None = None,
+        *,
+        layer: Layer = None,
+        state: State | None = None,
     ) -> Tensor:
         """Return frame embeddings.
 
@@ -117,6 +122,9 @@ class MusicEncoder(nn.Module):
             frames are those that it would have alone.
         layer
             One layer, several to put side by side, "all", or None for the checkpoint's choice.
+        state
+            For encoders with memory, where the rows stand in their recordings; see
+            `Encoder.resume`. None for rows that are whole recordings.
 
         Returns
         -------
@@ -133,7 +141,10 @@ class MusicEncoder(nn.Module):
             raise AudioError(
                 f"audio must have the shape (batch, samples), got {tuple(audio.shape)}."
             )
-        outputs = self.encoder(audio, samples)
+        if state is None:
+            outputs = self.encoder(audio, samples)
+        else:
+            outputs = self.encoder.resume(audio, samples, state)
         chosen = self.pick_layers(layer)
         with torch.autocast(audio.device.type, enabled=False):
             parts = [(outputs[i].float() - self.centre[i]) / self.spread[i] for i in chosen]

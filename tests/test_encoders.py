@@ -2,18 +2,54 @@ import pytest
 import torch
 
 from musicssl.config import from_dict, to_dict
-from musicssl.encoders import ENCODERS, Encoder
+from musicssl.encoders import ENCODERS, Encoder, State
+from musicssl.encoders.trunk import BatchNorm
 from musicssl.errors import ConfigError
 from musicssl.windows import cut
 
-TINY = {"dilated": {"dim": 16, "inner": 24, "pitch_channels": (2, 3), "mel_channels": 8}}
+WAVE = {"channels": (4, 4, 6, 6, 8, 8, 8, 8), "dim": 12}
+TINY = {
+    "dilated": {"dim": 16, "inner": 24, "pitch_channels": (2, 3), "mel_channels": 8},
+    "pase": WAVE,
+    "pase_plus": WAVE | {"hidden": 10},
+    "pase_bi": WAVE | {"hidden": 10, "floor": 0.1},
+}
 
 
 def make(name: str) -> Encoder:
     torch.manual_seed(0)
     kind, config = ENCODERS[name]
-    encoder: Encoder = kind(config(**TINY[name])).eval()  # type: ignore[call-arg]
+    encoder: Encoder = kind(config(**TINY[name]))  # type: ignore[call-arg]
+    settle(encoder)
     return encoder
+
+
+def settle(encoder: Encoder) -> None:
+    """Let batch normalisations hear some noise, as training would."""
+    norms = [module for module in encoder.modules() if isinstance(module, BatchNorm)]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        encoder.train()(noise(2, 20_000))
+    for norm in norms:
+        norm.momentum = BatchNorm.momentum
+    encoder.eval()
+
+
+def in_chunks(encoder: Encoder, audio: torch.Tensor, chunk: int) -> list[torch.Tensor]:
+    """Return the layers of (1, samples), chunk by chunk."""
+    memory = torch.zeros(1, encoder.memory)
+    parts = []
+    cuts = cut([audio[0].numpy()], hop=encoder.hop, context=encoder.context, chunk=chunk)
+    for (skip, _, frames), stretch in cuts:
+        state = State(torch.tensor([skip]), torch.tensor([frames]), memory)
+        layers = encoder.resume(torch.from_numpy(stretch)[None], None, state)
+        parts.append([layer[:, skip : skip + frames] for layer in layers])
+        if encoder.memory:
+            assert state.after is not None
+            memory = state.after
+    assert len(parts) > 2
+    return [torch.cat(layer, dim=1) for layer in zip(*parts, strict=True)]
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -31,18 +67,19 @@ class TestEveryEncoder:
         with pytest.raises(ConfigError, match="Did you mean 'dim'"):
             from_dict(ENCODERS[name][1], {"dims": 3}, "config")
 
-    @pytest.mark.parametrize("samples", [1, 881, 882, 883, 40_000])
-    def test_shapes(self, name: str, samples: int) -> None:
+    def test_shapes(self, name: str) -> None:
         encoder = make(name)
-        layers = encoder(noise(2, samples))
-        assert len(layers) == encoder.n_layers
-        for layer in layers:
-            assert layer.shape == (2, -(-samples // encoder.hop), encoder.dim)
-            assert layer.isfinite().all()
+        for samples in (1, encoder.hop - 1, encoder.hop, encoder.hop + 1, 40_000):
+            layers = encoder(noise(2, samples))
+            assert len(layers) == encoder.n_layers
+            for layer in layers:
+                assert layer.shape == (2, -(-samples // encoder.hop), encoder.dim)
+                assert layer.isfinite().all()
 
     def test_gradient_reaches_every_parameter(self, name: str) -> None:
-        encoder = make(name).train()
-        torch.stack([layer.square().mean() for layer in encoder(noise(2, 30_000))]).sum().backward()
+        encoder = make(name)
+        layers = torch.stack(encoder(noise(2, 30_000)))
+        (layers * noise(*layers.shape)).sum().backward()
         for parameter, value in encoder.named_parameters():
             assert value.grad is not None, parameter
             assert value.grad.abs().max() > 0, parameter
@@ -53,24 +90,38 @@ class TestEveryEncoder:
         audio = noise(1, 2 * middle * encoder.hop).requires_grad_()
         (encoder(audio)[-1][0, middle] @ noise(encoder.dim)).backward()
         assert audio.grad is not None
-        heard = audio.grad[0].nonzero()[:, 0] - middle * encoder.hop
-        assert -encoder.context <= heard.min() < -0.95 * encoder.context
-        assert 0.95 * encoder.context < heard.max() <= encoder.context
+        heard = audio.grad[0].abs()
+        centre = middle * encoder.hop
+        if encoder.chunk_error > Encoder.chunk_error:  # further, but next to nothing
+            heard = heard * (heard > encoder.chunk_error * heard.max())
+        first, last = (int(heard.nonzero()[i, 0]) - centre for i in (0, -1))
+        if encoder.memory:
+            assert first < -encoder.context
+        else:
+            assert -encoder.context <= first
+        assert last <= encoder.context
+        if encoder.chunk_error == Encoder.chunk_error:
+            assert first < -0.95 * encoder.context
+            assert 0.95 * encoder.context < last
+
+    def test_is_centred_where_it_says(self, name: str) -> None:
+        encoder = make(name)
+        at = 25 * encoder.hop
+        click = torch.zeros(1, 2 * at)
+        click[0, at] = 1.0
+        with torch.no_grad():
+            change = (encoder(click)[0] - encoder(0 * click)[0])[0].square().sum(dim=1)
+        centre = (change * torch.arange(len(change))).sum() / change.sum()
+        assert abs(float(centre) * encoder.hop - at) < 0.01 * encoder.sample_rate
 
     def test_chunked_equals_whole(self, name: str) -> None:
         encoder = make(name)
         audio = noise(1, 22_050 * 31 + 77)
         with torch.inference_mode():  # without gradients, long audio is done in blocks
             whole = encoder(audio)
-        cuts = cut([audio[0].numpy()], hop=encoder.hop, context=encoder.context, chunk=150_000)
-        parts = [
-            [layer[:, skip : skip + frames] for layer in encoder(torch.from_numpy(stretch)[None])]
-            for (skip, _, frames), stretch in cuts
-        ]
-        assert len(parts) > 2
-        for i, layer in enumerate(whole):
-            joined = torch.cat([part[i] for part in parts], dim=1)
-            torch.testing.assert_close(joined, layer, atol=1e-5, rtol=0)
+            chunked = in_chunks(encoder, audio, 150_000)
+        for a, b in zip(chunked, whole, strict=True):
+            torch.testing.assert_close(a, b, atol=encoder.chunk_error, rtol=0)
 
     def test_padding_changes_nothing(self, name: str) -> None:
         encoder = make(name)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from musicssl import devices
 from musicssl.checkpoint import ModelConfig
-from musicssl.encoders import DilatedConfig
+from musicssl.encoders import DilatedConfig, PasePlusConfig
 from musicssl.engine import Embedding, Engine, compute
 from musicssl.errors import ConfigError, ModelError
 from musicssl.model import MusicEncoder
@@ -73,6 +73,40 @@ def test_chunked_equals_whole(
     assert isinstance(cut, Embedding)
     np.testing.assert_allclose(cut.values, whole.values, atol=1e-5)
     assert np.array_equal(cut.times, whole.times)
+
+
+@pytest.fixture(scope="module")
+def remembering() -> MusicEncoder:
+    torch.manual_seed(0)
+    config = PasePlusConfig(channels=(2, 2), kernels=(31, 320), strides=(1, 160), dim=8, hidden=6)
+    model = MusicEncoder(ModelConfig(encoder=config, layer=(0, -1)))
+    torch.nn.init.constant_(model.encoder.recurrent.gates.bias[6:12].detach(), -5)  # remember long
+    return model.requires_grad_(False).eval()
+
+
+@quick
+@given(
+    lengths=st.lists(st.floats(0.001, 20.0), min_size=1, max_size=5),
+    chunk=st.floats(0.1, 5.0),
+    batch=st.sampled_from([0.5, 5.0, 500.0]),
+)
+def test_memory_is_carried_from_chunk_to_chunk(
+    remembering: MusicEncoder, lengths: list[float], chunk: float, batch: float
+) -> None:
+    clips = [music(x, seed, 16_000) for seed, x in enumerate(lengths)]
+    options = {"level": "frame", "chunk_seconds": chunk, "batch_seconds": batch}
+    for clip, result in zip(clips, remembering.embed(clips, 16_000, **options), strict=True):
+        with torch.inference_mode():
+            whole = remembering(torch.from_numpy(clip)[None])[0]
+        np.testing.assert_allclose(result.values, whole, atol=1e-5)
+
+
+def test_what_is_remembered_matters(remembering: MusicEncoder) -> None:
+    clip = music(4, 0, 16_000)
+    second = len(clip) // 2
+    whole = remembering.embed(clip, 16_000, level="frame").values[200:]
+    alone = remembering.embed(clip[second:], 16_000, level="frame").values
+    assert np.abs(whole - alone)[10:].max() > 1e-3
 
 
 @pytest.mark.parametrize("pooling", [name for name in POOLINGS if name != "none"])
@@ -166,7 +200,7 @@ def test_bf16_is_near_fp32(model: MusicEncoder) -> None:
 class Overflows(MusicEncoder):
     """Gives infinity under autocast, as fp16 does beyond 65504; finite in fp32."""
 
-    def forward(self, audio, samples=None, *, layer=None):  # type: ignore[no-untyped-def]
+    def forward(self, audio, samples=None, *, layer=None, state=None):  # type: ignore[no-untyped-def]
         out = super().forward(audio, samples, layer=layer)
         assert out.dtype is torch.float32
         return out * torch.inf if torch.is_autocast_enabled("cpu") else out

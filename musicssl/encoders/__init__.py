@@ -1,10 +1,34 @@
 """The encoders, by the name that stands in a checkpoint's config.json."""
 
-from musicssl.encoders.base import Encoder, EncoderConfig
+from musicssl.encoders.base import Encoder, EncoderConfig, State
 from musicssl.encoders.dilated import Dilated, DilatedConfig
+from musicssl.encoders.pase import (
+    Pase,
+    PaseBi,
+    PaseBiConfig,
+    PaseConfig,
+    PasePlus,
+    PasePlusConfig,
+)
 
 ENCODERS: dict[str, tuple[type[Encoder], type[EncoderConfig]]] = {
     "dilated": (Dilated, DilatedConfig),
+    "pase": (Pase, PaseConfig),
+    "pase_plus": (PasePlus, PasePlusConfig),
+    "pase_bi": (PaseBi, PaseBiConfig),
 }
 
-__all__ = ["ENCODERS", "Dilated", "DilatedConfig", "Encoder", "EncoderConfig"]
+__all__ = [
+    "ENCODERS",
+    "Dilated",
+    "DilatedConfig",
+    "Encoder",
+    "EncoderConfig",
+    "Pase",
+    "PaseBi",
+    "PaseBiConfig",
+    "PaseConfig",
+    "PasePlus",
+    "PasePlusConfig",
+    "State",
+]

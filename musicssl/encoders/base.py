@@ -16,11 +16,24 @@ class EncoderConfig:
     name: ClassVar[str]  # key in ENCODERS and in config.json
 
 
+@dataclass
+class State:
+    """Where each row of a batch stands in its recording, for encoders with memory."""
+
+    skip: Tensor  # (batch,), frames of context before those that count
+    frames: Tensor  # (batch,), how many count, at least 1
+    before: Tensor  # (batch, memory), what was remembered before them; zeros at a beginning
+    after: Tensor | None = None  # the same after them, set by `Encoder.resume`
+
+
 class Encoder(nn.Module, ABC):
     """Audio (batch, samples) to one matrix of frames a layer.
 
     Frame ``i`` is centred on sample ``i * hop`` and hears ``context`` samples to each side,
     no further: a stretch of audio with that margin gives the frames of the whole.
+
+    An encoder with `memory` hears everything before as well. Its stretches give the frames of
+    the whole where each is taken up, by `resume`, with what was remembered after the one before.
     """
 
     sample_rate: int  # Hz
@@ -28,6 +41,8 @@ class Encoder(nn.Module, ABC):
     context: int  # samples heard on each side of a frame's centre
     dim: int  # values a frame and layer
     n_layers: int
+    memory: int = 0  # values remembered from each frame to the next
+    chunk_error: float = 1e-5  # at most, of frames of a stretch, in 32-bit floats
 
     @abstractmethod
     def forward(self, audio: Tensor, samples: Tensor | None = None) -> list[Tensor]:
@@ -46,6 +61,13 @@ class Encoder(nn.Module, ABC):
         list of Tensor
             From the layer nearest to the sound to the last.
         """
+
+    def resume(self, audio: Tensor, samples: Tensor | None, state: State) -> list[Tensor]:
+        """Return the layers of stretches of recordings, and set ``state.after``.
+
+        Only the frames that count, by `state`, mean something. Without memory this is `forward`.
+        """
+        return self(audio, samples)  # type: ignore[no-any-return]
 
     def frames(self, samples: int) -> int:
         """Return the number of frames of that many samples."""

@@ -1,5 +1,6 @@
 """Audio to features, always in 32-bit floats."""
 
 from musicssl.frontends.dual_spectrum import DualSpectrum, DualSpectrumConfig, Spectra
+from musicssl.frontends.sinc import SincFilters
 
-__all__ = ["DualSpectrum", "DualSpectrumConfig", "Spectra"]
+__all__ = ["DualSpectrum", "DualSpectrumConfig", "SincFilters", "Spectra"]

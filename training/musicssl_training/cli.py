@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from musicssl import __version__
 from musicssl.errors import ConfigError, MusicSSLError
+from musicssl_training.evaluation.command import add_evaluate, run_evaluate
 
 if TYPE_CHECKING:
     from musicssl_training.corpus import Read
@@ -69,6 +70,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--threads", type=int, help="of torch (default: one a core)")
     command.set_defaults(run=_pretrain)
+
+    command = commands.add_parser("evaluate", help="measure embeddings on labelled music")
+    add_evaluate(command)
+    command.set_defaults(run=run_evaluate)
 
     command = commands.add_parser("release", help="make a checkpoint folder of a run")
     add = command.add_argument

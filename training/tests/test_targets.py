@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from musicssl.frontends import DualSpectrum, DualSpectrumConfig, Spectra
-from musicssl_training.targets import frontend as targets
+from musicssl_training import targets
 from musicssl_training.workers import TARGETS
 
 RATE = 22_050

@@ -1,96 +1,264 @@
-from dataclasses import replace
-from pathlib import Path
+"""What every worker promises, on a toy corpus whose frames know the answers."""
 
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
-from musicssl_training.distort import DistortConfig, distort
-from musicssl_training.pretrain import PretrainConfig, Run, clean_spectra, measure, train_step
-from musicssl_training.workers import TARGETS, Contrast, Regression, make_workers
+from musicssl.errors import ConfigError
+from musicssl_training import targets
+from musicssl_training.corpus.score import Score
+from musicssl_training.sound import Grid, Sound
+from musicssl_training.targets.base import Target
+from musicssl_training.workers import SELECTIONS, WORKERS, Batch, Worker, make_workers, resolve
+from musicssl_training.workers import waveform as waveform_module
+from musicssl_training.workers.equivariance import Transposition
 
-NAMES = [*TARGETS, "contrast"]
+GRID = Grid(sample_rate=4000, hop=80, stride=2)  # 25 frames a second
+ROWS, FRAMES, DIM = 8, 75, 40
+STEP = 160
 
 
-@pytest.fixture
-def run(toy_config: PretrainConfig, tmp_path: Path) -> Run:
-    out = Run(replace(toy_config, measure_batches=20), tmp_path)
-    measure(out)
-    return out
+class Loud(Target):
+    """The mean power of sixteenths of a step, as logarithms."""
+
+    def __init__(self, pool: int = 1, reach: float = 0.0) -> None:
+        super().__init__()
+        self.size, self.pool, self.reach = 16, pool, reach
+
+    def forward(self, sound: Sound) -> Tensor:
+        steps = sound.frames // (sound.grid.stride * self.pool)
+        size = STEP * self.pool
+        pieces = sound.audio[:, : steps * size].reshape(len(sound.audio), steps, 16, -1)
+        return (pieces.square().mean(dim=3) + 1e-3).log()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_worker_starts_at_one_and_reaches_the_encoder(name: str, run: Run) -> None:
-    audio = torch.cat([run.batch() for _ in range(4)])
-    clean = clean_spectra(run, audio)
-    worker = run.workers[name]
-    loss = worker.loss(run.encoder.encode(clean)[-1], clean)
-    if isinstance(worker, Regression):
-        # six recordings are few: the statistics of a batch are not quite those of the corpus
-        assert 0.5 < loss.item() < 1.6
-        torch.nn.init.normal_(worker.head[-1].weight, std=0.01)  # zero, it passes no gradient
-        loss = worker.loss(run.encoder.encode(clean)[-1], clean)
-    else:
-        assert 0.3 < loss.item() < 2.0
+def truth() -> SimpleNamespace:
+    """Functions that read a score, as `musicssl_training.targets.score` has them."""
+
+    def at(scores: list[Score], frames: int, seconds: float, shift: float) -> Tensor:
+        times = torch.arange(frames) * seconds
+        notes = [torch.from_numpy(score.notes) for score in scores]
+        rolls = torch.zeros(len(scores), frames, 88)
+        for roll, rows in zip(rolls, notes, strict=True):
+            for onset, end, pitch, *_ in rows.tolist():
+                stop = end if shift == 0 else onset + shift
+                roll[(times >= onset) & (times < stop), int(pitch) - 21] = 1
+        return rolls
+
+    def piano_roll(scores: list[Score], frames: int, seconds: float) -> Tensor:
+        return at(scores, frames, seconds, 0)
+
+    def chord(scores: list[Score], frames: int, seconds: float) -> Tensor:
+        roll = torch.nn.functional.pad(piano_roll(scores, frames, seconds), (9, 11))
+        return roll.unflatten(2, (-1, 12)).amax(dim=2)
+
+    def beat_phase(scores: list[Score], frames: int, seconds: float) -> Tensor:
+        out = torch.zeros(len(scores), frames, 2)
+        for row, score in zip(out, scores, strict=True):
+            for time, place in score.beats.tolist():
+                row[round(time / seconds), 0] = 1
+                row[round(time / seconds), 1] = float(place == 1) if place else float("nan")
+        return out
+
+    return SimpleNamespace(
+        piano_roll=piano_roll,
+        onset_roll=lambda s, f, t: at(s, f, t, 2 * t),
+        families=lambda s, f, t: piano_roll(s, f, t).unflatten(2, (8, 11)).amax(dim=3),
+        beat_phase=beat_phase,
+        chord=chord,
+        tempo=lambda scores: torch.tensor([score.tempo for score in scores]),
+        key=lambda scores: torch.tensor([score.key for score in scores]),
+    )
+
+
+@pytest.fixture(autouse=True)
+def toys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand-ins for targets that are tested elsewhere, and a small waveform decoder."""
+    fake = truth()
+    monkeypatch.setitem(sys.modules, "musicssl_training.targets.score", fake)  # type: ignore[arg-type]
+    monkeypatch.setattr(targets, "score", fake, raising=False)
+    table = {name: lambda grid: Loud() for name in WORKERS}
+    monkeypatch.setattr(targets, "TARGETS", table, raising=False)
+    small = (16, 8, 8)
+    for kind in (waveform_module.Waveform, waveform_module.WaveformSpectra):
+        monkeypatch.setitem(kind.__init__.__kwdefaults__, "channels", small)
+
+
+def a_score(rng: np.random.Generator) -> Score:
+    onsets = np.sort(rng.uniform(0, 2.5, 12))
+    pitches = rng.integers(40, 90, 12)
+    rest = np.tile([0.0, 90.0], (12, 1))
+    notes = np.column_stack([onsets, onsets + 0.4, pitches, rest]).astype(np.float32)
+    tempo = float(rng.choice([60.0, 90.0, 120.0, 150.0]))
+    times = np.arange(0, 2.9, 60 / tempo)
+    beats = np.column_stack([times, np.arange(len(times)) % 4 + 1]).astype(np.float32)
+    return Score(notes, beats, tempo, int(rng.integers(24)))
+
+
+def a_batch(seed: int, rows: int = ROWS) -> Batch:
+    """Tones that decay again and again, those of a recording in pairs."""
+    random = torch.Generator().manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    time = torch.arange(FRAMES * STEP) / GRID.sample_rate
+    hertz = 200 * 2 ** (torch.randint(0, 24, (rows // 2,), generator=random) / 12)
+    hertz = hertz.repeat_interleave(2)[:, None]
+    beat = 0.3 + 0.5 * torch.rand(rows, 1, generator=random)  # seconds
+    audio = torch.sin(2 * torch.pi * hertz * time) * torch.exp(-6 * (time % beat)) * 0.4
+    audio = audio + 0.01 * torch.randn(audio.shape, generator=random)
+    return Batch(
+        Sound(audio, GRID),
+        torch.arange(rows // 2).repeat_interleave(2) + 100 * seed,
+        [a_score(rng) for _ in range(rows)],
+        random=random,
+    )
+
+
+class Toy(nn.Module):
+    """A tiny encoder of the power around a frame, in semitones from 100 Hz, and within it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        bins = torch.fft.rfftfreq(1024, 1 / GRID.sample_rate).clamp(min=1)
+        semitones = 12 * (bins / 100).log2()
+        self.bank = (1 - (semitones - torch.arange(48.0)[:, None]).abs()).clamp(min=0)
+        self.inside = nn.Conv1d(1, DIM, 400, STEP, 200)
+        self.out = nn.Sequential(
+            nn.LayerNorm(48 + DIM), nn.Linear(48 + DIM, DIM), nn.LayerNorm(DIM)
+        )
+
+    def forward(self, audio: Tensor) -> Tensor:
+        pieces = nn.functional.pad(audio, (512, 512)).unfold(1, 1024, STEP)[:, :FRAMES]
+        power = torch.fft.rfft(pieces * torch.hann_window(1024)).abs().square() @ self.bank.T
+        inside = self.inside(audio[:, None])[..., :FRAMES].transpose(1, 2)
+        both = [torch.log10(1 + power), torch.log1p(10 * inside.square())]
+        out: Tensor = self.out(torch.cat(both, dim=2))
+        return out
+
+
+def heard(worker: Worker, batch: Batch, encoder: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return what the encoder gives the worker."""
+    view = worker.view(batch)
+    audio = batch.sound.audio
+    return encoder(audio if view is None else torch.cat([audio, view]))
+
+
+def make(name: str, batches: list[Batch]) -> Worker:
+    torch.manual_seed(0)
+    worker = make_workers([name], DIM, GRID, 64)[name]
+    assert isinstance(worker, Worker)
+    if isinstance(worker, Transposition):
+        worker.share = 1.0  # fewer pairs are too few to see in a few steps
+    for batch in batches:
+        worker.measure(batch)
+    return worker
+
+
+@pytest.fixture(scope="module")
+def batches() -> list[Batch]:
+    return [a_batch(seed) for seed in range(8)]
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_the_first_loss_is_what_theory_predicts(name: str, batches: list[Batch]) -> None:
+    """Of frames that tell nothing."""
+    worker = make(name, batches)
+    assert worker.start is not None
+
+    def noise(audio: Tensor) -> Tensor:
+        return torch.randn(len(audio), FRAMES, DIM)
+
+    with torch.no_grad():
+        losses = [worker.loss(heard(worker, b, noise), b) for b in batches]
+    assert all(loss.dtype == torch.float32 and loss.shape == () for loss in losses)
+    assert torch.stack(losses).mean().item() == pytest.approx(worker.start, rel=0.15)
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_the_gradient_reaches_frames_and_head(name: str, batches: list[Batch]) -> None:
+    worker = make(name, batches)
+    for module in worker.modules():
+        if isinstance(module, nn.Linear):  # a last layer of zeros passes nothing on
+            module.weight.data += 0.01 * torch.randn(module.weight.shape)
+    encoder = Toy()
+    frames = heard(worker, batches[0], encoder).detach().requires_grad_()
+    worker.loss(frames, batches[0]).backward()
+    assert frames.grad is not None
+    assert frames.grad.isfinite().all()
+    assert frames.grad.abs().max() > 0
+    for which, parameter in worker.named_parameters():
+        assert parameter.grad is not None, which
+        assert parameter.grad.isfinite().all(), which
+        assert parameter.grad.abs().max() > 0, which
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_it_learns(name: str) -> None:
+    """Hear the same few batches again and again: the loss must fall well below its start."""
+    few = [a_batch(seed) for seed in (1, 2)]
+    worker = make(name, few)  # after its seed, so that the encoder is the same each time
+    encoder = Toy()
+    clock = torch.zeros(FRAMES, DIM)
+    if name == "spc":  # these tones sound alike forwards and backwards
+        clock[:, 0] = torch.linspace(-3, 3, FRAMES)
+    optimizer = torch.optim.Adam([*encoder.parameters(), *worker.parameters()], lr=3e-3)
+    losses = []
+    for step in range(40):
+        batch = few[step % 2]
+        loss = worker.loss(heard(worker, batch, encoder) + clock, batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:3])
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_half_precision_gives_finite_losses_in_fp32(name: str, batches: list[Batch]) -> None:
+    worker = make(name, batches[:2])
+    frames = heard(worker, batches[0], Toy()).detach().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = worker.loss(frames.bfloat16(), batches[0])
+    assert loss.dtype == torch.float32
+    assert loss.isfinite()
     loss.backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in worker.parameters())
-    assert run.encoder.stem.pitch_1.weight.grad.abs().max() > 0
+    assert frames.grad is not None
+    assert frames.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("name", TARGETS)
-def test_targets_are_normalised(name: str, run: Run) -> None:
-    worker = run.workers[name]
-    assert isinstance(worker, Regression)
-    values = worker.normalised(clean_spectra(run, torch.cat([run.batch() for _ in range(6)])))
-    assert values.mean().abs() < 0.5
-    assert 0.5 < values.std() < 1.6
-    assert values.abs().max() <= 6
+@pytest.mark.parametrize("name", SELECTIONS)
+def test_selections_hold_workers(name: str) -> None:
+    assert resolve([name]) == SELECTIONS[name]
+    assert set(SELECTIONS[name]) <= set(WORKERS)
+    assert len(set(SELECTIONS[name])) == len(SELECTIONS[name])
 
 
-def test_statistics_are_those_of_all_at_once() -> None:
-    worker = Regression(4, lambda x: x, 3, 8)  # type: ignore[arg-type,return-value]
-    data = torch.randn(4, 10, 3, generator=torch.Generator().manual_seed(0)) * 3 + 7
-    for part in data.split(1):
-        worker.measure(part)  # type: ignore[arg-type]
-    flat = data.flatten(0, 1).double()
-    torch.testing.assert_close(worker.mean, flat.mean(dim=0))
-    torch.testing.assert_close(worker.spread / worker.seen, flat.var(dim=0, unbiased=False))
+def test_names_are_resolved_in_order() -> None:
+    assert resolve(["score", "key", "-beats", "contrast"])[-2:] == ("chord", "contrast")
+    assert set(resolve(["all-but-chroma"])) == set(WORKERS) - {"chroma"}
+    assert set(resolve(["all-but-speech"])) == set(WORKERS) - set(SELECTIONS["speech"])
 
 
-def test_contrast_is_small_where_pairs_agree() -> None:
-    worker = Contrast(8, 4, 16)
-    worker.head = torch.nn.Sequential(torch.nn.Identity())
-    pairs = torch.eye(8)[:4].repeat_interleave(2, dim=0)[:, None].expand(-1, 5, -1)
-    assert worker.loss(pairs, None).item() < 0.01  # type: ignore[arg-type]
-    swapped = pairs.roll(1, dims=0)
-    assert worker.loss(swapped, None).item() > 1  # type: ignore[arg-type]
-
-
-def test_losses_fall_on_a_toy_corpus(toy_config: PretrainConfig, tmp_path: Path) -> None:
-    run = Run(replace(toy_config, steps=60, warm_up=5, learning_rate=3e-3), tmp_path)
-    measure(run)
-    losses = [train_step(run) for _ in range(40)]
-    for name in ("log_mel", "notes", "chroma", "onsets"):
-        first = sum(line[name] for line in losses[:5])
-        last = sum(line[name] for line in losses[-5:])
-        assert last < 0.9 * first, name
-
-
-def test_distortion_leaves_the_clean_spectra_alone(run: Run) -> None:
-    clean = clean_spectra(run, run.batch())
-    before = [x.clone() for x in clean]
-    random = torch.Generator().manual_seed(0)
-    heard = distort(clean, DistortConfig(clean=0.0), run.config.encoder.spectrum, random)
-    for a, b, c in zip(clean, before, heard, strict=True):
-        assert torch.equal(a, b)
-        assert c.shape == a.shape
-        assert c.isfinite().all()
-        assert (c >= 0).all()
-        assert not torch.allclose(a, c)
-    all_clean = distort(clean, DistortConfig(clean=1.0), run.config.encoder.spectrum, random)
-    for a, b in zip(clean, all_clean, strict=True):
-        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["chrom"], "Did you mean 'chroma'"),
+        (["musi"], "Did you mean 'music'"),
+        (["music", "-chrom"], "Did you mean 'chroma'"),
+        (["score", "-chroma"], "was not chosen before it. Did you mean 'all-but-chroma'"),
+        (["key", "-key"], "leave none"),
+        ([], "leave none"),
+    ],
+)
+def test_names_that_say_nothing_are_refused(names: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        resolve(names)
 
 
 def test_unknown_worker_is_refused() -> None:
-    with pytest.raises(ValueError, match="Did you mean 'chroma'"):
-        make_workers(["chrom"], 8)
+    with pytest.raises(ConfigError, match="Did you mean 'chroma'"):
+        make_workers(["chrom"], DIM, GRID)

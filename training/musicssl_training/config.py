@@ -1,0 +1,120 @@
+"""The settings of a pre-training run: one dataclass, to and from a TOML or JSON mapping."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from musicssl.config import from_dict, named_from_dict, named_to_dict, to_dict
+from musicssl.encoders import ENCODERS, DilatedConfig, EncoderConfig
+from musicssl.errors import ConfigError, pick
+from musicssl_training.distort import DistortConfig, WaveDistortConfig
+from musicssl_training.weighting import WEIGHTINGS, EqualConfig, WeightingConfig
+from musicssl_training.workers import resolve
+
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # ours: Fabric's
+SCHEDULES = {"plateau", "cosine"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """What the encoder hears."""
+
+    sources: tuple[str, ...]  # packs, or manifests of folders
+    shares: tuple[float, ...]  # of the batch, one a source
+    seconds: float = 7.04  # an excerpt
+    recordings: int = 10  # a batch, over all processes
+    per_recording: int = 2  # excerpts of each
+    gain_db: float = 12.0  # of excerpt and targets alike, at most, up or down
+    isolated: float = 0.0  # share of excerpts of which only a stretch sounds
+    layered: float = 0.0  # share of rendered excerpts with a second one on top
+
+    def __post_init__(self) -> None:
+        if len(self.sources) != len(self.shares):
+            raise ConfigError(f"{len(self.sources)} sources but {len(self.shares)} shares.")
+        if not self.sources or min(self.shares) <= 0:
+            raise ConfigError(f"shares must be positive, one a source, got {list(self.shares)}.")
+        if self.recordings < 2:
+            raise ConfigError(
+                f"recordings must be at least 2 (contrast needs others), got {self.recordings}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """How the encoder and the workers learn."""
+
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.02
+    warm_up: int = 500  # steps
+    schedule: str = "plateau"  # then straight down to zero; or "cosine" all the way
+    cool_down: float = 0.2  # share of the steps in which a plateau's rate falls to zero
+    clip: float = 1.0  # largest gradient norm
+    average: float = 0.999  # decay of the averaged weights
+    accumulate: int = 1  # parts in which a batch is heard, one after the other
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise ConfigError(
+                f"optim.schedule {self.schedule!r} is unknown; choose from "
+                f"{', '.join(sorted(SCHEDULES))}."
+            )
+        if self.accumulate < 1:
+            raise ConfigError(f"optim.accumulate must be at least 1, got {self.accumulate}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """One pre-training run."""
+
+    data: DataConfig
+    workers: tuple[str, ...]  # workers, selections, or what to leave out: see `resolve`
+    encoder: EncoderConfig = field(default_factory=DilatedConfig)
+    weighting: WeightingConfig = field(default_factory=EqualConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    distort: DistortConfig = field(default_factory=DistortConfig)
+    wave: WaveDistortConfig = field(default_factory=WaveDistortConfig)
+    distort_in: str = "auto"  # "spectrum", "wave" or "both"; auto: spectrum if the encoder has one
+    hidden: int = 256  # units of the workers' heads
+    steps: int = 100_000
+    precision: str = "fp32"
+    compile: bool = False
+    seed: int = 0
+    measure_batches: int = 40  # for the targets' statistics
+    save_every: int = 100  # steps
+    log_every: int = 10
+    compare_every: int = 100  # steps between the gradients' norms and cosines
+    patience: int = 20  # steps in a row with a loss or gradient that is not finite
+
+    def __post_init__(self) -> None:
+        pick(PRECISIONS, self.precision, "precision")
+        resolve(self.workers)
+        if self.data.recordings % self.optim.accumulate:
+            raise ConfigError(
+                f"data.recordings ({self.data.recordings}) must be a multiple of "
+                f"optim.accumulate ({self.optim.accumulate})."
+            )
+
+
+def read_config(values: dict[str, Any]) -> PretrainConfig:
+    """Return a run's settings from a TOML or JSON mapping.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown key or name, or a value that is not allowed.
+    """
+    values = dict(values)
+    tables: dict[str, Any] = {"encoder": ENCODERS, "weighting": WEIGHTINGS}
+    named = {
+        key: named_from_dict(
+            {name: kind for name, (_, kind) in table.items()}, values.pop(key), f"config.{key}"
+        )
+        for key, table in tables.items()
+        if key in values
+    }
+    return from_dict(PretrainConfig, values, "config", **named)
+
+
+def write_config(config: PretrainConfig) -> dict[str, Any]:
+    """Return JSON-able values; `read_config` is the inverse."""
+    named = {key: named_to_dict(getattr(config, key)) for key in ("encoder", "weighting")}
+    return to_dict(config) | named

@@ -1,0 +1,1 @@
+"""What is an embedding worth? Downstream tasks, frozen and fair."""

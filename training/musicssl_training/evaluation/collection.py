@@ -1,0 +1,164 @@
+"""Labelled sounds: clips, a table of columns about them, and where to get them."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musicssl.audio import open_source
+from musicssl.errors import AudioError, ConfigError, nearest
+from musicssl_training.corpus.score import Score
+from musicssl_training.evaluation.errors import DataError
+
+Audio = NDArray[np.float32]  # (samples,), mono, in [-1, 1]
+Column = NDArray[Any]  # (clips,), text or numbers
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One sound: a file, or a stretch of a file of 16-bit samples.
+
+    Attributes
+    ----------
+    id
+        Unique within its collection, and the key of precomputed embeddings: a path without its
+        collection's folder, with forward slashes.
+    raw
+        Of a stretch of headerless samples: first sample, samples, sample rate in Hz.
+    """
+
+    id: str
+    path: Path
+    raw: tuple[int, int, int] | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of audio; for telling versions of the data apart."""
+        return 2 * self.raw[1] if self.raw else self.path.stat().st_size
+
+    def read(self, sample_rate: int) -> Audio:
+        """Return the audio at `sample_rate` in Hz.
+
+        Raises
+        ------
+        AudioError
+            If it cannot be decoded or holds no samples.
+        """
+        if self.raw is None:
+            source = open_source(self.path, sample_rate=sample_rate)
+        else:
+            start, samples, rate = self.raw
+            whole = np.memmap(self.path, dtype="<i2", mode="r")
+            source = open_source(
+                np.array(whole[start : start + samples]), rate, sample_rate=sample_rate
+            )
+        with source:
+            blocks = list(source.blocks())
+        if not blocks:
+            raise AudioError(f"{self.path} holds no samples.")
+        return np.concatenate(blocks)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Clips and what is known of them.
+
+    Attributes
+    ----------
+    columns
+        One value a clip; labels and groups. ``part``, where there is one, holds the published
+        split: "train", "valid", "test", or "" for clips that it leaves out.
+    scores
+        One a clip where the notes are known, otherwise empty.
+    advice
+        Where to get the data.
+    """
+
+    name: str
+    clips: tuple[Clip, ...]
+    columns: dict[str, Column]
+    scores: tuple[Score, ...] = ()
+    advice: str = ""
+    _hash: list[str] = field(default_factory=list, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for clip in self.clips:
+            if clip.id in seen:
+                raise DataError(f"{self.name}: item {clip.id!r} is listed twice.")
+            seen.add(clip.id)
+        for name, values in self.columns.items():
+            if len(values) != len(self.clips):
+                raise DataError(
+                    f"{self.name}: column {name!r} has {len(values)} values for "
+                    f"{len(self.clips)} items."
+                )
+
+    @property
+    def hash(self) -> str:
+        """Hash of the names and sizes of all sounds, 12 digits; labels do not count.
+
+        Raises
+        ------
+        DataError
+            If a file is missing.
+        """
+        if not self._hash:
+            digest = hashlib.sha256()
+            for clip in self.clips:
+                try:
+                    digest.update(f"{clip.id}\0{clip.size}\n".encode())
+                except OSError as error:
+                    raise DataError(
+                        f"{self.name}: item {clip.id!r}: {clip.path} cannot be read "
+                        f"({error.strerror}). {self.advice}"
+                    ) from error
+            self._hash.append(digest.hexdigest()[:12])
+        return self._hash[0]
+
+    def pick(self, pattern: str) -> dict[str, Column]:
+        """Return the columns that a name or a pattern such as ``tag:*`` names.
+
+        Raises
+        ------
+        DataError
+            If there is none.
+        """
+        found = {k: v for k, v in self.columns.items() if fnmatchcase(k, pattern)}
+        if not found:
+            raise DataError(
+                f"{self.name} has no column {pattern!r}.{nearest(pattern, self.columns)} "
+                f"{self.advice}"
+            )
+        return found
+
+    def groups(self, names: Sequence[str]) -> NDArray[np.str_]:
+        """Return what may not stand on both sides of a split, one name a clip."""
+        if not names:
+            return np.array([clip.id for clip in self.clips])
+        columns = [self.pick(name)[name] for name in names]
+        return np.array(["/".join(str(part) for part in row) for row in zip(*columns, strict=True)])
+
+    def subset(self, keep: NDArray[np.bool_]) -> "Collection":
+        """Return some of the clips.
+
+        Raises
+        ------
+        ConfigError
+            If none is left.
+        """
+        if not keep.any():
+            raise ConfigError(f"{self.name}: no item is left.")
+        index = np.flatnonzero(keep)
+        return Collection(
+            self.name,
+            tuple(self.clips[i] for i in index),
+            {name: values[index] for name, values in self.columns.items()},
+            tuple(self.scores[i] for i in index) if self.scores else (),
+            self.advice,
+        )

@@ -1,0 +1,64 @@
+"""Labelled recordings with an items.csv: a column `path`, the others labels and groups."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from musicssl_training.evaluation.collection import Clip, Collection, Column
+from musicssl_training.evaluation.errors import DataError
+
+EMOTIONS = (
+    *("amazement", "solemnity", "tenderness", "nostalgia", "calmness"),
+    *("power", "joyful_activation", "tension", "sadness"),
+)
+ADVICE = (
+    "Expected a folder with items.csv, whose column 'path' starts there; see docs/evaluation.md."
+)
+
+
+def read_items(root: Path, name: str, advice: str = ADVICE) -> Collection:
+    """Read a folder with items.csv.
+
+    Raises
+    ------
+    DataError
+        If there is no such file, or it has no column `path` or no rows.
+    """
+    file = root / "items.csv"
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            rows = list(csv.DictReader(lines, restval=""))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{name}: {file} cannot be read: {error}. {advice}") from error
+    if not rows or "path" not in rows[0]:
+        raise DataError(f"{name}: {file} has no rows with a column 'path'. {advice}")
+    clips = tuple(Clip(row["path"], root / row["path"]) for row in rows)
+    columns: dict[str, Column] = {
+        key: np.array([row[key] for row in rows]) for key in rows[0] if key and key != "path"
+    }
+    return Collection(name, clips, columns, advice=advice)
+
+
+def read_emotify(root: Path) -> Collection:
+    """Read Emotify: genres, and the share of listeners who felt each of nine emotions.
+
+    Columns ``felt:EMOTION`` say whether more felt it than in the median clip.
+    """
+    found = read_items(
+        root, "emotify", "Emotify: Aljanaki, Wiering, Veltkamp, 2016; www2.projects.science.uu.nl."
+    )
+    for emotion in EMOTIONS:
+        shares = found.pick(emotion)[emotion].astype(float)
+        found.columns[f"felt:{emotion}"] = (shares > np.median(shares)).astype(float)
+    return found
+
+
+def read_drum_machines(root: Path) -> Collection:
+    """Read one-shots of drum machines."""
+    return read_items(root, "drum_machines")
+
+
+def read_orchestra_notes(root: Path) -> Collection:
+    """Read single notes of orchestral instruments."""
+    return read_items(root, "orchestra_notes", "Philharmonia Orchestra sound samples.")

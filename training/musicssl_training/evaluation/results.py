@@ -1,0 +1,119 @@
+"""What an evaluation found, and results.json."""
+
+import importlib.metadata
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from musicssl.errors import ConfigError
+
+FORMAT = 1
+PACKAGES = ("musicssl", "torch", "numpy", "scikit-learn", "mir_eval", "librosa", "scipy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One score. `low` and `high` bound 95 % of the group bootstrap; `seeds` are its parts."""
+
+    model: str
+    task: str
+    probe: str
+    regime: str
+    metric: str
+    score: float
+    low: float
+    high: float
+    seeds: list[float]
+    chance: float
+    n_items: int
+    n_groups: int
+    split: str
+    seconds: float
+    per_class: dict[str, float] = field(default_factory=dict)
+    classes: list[str] = field(default_factory=list)
+    confusion: list[list[float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Score of `a` minus that of `b`, on the same items and drawings."""
+
+    a: str
+    b: str
+    task: str
+    probe: str
+    regime: str
+    metric: str
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Map:
+    """Items in two dimensions."""
+
+    model: str
+    task: str
+    xy: list[list[float]]
+    labels: list[str]
+    items: list[str]
+
+
+@dataclass(kw_only=True)
+class Report:
+    """All that results.json holds."""
+
+    format: int = FORMAT
+    date: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    versions: dict[str, str] = field(default_factory=lambda: _versions())
+    data: dict[str, str] = field(default_factory=dict)
+    spaces: dict[str, str] = field(default_factory=dict)
+    results: list[Result] = field(default_factory=list)
+    differences: list[Difference] = field(default_factory=list)
+    maps: list[Map] = field(default_factory=list)
+    embedding_seconds: dict[str, float] = field(default_factory=dict)
+    missing: list[dict[str, str]] = field(default_factory=list)
+
+    def lack(self, task: str, reason: object) -> None:
+        """Note why something was not measured, once."""
+        entry = {"task": task, "reason": str(reason)}
+        if entry not in self.missing:
+            self.missing.append(entry)
+
+    def write(self, file: Path) -> None:
+        """Write JSON; the file appears whole or not at all."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_name(f".{file.name}-{os.getpid()}")
+        part.write_text(json.dumps(asdict(self), indent=1, allow_nan=False) + "\n", "utf-8")
+        part.replace(file)
+
+
+def read_report(file: Path) -> dict[str, Any]:
+    """Return what results.json holds.
+
+    Raises
+    ------
+    ConfigError
+        If it is of another format.
+    """
+    values: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    if values.get("format") != FORMAT:
+        raise ConfigError(
+            f"{file} has format {values.get('format')!r}; this version reads {FORMAT}."
+        )
+    return values
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found

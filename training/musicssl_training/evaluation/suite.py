@@ -1,0 +1,259 @@
+"""The whole evaluation: models times tasks times probes to one report."""
+
+import itertools
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musicssl.errors import ConfigError, MusicSSLError, pick
+from musicssl_training.evaluation.cache import Embedded, embed_collection
+from musicssl_training.evaluation.collection import Collection
+from musicssl_training.evaluation.embedders import Embedder
+from musicssl_training.evaluation.errors import DataError
+from musicssl_training.evaluation.framewise import FRAMEWISE
+from musicssl_training.evaluation.intervals import draw_groups, interval
+from musicssl_training.evaluation.labels import Labels, read_labels
+from musicssl_training.evaluation.maps import map_items
+from musicssl_training.evaluation.measure import Problem, make_splits, measure
+from musicssl_training.evaluation.probes import PROBES
+from musicssl_training.evaluation.results import Difference, Map, Report
+from musicssl_training.evaluation.tasks import COLLECTIONS, TASKS, Task
+
+log = logging.getLogger(__name__)
+FRAMES = 20_000  # of a frame task, at most, evenly drawn
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """What is measured how.
+
+    Attributes
+    ----------
+    tasks
+        Keys of `TASKS`; none: all.
+    regimes
+        "100%", "10%", "5-shot", ...: how many labels train; fewer than all only with the linear
+        probe.
+    map_method
+        "pca", "tsne", or "" for no maps.
+    """
+
+    tasks: tuple[str, ...] = ()
+    probes: tuple[str, ...] = ("linear", "mlp", "knn")
+    regimes: tuple[str, ...] = ("100%", "10%", "1%")
+    seeds: int = 5
+    map_method: str = "pca"
+
+    def __post_init__(self) -> None:
+        for name in self.tasks:
+            pick(TASKS, name, "task")
+        for name in self.probes:
+            pick(PROBES, name, "probe")
+        for name in self.regimes:
+            number = name.rstrip("%") if name.endswith("%") else name.removesuffix("-shot")
+            if number == name or not number.isdecimal() or not int(number):
+                raise ConfigError(f"regime {name!r} is neither as '10%' nor as '5-shot'.")
+        if self.seeds < 1:
+            raise ConfigError(f"seeds must be at least 1, got {self.seeds}.")
+        if self.map_method not in ("pca", "tsne", ""):
+            raise ConfigError(f"map_method must be 'pca', 'tsne' or '', got {self.map_method!r}.")
+
+
+def evaluate(
+    embedders: Sequence[Embedder], roots: dict[str, Path], cache: Path, config: EvaluateConfig
+) -> Report:
+    """Measure embeddings; what is missing or broken is noted, the rest runs.
+
+    Parameters
+    ----------
+    embedders
+        Whose names differ.
+    roots
+        Folder of each collection that is at hand, by the keys of `COLLECTIONS`.
+    cache
+        Folder for embeddings.
+
+    Raises
+    ------
+    ConfigError
+        If two embedders have one name.
+    LeakError
+        If training and test of a task share a group.
+    """
+    names = [embedder.name for embedder in embedders]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"models need different names, got {', '.join(names)}.")
+    report = Report(spaces={e.name: e.space for e in embedders})
+    chosen = {name: TASKS[name] for name in config.tasks or TASKS}
+    for collection in dict.fromkeys(task.collection for task in chosen.values()):
+        tasks = {n: t for n, t in chosen.items() if t.collection == collection}
+        if collection not in roots:
+            for name in tasks:
+                report.lack(name, f"no folder {collection!r} was given; see docs/evaluation.md.")
+            continue
+        try:
+            data = pick(COLLECTIONS, collection, "collection")(roots[collection])
+            report.data[collection] = data.hash
+            _collection(data, tasks, embedders, cache, config, report)
+        except DataError as error:
+            log.warning("%s: %s", collection, error)
+            for name in tasks:
+                report.lack(name, error)
+    return report
+
+
+def _collection(
+    data: Collection,
+    tasks: dict[str, Task],
+    embedders: Sequence[Embedder],
+    cache: Path,
+    config: EvaluateConfig,
+    report: Report,
+) -> None:
+    """Measure all tasks of one collection."""
+    for level in ("clip", "frame"):
+        here = {n: t for n, t in tasks.items() if (t.kind == "frames") == (level == "frame")}
+        if not here:
+            continue
+        embedded: dict[str, Embedded] = {}
+        for model, found in embed_collection(data, embedders, cache, level).items():
+            if isinstance(found, MusicSSLError):
+                for name in here:
+                    report.lack(f"{name} ({model})", found)
+                continue
+            embedded[model] = found
+            before = report.embedding_seconds.get(model, 0.0)
+            report.embedding_seconds[model] = round(before + found.seconds, 3)
+        for name, task in here.items():
+            try:
+                if level == "clip":
+                    _clips(name, task, data, embedded, config, report)
+                else:
+                    _frames(name, task, data, embedded, config, report)
+            except DataError as error:
+                report.lack(name, error)
+
+
+def _clips(
+    name: str,
+    task: Task,
+    data: Collection,
+    embedded: dict[str, Embedded],
+    config: EvaluateConfig,
+    report: Report,
+) -> None:
+    """Measure a task about whole clips; clips without a label or outside the split are left out."""
+    keep = np.ones(len(data.clips), bool)
+    if task.kind == "classes":
+        keep &= np.array([str(v) != "" for v in data.pick(task.labels[0])[task.labels[0]]])
+    if "part" in data.columns:
+        keep &= data.columns["part"] != ""
+    if not keep.any():
+        raise DataError(f"{data.name}: no item has a label {task.labels[0]!r}. {data.advice}")
+    part = data.subset(keep)
+    labels = read_labels(part, task.kind, task.labels)
+    ids, groups = [clip.id for clip in part.clips], part.groups(task.groups)
+    problem = _problem(name, task, ids, labels, groups, part.columns.get("part"), config.seeds)
+    values = {model: found.values[keep] for model, found in embedded.items()}
+    _measure(problem, values, config, report)
+    if config.map_method:
+        for model, x in values.items():
+            index, xy = map_items(x, config.map_method)
+            report.maps.append(
+                Map(
+                    model=model,
+                    task=name,
+                    xy=[[float(v) for v in point] for point in xy.round(4)],
+                    labels=[_label(labels, i) for i in index],
+                    items=[ids[i] for i in index],
+                )
+            )
+
+
+def _label(labels: Labels, item: int) -> str:
+    """Return a text for one item: its class, or the strongest value or tag."""
+    row = labels.y[item] if labels.kind == "classes" else int(labels.targets[item].argmax())
+    return labels.names[int(row)]
+
+
+def _frames(
+    name: str,
+    task: Task,
+    data: Collection,
+    embedded: dict[str, Embedded],
+    config: EvaluateConfig,
+    report: Report,
+) -> None:
+    """Measure a task about frames; models whose frames are elsewhere have a truth of their own."""
+    if not data.scores:
+        raise DataError(f"{data.name}: the notes are not known. {data.advice}")
+    truth, names = FRAMEWISE[task.labels[0]]
+    groups = data.groups(task.groups)
+    for model, found in embedded.items():
+        assert found.lengths is not None
+        assert found.times is not None
+        clip = np.repeat(np.arange(len(data.clips)), found.lengths)
+        times = np.split(found.times, np.cumsum(found.lengths)[:-1])
+        y = np.concatenate([truth(s, t) for s, t in zip(data.scores, times, strict=True)])
+        index = np.arange(0, len(clip), -(-len(clip) // FRAMES))
+        ids = [f"{data.clips[clip[i]].id}#{found.times[i]:.3f}" for i in index]
+        labels = Labels("tags", y[index], names)
+        part = (task, ids, labels, groups[clip[index]], None, config.seeds)
+        _measure(_problem(name, *part), {model: found.values[index]}, config, report)
+
+
+def _problem(
+    name: str,
+    task: Task,
+    ids: list[str],
+    labels: Labels,
+    groups: NDArray[np.str_],
+    part: NDArray[Any] | None,
+    seeds: int,
+) -> Problem:
+    if len(np.unique(groups)) < 2:
+        raise DataError(f"{name}: all items belong to the group {groups[0]!r}.")
+    splits = make_splits(groups, part, seeds)
+    tested = np.sort(np.concatenate([split.test for split in splits[0]]))
+    if not len(tested) or not len(splits[0][0].train):
+        raise DataError(f"{name}: the published split leaves no item to train or to test with.")
+    draws = draw_groups(groups[tested])
+    return Problem(name, ids, labels, groups, task.metrics, splits, tested, draws)
+
+
+def _measure(
+    problem: Problem,
+    values: dict[str, NDArray[np.float32]],
+    config: EvaluateConfig,
+    report: Report,
+) -> None:
+    """Add all scores of a task, and the differences between its embeddings."""
+    for probe, regime in itertools.product(config.probes, config.regimes):
+        if regime != "100%" and probe != "linear":
+            continue
+        drawn: dict[str, list[tuple[str, float, NDArray[np.float64]]]] = {}
+        for model, x in values.items():
+            for result, draws in measure(x, problem, model, probe, regime):
+                report.results.append(result)
+                drawn.setdefault(result.metric, []).append((model, result.score, draws))
+            log.info("%s, %s, %s, %s", problem.name, model, probe, regime)
+        if not drawn:
+            report.lack(problem.name, f"{regime} of the labels are too few of them.")
+        for metric, found in drawn.items():
+            for (a, score_a, draws_a), (b, score_b, draws_b) in itertools.combinations(found, 2):
+                low, high = interval(draws_a - draws_b)
+                report.differences.append(
+                    Difference(
+                        **{"a": a, "b": b, "task": problem.name, "probe": probe},
+                        regime=regime,
+                        metric=metric,
+                        difference=score_a - score_b,
+                        low=low,
+                        high=high,
+                    )
+                )

@@ -1,0 +1,110 @@
+"""From the corpus to the encoder's output: reading, distorting, encoding."""
+
+import torch
+from torch import Tensor
+
+from musicssl.frontends import Spectra
+from musicssl_training.ahead import Ahead
+from musicssl_training.distort import distort, distort_wave, isolate
+from musicssl_training.run import Run
+from musicssl_training.sound import Sound
+from musicssl_training.workers import Batch
+
+
+def batches(run: Run) -> Ahead[list[Batch]]:
+    """Return the batches of the steps to come, read while the one before is learnt from."""
+    return Ahead(lambda step: read(run, step), run.progress.step)
+
+
+def read(run: Run, step: int) -> list[Batch]:
+    """Return what one step hears, in the parts in which it is heard, still on the CPU."""
+    config, random = run.config, run.generator(step, "read")
+    drawn = run.sampler.draw(step)
+    audio = torch.from_numpy(drawn.audio)
+    decibels = (torch.rand(len(audio), 1, generator=random) * 2 - 1) * config.data.gain_db
+    peak = audio.abs().amax(dim=1, keepdim=True).clamp(min=1e-3)
+    audio = audio * torch.minimum(10 ** (decibels / 20), 1 / peak)
+    audio = isolate(audio, config.data.isolated, random, run.grid.sample_rate)
+    recordings = torch.from_numpy(drawn.recordings)
+    parts = []
+    for rows in torch.arange(len(audio)).chunk(config.optim.accumulate):
+        scores = [drawn.scores[int(i)] for i in rows]
+        sound = Sound(audio[rows], run.grid)
+        parts.append(Batch(sound, recordings[rows], scores, random=random))
+    return parts
+
+
+def moved(run: Run, batch: Batch) -> Batch:
+    """Return a batch on the device of the run, its front-end spectra shared with the targets."""
+    device = run.fabric.device
+    sound = Sound(batch.sound.audio.to(device, non_blocking=True), run.grid)
+    return Batch(sound, batch.recordings.to(device), batch.scores, random=batch.random)
+
+
+def hear(run: Run, batch: Batch) -> tuple[Tensor, list[Tensor | slice]]:
+    """Return the encoder's output for the distorted batch, and the rows of it for each worker."""
+    count = len(batch.recordings)
+    rows: list[Tensor | slice] = []
+    views: list[Tensor] = []
+    for worker in run.workers.values():
+        view = worker.view(batch)  # type: ignore[operator]
+        if view is None:
+            rows.append(slice(count))
+            continue
+        first = count + sum(map(len, views))
+        views.append(view)
+        extra = range(first, first + len(view))
+        rows.append(torch.tensor([*range(count), *extra], device=view.device))
+    with torch.no_grad():
+        heard, batch.masked = distorted(run, batch)
+        if views:
+            others = torch.cat(views)
+            if isinstance(heard, Tensor):
+                heard = torch.cat([heard, others])
+            else:
+                more = run.spectrum(others, heard.mel.shape[2])  # type: ignore[misc]
+                heard = Spectra(*(torch.cat(pair) for pair in zip(heard, more, strict=True)))
+    with run.fabric.autocast():
+        layers = run.encode(heard)
+    return layers[-1], rows
+
+
+def distorted(run: Run, batch: Batch) -> tuple[Tensor | Spectra, Tensor | None]:
+    """Return what the encoder is to hear instead of the clean audio, and the frames it misses."""
+    config, spectrum = run.config, run.spectrum
+    audio, masked = batch.sound.audio, None
+    where = config.distort_in
+    if where == "auto":
+        where = "wave" if spectrum is None else "spectrum"
+    if where != "spectrum":
+        found = distort_wave(
+            audio, config.wave, run.grid.sample_rate, batch.random, batch.recordings
+        )
+        audio, masked = found.audio, frame_mask(found.masked, run.encoder.hop)
+    if spectrum is None:
+        return audio, masked
+    if where == "wave":
+        return spectrum(audio, batch.sound.frames), masked
+    spectra = front(run, batch.sound) if audio is batch.sound.audio else None
+    if spectra is None:
+        spectra = spectrum(audio, run.grid.stride * run.encoder.frames(audio.shape[1]))
+    heard = distort(spectra, config.distort, spectrum.config, batch.random, batch.recordings)
+    missed = heard.masked.unflatten(1, (-1, run.grid.stride)).all(dim=2)
+    return heard.spectra, missed if masked is None else masked | missed
+
+
+def front(run: Run, sound: Sound) -> Spectra:
+    """Return the encoder's own spectra of clean audio, from transforms that targets share."""
+    spectrum = run.spectrum
+    assert spectrum is not None
+    shape = spectrum.config
+    if shape.hop != run.grid.hop:
+        return spectrum(sound.audio, sound.frames * run.grid.hop // shape.hop)
+    return spectrum.from_power(sound.power(shape.pitch_fft), sound.power(shape.mel_fft))
+
+
+def frame_mask(masked: Tensor, hop: int) -> Tensor:
+    """Return which frames lie in masked samples altogether: (batch, samples) to (batch, frames)."""
+    frames = -(-masked.shape[1] // hop)
+    padded = F.pad(masked, (0, frames * hop - masked.shape[1]), value=True)
+    return padded.unflatten(1, (frames, hop)).all(dim=2)

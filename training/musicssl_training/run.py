@@ -1,0 +1,225 @@
+"""A run: everything that changes during pre-training, and how it is saved and restored."""
+
+import copy
+import hashlib
+import json
+import platform
+import subprocess
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+
+from musicssl import __version__
+from musicssl.devices import cpu_has_bf16
+from musicssl.encoders import ENCODERS, Encoder
+from musicssl.errors import ConfigError, OutputError
+from musicssl.frontends import DualSpectrum
+from musicssl_training.config import PRECISIONS, PretrainConfig, write_config
+from musicssl_training.corpus import Sampler, open_sources
+from musicssl_training.sound import Grid, make_grid
+from musicssl_training.weighting import Weighting, make_weighting
+from musicssl_training.workers import make_workers, resolve
+
+STATE = "state.pt"
+
+
+@dataclass
+class Progress:
+    """How far a run has come."""
+
+    step: int = 0
+    hours: float = 0.0  # of audio heard
+    wall: float = 0.0  # seconds of computing
+    skipped: int = 0  # steps whose loss or gradient was not finite
+
+
+class Run:
+    """One pre-training run in this process, of one or of many."""
+
+    def __init__(self, config: PretrainConfig, folder: Path, fabric: Fabric | None = None) -> None:
+        self.config, self.folder = config, folder
+        self.fabric = fabric or make_fabric(config)
+        torch.manual_seed(config.seed)  # the same weights in every process
+        kind, _ = ENCODERS[config.encoder.name]
+        encoder: Encoder = kind(config.encoder)
+        self.grid: Grid = make_grid(encoder)
+        names = resolve(config.workers)
+        self.encoder = self.fabric.to_device(encoder)
+        self.workers: nn.ModuleDict = self.fabric.to_device(
+            make_workers(names, encoder.dim, self.grid, config.hidden)
+        )
+        self.weighting: Weighting = self.fabric.to_device(make_weighting(config.weighting, names))
+        self.average = copy.deepcopy(self.encoder).requires_grad_(False).eval()
+        self.optimizer = make_optimizer([*self.parameters()], config)
+        self.scaler = torch.amp.GradScaler(
+            self.fabric.device.type, enabled=config.precision == "fp16"
+        )
+        data = config.data
+        self.sampler = Sampler(
+            open_sources(data.sources, encoder.sample_rate),
+            data.shares,
+            samples=round(data.seconds * encoder.sample_rate),
+            seed=config.seed,
+            recordings=data.recordings,
+            per_recording=data.per_recording,
+            layer=data.layered,
+            rank=self.fabric.global_rank,
+            ranks=self.fabric.world_size,
+        )
+        self.progress = Progress()
+
+    @property
+    def names(self) -> list[str]:
+        """The workers' names, in order."""
+        return list(self.workers)
+
+    def by_name(self, values: Tensor | None) -> dict[str, float]:
+        """Return one value a worker, by its name."""
+        return {} if values is None else dict(zip(self.names, values.tolist(), strict=True))
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Everything that learns by gradient."""
+        return [*self.encoder.parameters(), *self.workers.parameters()]
+
+    @property
+    def spectrum(self) -> DualSpectrum | None:
+        """The encoder's own front end, where distortions and targets can share its spectra."""
+        spectrum = getattr(self.encoder, "spectrum", None)
+        return spectrum if isinstance(spectrum, DualSpectrum) else None
+
+    def generator(self, step: int, purpose: str) -> torch.Generator:
+        """Return random numbers that depend on nothing but seed, step, process and purpose."""
+        text = f"{self.config.seed}/{step}/{self.fabric.global_rank}/{purpose}"
+        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+        return torch.Generator().manual_seed(seed)
+
+    def save(self) -> None:
+        """Write the state beside the old one, then put it in its place.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written; the old one is intact.
+        """
+        if not self.fabric.is_global_zero:
+            return
+        state = {part: getattr(self, part).state_dict() for part in self._parts()}
+        part = (self.folder / STATE).with_suffix(".part")
+        try:
+            torch.save(state | {"progress": vars(self.progress)}, part)
+            part.replace(self.folder / STATE)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            part.unlink(missing_ok=True)
+            raise OutputError(
+                f"{self.folder / STATE} cannot be written ({error}); disk full? "
+                "The last one that was saved is intact."
+            ) from error
+
+    def restore(self) -> None:
+        """Go on where the last save left off.
+
+        Raises
+        ------
+        ConfigError
+            If it was saved by a run of another shape, or is damaged.
+        """
+        try:
+            state = torch.load(
+                self.folder / STATE, weights_only=True, map_location=self.fabric.device
+            )
+            for part in self._parts():
+                getattr(self, part).load_state_dict(state[part])
+            self.progress = Progress(**state["progress"])
+        except (RuntimeError, ValueError, KeyError, TypeError, EOFError) as error:
+            raise ConfigError(
+                f"{self.folder} holds a run with another encoder, other workers or another "
+                f"weighting, or a damaged {STATE}; use its settings or another folder. ({error})"
+            ) from error
+
+    @staticmethod
+    def _parts() -> tuple[str, ...]:
+        return ("encoder", "average", "workers", "weighting", "optimizer", "scaler")
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what the run depends on besides its settings."""
+        return {
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "commit": git_commit(),
+            "versions": {
+                "musicssl": __version__,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+            },
+            "device": str(self.fabric.device),
+            "processes": self.fabric.world_size,
+            "sources": {source.name: source.digest() for source in self.sampler.sources},
+        }
+
+    def write_settings(self) -> None:
+        """Write config.json, and add a line to runs.jsonl: a run may be started many times."""
+        if self.fabric.is_global_zero:
+            text = json.dumps(write_config(self.config), indent=1)
+            write_whole(self.folder / "config.json", text)
+            with (self.folder / "runs.jsonl").open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps({"step": self.progress.step} | self.provenance()) + "\n")
+
+
+def make_fabric(config: PretrainConfig) -> Fabric:
+    """Return where and how precisely to compute: all GPUs of torchrun's processes, or the CPU."""
+    precision = config.precision
+    on_cpu = not torch.cuda.is_available()
+    if on_cpu and (precision == "fp16" or (precision == "bf16" and not cpu_has_bf16())):
+        precision = "fp32"  # emulated half precision would crawl; the loop says so
+    fabric = Fabric(
+        accelerator="cpu" if on_cpu else "cuda",
+        devices="auto" if not on_cpu else 1,
+        precision=PRECISIONS[precision],  # type: ignore[arg-type]
+    )
+    fabric.launch()
+    return fabric
+
+
+def make_optimizer(parameters: list[nn.Parameter], config: PretrainConfig) -> torch.optim.AdamW:
+    """Return AdamW with weight decay on matrices and filters alone."""
+    decay = config.optim.weight_decay
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.optim.learning_rate, betas=(0.9, 0.98))
+
+
+def share_gradients(parameters: list[nn.Parameter], fabric: Fabric) -> None:
+    """Average the gradients over all processes, in one message."""
+    if fabric.world_size == 1:
+        return
+    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
+    flat = torch.cat([g.flatten() for g in gradients])
+    mean = fabric.all_reduce(flat, reduce_op="mean")
+    assert isinstance(mean, Tensor)
+    for parameter, part in zip(parameters, mean.split([p.numel() for p in parameters]), strict=True):
+        parameter.grad = part.view_as(parameter)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that appears whole or not at all."""
+    part = path.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def git_commit() -> str | None:
+    """Return the commit of the code, where it lies in a repository."""
+    command = ["git", "rev-parse", "HEAD"]
+    try:
+        found = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return None
+    return found.stdout.strip() or None

@@ -1,0 +1,181 @@
+"""The pretext tasks, by the name that stands in a run's settings."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from torch import nn
+
+from musicssl.errors import ConfigError, pick
+from musicssl_training.sound import Grid
+from musicssl_training.targets.base import Target
+from musicssl_training.workers import score
+from musicssl_training.workers.base import Batch, Worker
+from musicssl_training.workers.contrast import Contrast, Segments
+from musicssl_training.workers.equivariance import Transposition
+from musicssl_training.workers.masked import Masked
+from musicssl_training.workers.pairing import Gim, Lim, Spc
+from musicssl_training.workers.regression import Regression
+from musicssl_training.workers.waveform import Waveform, WaveformSpectra
+
+__all__ = ["SELECTIONS", "WORKERS", "Batch", "Worker", "make_workers", "resolve"]
+
+TOKEN_SECONDS = 0.04  # heard by one token of `masked`, at least
+ALL_BUT = "all-but-"
+
+
+class Make(Protocol):
+    """Makes a worker for an encoder of `dim` values a frame."""
+
+    def __call__(self, dim: int, grid: Grid, hidden: int = 256) -> Worker: ...
+
+
+def _target(name: str, grid: Grid) -> Target:
+    from musicssl_training.targets import TARGETS
+
+    make: Callable[[Grid], Target] = pick(TARGETS, name, "target")
+    return make(grid)
+
+
+def _regression(name: str) -> Make:
+    def make(dim: int, grid: Grid, hidden: int = 256) -> Worker:
+        return Regression(dim, _target(name, grid), hidden=hidden)
+
+    return make
+
+
+def _masked(dim: int, grid: Grid, hidden: int = 256) -> Worker:
+    frames = round(TOKEN_SECONDS * grid.sample_rate / (grid.hop * grid.stride))
+    return Masked(dim, _target("log_mel", grid), stack=max(1, frames))
+
+
+# fmt: off
+# each predicts the target of its name
+REGRESSIONS = (
+    "log_mel", "log_mel_long", "lps", "lps_long", "mfcc", "mfcc_long", "gammatone",
+    "gammatone_long", "prosody", "loudness", "shape", "contrast_bands", "harmonic_percussive",
+    "vqt", "notes", "chroma", "chroma_vqt", "chroma_peaks", "cens", "tonnetz", "salience",
+    "onsets", "tempogram", "tempogram_fourier", "beat_pulse",
+)
+# fmt: on
+
+WORKERS: dict[str, Make] = {
+    **{name: _regression(name) for name in REGRESSIONS},
+    "waveform": lambda dim, grid, hidden=256: Waveform(dim, grid),
+    "waveform_stft": lambda dim, grid, hidden=256: WaveformSpectra(dim, grid),
+    "lim": lambda dim, grid, hidden=256: Lim(dim, hidden=hidden),
+    "gim": lambda dim, grid, hidden=256: Gim(dim, hidden=hidden),
+    "spc": lambda dim, grid, hidden=256: Spc(dim, grid, hidden=hidden),
+    "contrast": lambda dim, grid, hidden=256: Contrast(dim, hidden=hidden),
+    "segments": lambda dim, grid, hidden=256: Segments(dim, grid, hidden=hidden),
+    "masked": _masked,
+    "transposition": lambda dim, grid, hidden=256: Transposition(dim, grid, hidden=hidden),
+    "piano_roll": score.piano_roll,
+    "families": score.families,
+    "beats": score.beats,
+    "tempo": score.tempo,
+    "key": score.key,
+    "chord": score.chord,
+}
+
+SELECTIONS: dict[str, tuple[str, ...]] = {
+    # the seven and the twelve of PASE and PASE+ (Pascual et al., 2019; Ravanelli et al., 2020)
+    "speech": ("waveform", "lps", "mfcc", "prosody", "lim", "gim", "spc"),
+    "pase_plus": (
+        "waveform",
+        "lps",
+        "lps_long",
+        "mfcc",
+        "mfcc_long",
+        "log_mel",
+        "log_mel_long",
+        "gammatone",
+        "gammatone_long",
+        "prosody",
+        "lim",
+        "gim",
+    ),
+    "music": (
+        "notes",
+        "chroma",
+        "salience",
+        "onsets",
+        "tempogram",
+        "tempogram_fourier",
+        "beat_pulse",
+        "contrast_bands",
+        "harmonic_percussive",
+        "loudness",
+        "contrast",
+    ),
+    "score": ("piano_roll", "families", "beats", "tempo", "key", "chord"),
+    "all": tuple(WORKERS),
+}
+
+
+def resolve(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the workers that `names` say, in order, each once.
+
+    Parameters
+    ----------
+    names
+        Workers, selections, and ``-name`` or ``all-but-name`` to leave one of either out:
+        the former of what was named before it, the latter of all.
+
+    Raises
+    ------
+    ConfigError
+        For a name that is unknown, or leaves out what was not there, or if nothing is left.
+
+    Examples
+    --------
+    >>> resolve(["score", "-beats", "contrast"])
+    ('piano_roll', 'families', 'tempo', 'key', 'chord', 'contrast')
+    """
+    chosen: dict[str, None] = {}
+    for name in names:
+        if name.startswith(ALL_BUT):
+            chosen |= dict.fromkeys(WORKERS)
+        left_out = name.removeprefix(ALL_BUT) if name.startswith(ALL_BUT) else name[1:]
+        if not name.startswith((ALL_BUT, "-")):
+            chosen |= dict.fromkeys(_members(name))
+            continue
+        for worker in _members(left_out):
+            if worker not in chosen:
+                raise ConfigError(
+                    f"workers: {name!r} leaves out {worker!r}, which was not chosen before it. "
+                    f"Did you mean '{ALL_BUT}{left_out}'?"
+                )
+            del chosen[worker]
+    if not chosen:
+        raise ConfigError(f"workers {list(names)} leave none to learn from.")
+    return tuple(chosen)
+
+
+def _members(name: str) -> tuple[str, ...]:
+    """Return the workers of a selection, or the one of that name."""
+    if name in SELECTIONS:
+        return SELECTIONS[name]
+    pick(dict.fromkeys([*WORKERS, *SELECTIONS]), name, "worker or selection")
+    return (name,)
+
+
+def make_workers(names: Sequence[str], dim: int, grid: Grid, hidden: int = 256) -> nn.ModuleDict:
+    """Return the named workers, in order.
+
+    Parameters
+    ----------
+    names
+        Keys of `WORKERS`; see `resolve`.
+    dim
+        Values a frame of the encoder.
+    grid
+        Where targets are measured.
+    hidden
+        Units of their hidden layers.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown name.
+    """
+    return nn.ModuleDict({name: pick(WORKERS, name, "worker")(dim, grid, hidden) for name in names})

@@ -1,0 +1,135 @@
+"""Transposed copies of an excerpt must sound transposed, by just as much."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from musicssl_training.sound import Grid
+from musicssl_training.workers.base import Batch, Worker
+from musicssl_training.workers.heads import mlp
+
+CLASSES = 12  # semitones an octave
+
+
+class Transposition(Worker):
+    """Two copies of an excerpt, resampled, must read as pitch classes that differ by the interval.
+
+    The head reads from each frame a distribution over a circle of 12 pitch classes. Its Fourier
+    coefficients ``z`` at 1 to 6 turns of the circle are compared where the copies hold the same
+    music: the mean over time of ``z2 * conj(z1)`` must be the rotation by the interval, in squared
+    distance. What a class means is left to the head; only differences are taught [1]_ [2]_, and
+    uniform distributions, where it begins, are no trap since it is a correlation that must
+    grow [3]_.
+
+    It cannot collapse: the intervals between two different shifts among -5 to 5 semitones,
+    counted on the circle, are uniform over 1 to 11, so that their rotations have the mean -1 / 11.
+    Read-outs that are the same for both copies have a product ``c >= 0``, which costs on average
+    ``1 + c ** 2 + 2 * c / 11``. Below 1 means hearing pitch.
+
+    Both copies are resampled, cut alike, and lose the same kind of treble (a random low-pass
+    below what the lowest copy can hold): with the excerpt itself as the other half, its upper
+    limit and the silence at the end would tell the interval.
+
+    Parameters
+    ----------
+    dim
+        Values a frame of the encoder.
+    grid
+        Says the encoder's hop.
+    hidden
+        Units of the hidden layer.
+    share
+        Copies, as a share of the excerpts in the batch; at least one pair.
+
+    References
+    ----------
+    .. [1] Gfeller et al., "SPICE: Self-supervised pitch estimation", 2020.
+    .. [2] Riou et al., "PESTO: Pitch estimation with self-supervised transposition-equivariant
+       objective", 2023.
+    .. [3] Kong et al., "STONE: Self-supervised tonality estimator", 2024.
+    """
+
+    furthest = 5  # semitones; the proof above needs it
+
+    def __init__(self, dim: int, grid: Grid, *, hidden: int = 256, share: float = 0.2) -> None:
+        super().__init__()
+        self.hop, self.sample_rate = grid.hop * grid.stride, grid.sample_rate
+        self.share = share
+        self.head = mlp(dim, hidden, CLASSES)
+        self._shifts = torch.zeros(0, 2, dtype=torch.int64)  # of the copies in the last view
+
+    def view(self, batch: Batch) -> Tensor:
+        audio, random = batch.sound.audio, batch.random
+        rows = len(audio)
+        pairs = min(rows, max(1, round(self.share * rows / 2)))
+        chosen = torch.randperm(rows, generator=random)[:pairs].tolist()
+        count = 2 * self.furthest + 1
+        orders = torch.rand(pairs, count, generator=random).argsort(dim=1)
+        self._shifts = orders[:, :2] - self.furthest
+        dull = 0.6 + 0.4 * torch.rand(pairs, 2, generator=random)
+        cuts = dull * self.sample_rate / 2 * ratio(-self.furthest)
+        used = self.usable(audio.shape[1])
+        copies = []
+        for row, shifts, limits in zip(chosen, self._shifts.tolist(), cuts.tolist(), strict=True):
+            for shift, limit in zip(shifts, limits, strict=True):
+                copies.append(transposed(audio[row], shift, limit / self.sample_rate)[:used])
+        again = torch.arange(audio.shape[1], device=audio.device) % used  # no silence at the end
+        return torch.stack(copies)[:, again]
+
+    def usable(self, samples: int) -> int:
+        """Return how many samples every copy of an excerpt fills: whole frames, at least one."""
+        return max(1, int(samples * ratio(-self.furthest)) // self.hop) * self.hop
+
+    def loss(self, frames: Tensor, batch: Batch) -> Tensor:
+        copies = frames[len(batch.recordings) :]
+        if len(copies) == 0:
+            return self.nothing(frames)
+        used = min(self.usable(batch.sound.audio.shape[1]) // self.hop, frames.shape[1])
+        speeds = 2 ** (self._shifts / CLASSES)  # (pairs, 2)
+        slowest = speeds.amin(dim=1, keepdim=True)
+        moments = torch.arange(used) * (slowest / speeds)[..., None]  # (pairs, 2, used)
+        places = moments.round().long().to(frames.device)
+        pairs = copies.reshape(-1, 2, *copies.shape[1:])
+        heard = pairs.gather(2, places[..., None].expand(-1, -1, -1, frames.shape[2]))
+        chances = self.head(heard).float().softmax(dim=3)
+        turns = torch.arange(1, CLASSES // 2 + 1, device=frames.device) * (2 * math.pi / CLASSES)
+        angles = torch.arange(CLASSES, device=frames.device)[:, None] * turns  # (classes, turns)
+        with torch.autocast(frames.device.type, enabled=False):
+            z = torch.complex(chances @ angles.cos(), chances @ angles.sin())
+        product = (z[:, 1] * z[:, 0].conj()).mean(dim=1)  # (pairs, turns)
+        interval = (self._shifts[:, 1] - self._shifts[:, 0]).to(frames.device)[:, None] * turns
+        wrong = torch.view_as_real(product) - torch.stack([interval.cos(), interval.sin()], dim=2)
+        return wrong.square().sum(dim=2).mean()
+
+
+def ratio(semitones: float) -> float:
+    """Return the ratio of frequencies `semitones` apart."""
+    return float(2 ** (semitones / CLASSES))
+
+
+def transposed(audio: Tensor, semitones: int, cut: float) -> Tensor:
+    """Play `audio`, shape (samples,), faster or slower, in one Fourier transform each way.
+
+    Parameters
+    ----------
+    audio
+        Its ends are taken to be joined, with a little silence between.
+    semitones
+        Up, and shorter; or down (negative), and longer.
+    cut
+        Frequency, in cycles a sample of the result, above which nothing is left; at most 0.5.
+
+    Returns
+    -------
+    Tensor
+        Shape (about ``samples / ratio(semitones)``, at least that,); value ``n`` is that of
+        `audio` at ``n * ratio(semitones)``, to within a sample at the end.
+    """
+    size = -(-(len(audio) + 64) // 4096) * 4096  # quick to transform
+    new = 2 * math.ceil(size / ratio(semitones) / 2)
+    spectrum = torch.fft.rfft(audio, size)[: new // 2 + 1]
+    place = torch.arange(len(spectrum), device=audio.device) / (cut * new)
+    spectrum = spectrum * ((1 - place) / 0.05).clamp(0, 1)  # the last twentieth fades
+    out: Tensor = torch.fft.irfft(spectrum, new) * (new / size)
+    return out

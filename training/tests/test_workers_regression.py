@@ -1,0 +1,132 @@
+"""Statistics against numpy, edges, and the share of variance explained."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from musicssl.errors import ConfigError
+from musicssl_training.sound import Grid, Sound
+from musicssl_training.targets.base import Target
+from musicssl_training.workers import Batch
+from musicssl_training.workers.regression import Regression
+from musicssl_training.workers.statistics import Moments
+
+GRID = Grid(sample_rate=1000, hop=10, stride=2)  # 50 frames a second
+
+
+class Samples(Target):
+    """The first samples of every step, as they are."""
+
+    def __init__(self, size: int = 3, pool: int = 1, reach: float = 0.0) -> None:
+        super().__init__()
+        self.size, self.pool, self.reach = size, pool, reach
+
+    def forward(self, sound: Sound) -> Tensor:
+        steps = sound.frames // sound.grid.stride // self.pool
+        width = 20 * self.pool
+        return sound.audio[:, : steps * width].reshape(-1, steps, width)[..., : self.size]
+
+
+def a_batch(audio: Tensor) -> Batch:
+    return Batch(Sound(audio, GRID), torch.arange(len(audio)))
+
+
+def noise(rows: int, samples: int = 1000, seed: int = 0) -> Tensor:
+    return torch.randn(rows, samples, generator=torch.Generator().manual_seed(seed)) * 3 + 7
+
+
+def test_moments_are_those_of_all_at_once() -> None:
+    values = noise(50, 4).numpy()
+    values[::7, 1] = np.nan
+    values[:, 3] = 5.0
+    moments = Moments(4)
+    for part in np.split(values, [1, 10, 10, 40]):
+        moments.add(torch.from_numpy(part))
+    np.testing.assert_allclose(moments.mean, np.nanmean(values, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(moments.deviation[:3], np.nanstd(values, axis=0)[:3], rtol=1e-6)
+    np.testing.assert_array_equal(moments.seen, [50, 42, 50, 50])
+    assert moments.normalised(torch.full((4,), 5.0))[3].abs() < 1e-3  # never changed: no blow-up
+
+
+def test_unmeasured_moments_change_nothing() -> None:
+    values = noise(2, 3)
+    torch.testing.assert_close(Moments(3).normalised(values), values)
+
+
+@pytest.mark.parametrize("statistics", ["true", "pase"])
+def test_normalisation_is_that_of_numpy(statistics: str) -> None:
+    worker = Regression(4, Samples(), statistics=statistics)
+    gains = torch.tensor([0.5, 1.0, 2.0, 4.0])[:, None]
+    audio = (noise(4) - 7) * gains + 2
+    for row in audio:
+        worker.measure(a_batch(row[None]))
+    values = audio.reshape(4, 50, 20)[..., :3].numpy()
+    mean = values.mean(axis=(0, 1))
+    if statistics == "true":
+        scale = values.std(axis=(0, 1))
+    else:
+        scale = values.std(axis=1, ddof=1).std(axis=0)
+    expected = np.clip((values - mean) / scale, -6, 6)
+    found = worker.normalised(Sound(audio, GRID))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert (worker.start == 1.0) is (statistics == "true")
+
+
+@pytest.mark.parametrize("pool", [1, 5])
+@pytest.mark.parametrize("edges", ["mask", "keep"])
+def test_steps_that_hear_beyond_the_excerpt_do_not_count(edges: str, pool: int) -> None:
+    audio = noise(2)
+    spoilt = audio.clone()
+    spoilt[:, :100] = 50.0  # 0.1 s
+    spoilt[:, -100:] = -50.0
+    found = []
+    for heard in (audio, spoilt):
+        torch.manual_seed(0)
+        worker = Regression(4, Samples(pool=pool, reach=0.15), edges=edges)
+        worker.measure(a_batch(heard))
+        frames = torch.randn(2, 50, 4, generator=torch.Generator().manual_seed(1))
+        frames.requires_grad_()
+        torch.nn.init.normal_(worker.head[2].weight, std=0.1)
+        loss = worker.loss(frames, a_batch(heard))
+        loss.backward()
+        assert frames.grad is not None
+        silent = frames.grad.abs().sum(dim=(0, 2)) == 0
+        assert silent[:5].all() == silent[-5:].all() == (edges == "mask")
+        assert not silent[10:40].any()
+        found.append((loss.item(), worker.values.mean.tolist()))
+    assert (found[0] == found[1]) is (edges == "mask")
+
+
+def test_of_an_excerpt_shorter_than_the_window_the_middle_counts(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    worker = Regression(4, Samples(reach=4.0))
+    sound = Sound(noise(1), GRID)
+    with caplog.at_level(logging.WARNING):
+        kept = [worker.inside(sound, 50) for _ in range(3)]
+    assert kept == [slice(25, 26)] * 3
+    assert len(caplog.records) == 1
+    assert "Samples hears 4.00 s to each side, excerpts last 1.00 s" in caplog.text
+
+
+def test_r2_is_the_share_of_variance() -> None:
+    batch = a_batch(noise(4))
+    worker = Regression(3, Samples(3))
+    worker.measure(batch)
+    target = worker.normalised(batch.sound)
+    worker.loss(torch.zeros(4, 50, 3), batch)
+    assert worker.r2.item() == pytest.approx(0.0, abs=1e-3)
+    for error in (0.0, 0.5):
+        worker.head = torch.nn.Sequential(torch.nn.Identity())
+        guess = target + error * torch.randn(target.shape)
+        worker.loss(guess, batch)
+        assert worker.r2.item() == pytest.approx(1 - error**2, abs=0.05)
+
+
+@pytest.mark.parametrize("option", ["statistics", "edges"])
+def test_other_options_are_refused(option: str) -> None:
+    with pytest.raises(ConfigError, match=f"{option} must be one of .*, got 'other'"):
+        Regression(4, Samples(), **{option: "other"})  # type: ignore[arg-type]

@@ -1,0 +1,131 @@
+"""Transposed copies, and that no read-out without pitch can profit from them."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from musicssl_training.sound import Grid, Sound
+from musicssl_training.workers import Batch
+from musicssl_training.workers.equivariance import Transposition, ratio, transposed
+
+GRID = Grid(sample_rate=8000, hop=160, stride=2)
+SECONDS = 2
+
+
+def tone(hertz: float, seconds: float = SECONDS, sample_rate: int = 8000) -> Tensor:
+    return torch.sin(2 * math.pi * hertz * torch.arange(seconds * sample_rate) / sample_rate)
+
+
+def a_batch(seed: int = 0, rows: int = 8) -> Batch:
+    random = torch.Generator().manual_seed(seed)
+    notes = torch.randint(24, (rows,), generator=random).tolist()
+    audio = torch.stack([0.3 * tone(220 * ratio(note)) for note in notes])
+    return Batch(Sound(audio, GRID), torch.arange(rows), random=random)
+
+
+@pytest.mark.parametrize("semitones", [-5, -1, 3, 5])
+def test_a_tone_is_transposed(semitones: int) -> None:
+    found = transposed(tone(1000.0), semitones, 0.5)
+    assert 0 <= len(found) - 16_000 / ratio(semitones) < 4100  # and the silence behind it
+    middle = found[500:8500]  # a second
+    for cents, share in ((0, 1.0), (100, 0.0)):
+        turn = 2j * math.pi * 1000 * ratio(semitones + cents / 100) / 8000
+        heard = (middle * torch.exp(turn * torch.arange(8000))).mean().abs()
+        assert heard.item() == pytest.approx(0.5 * share, abs=0.05)  # a quarter of a cent off
+
+
+def test_nothing_is_left_above_the_cut() -> None:
+    noise = torch.randn(32_000, generator=torch.Generator().manual_seed(0))
+    power = torch.fft.rfft(transposed(noise, 2, 0.25)).abs().square()
+    half = len(power) // 2
+    assert power[half:].sum() < 1e-6 * power[:half].sum()
+
+
+def test_views_are_copies_of_an_excerpts_length_without_silence() -> None:
+    worker = Transposition(4, GRID, share=0.5)
+    batch = a_batch()
+    before = batch.sound.audio.clone()
+    view = worker.view(batch)
+    assert view is not None
+    assert view.shape == (4, 16_000)
+    assert torch.equal(batch.sound.audio, before)
+    levels = view.unflatten(1, (20, -1)).square().mean(dim=2)
+    assert levels.min() > 0.5 * levels.max()
+    assert worker._shifts.abs().max() <= 5
+    assert (worker._shifts[:, 0] != worker._shifts[:, 1]).all()
+
+
+def test_intervals_on_the_circle_are_uniform() -> None:
+    shifts = torch.cartesian_prod(torch.arange(-5, 6), torch.arange(-5, 6))
+    intervals = (shifts[:, 1] - shifts[:, 0])[shifts[:, 0] != shifts[:, 1]].remainder(12)
+    assert intervals.bincount().tolist() == [0] + [10] * 11
+
+
+def read_out(worker: Transposition, batch: Batch, classes: Tensor) -> float:
+    """Return the loss of copies that read as these classes, (copies, frames), surely."""
+    worker.head = torch.nn.Sequential(torch.nn.Identity())
+    surely = 50 * torch.nn.functional.one_hot(classes.remainder(12), 12).float()
+    frames = torch.cat([torch.zeros(len(batch.recordings), *surely.shape[1:]), surely])
+    return worker.loss(frames, batch).item()
+
+
+def test_the_true_pitch_costs_nothing_and_others_more_than_a_guess() -> None:
+    worker = Transposition(12, GRID, share=1.0)
+    true, constant, wrong = [], [], []
+    for seed in range(30):
+        batch = a_batch(seed)
+        worker.view(batch)
+        pitch = (7 + worker._shifts).flatten()[:, None].expand(-1, 50)
+        true.append(read_out(worker, batch, pitch))
+        constant.append(read_out(worker, batch, torch.zeros_like(pitch)))
+        wrong.append(read_out(worker, batch, -pitch))
+    assert max(true) < 1e-6
+    assert sum(constant) / 30 == pytest.approx(2 + 2 / 11, abs=0.15)  # 1 + c^2 + 2 c / 11, c = 1
+    assert sum(wrong) / 30 > 1.5
+
+
+def test_copies_are_compared_at_the_same_place_of_the_music() -> None:
+    """Read-outs that change along the music by whole steps, a step a second of the original."""
+    worker = Transposition(12, GRID, share=1.0)
+    batch = a_batch()
+    worker.view(batch)
+    speeds = 2 ** (worker._shifts.flatten() / 12)
+    seconds = torch.arange(90) * 0.04 * speeds[:, None]  # in the original
+    classes = worker._shifts.flatten()[:, None] + 3 * seconds.floor().long()
+    assert read_out(worker, batch, classes) < 0.2  # but for frames at a step
+
+
+def test_without_a_view_there_is_nothing_to_learn() -> None:
+    worker = Transposition(4, GRID)
+    frames = torch.randn(8, 100, 4, requires_grad=True)
+    loss = worker.loss(frames, a_batch())
+    loss.backward()
+    assert loss.item() == 0
+    assert frames.grad is not None
+    assert all(p.grad is not None and not p.grad.any() for p in worker.parameters())
+
+
+def test_it_teaches_pitch_that_holds_for_other_tones() -> None:
+    """From semitone spectra, on fresh tones all along: below 1 means hearing pitch."""
+    torch.manual_seed(0)
+    bins = torch.fft.rfftfreq(2048, 1 / 8000).clamp(min=1)
+    semitones = 12 * (bins / 150).log2()
+    bank = (1 - (semitones - torch.arange(48.0)[:, None]).abs()).clamp(min=0)
+    worker = Transposition(48, GRID, hidden=64, share=1.0)
+    optimizer = torch.optim.Adam(worker.parameters(), lr=1e-2)
+    losses = []
+    for step in range(90):
+        batch = a_batch(step)
+        view = worker.view(batch)
+        assert view is not None
+        pieces = torch.nn.functional.pad(view, (1024, 1024)).unfold(1, 2048, 320)[:, :50]
+        power = torch.fft.rfft(pieces * torch.hann_window(2048)).abs().square() @ bank.T
+        frames = torch.nn.functional.layer_norm(torch.log10(1 + power), (48,))
+        loss = worker.loss(torch.cat([frames[:8] * 0, frames]), batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-10:]) / 10 < 0.7
