@@ -26,6 +26,16 @@ FONTS = [
     "/usr/share/sounds/sf2/FluidR3_GM.sf2",
     "/usr/share/sounds/sf2/TimGM6mb.sf2",
 ]
+COLUMNS = (  # of an index; the first three must be there
+    "path",
+    "source",
+    "licence",
+    "group",
+    "key_signature",
+    "key_mode_reliable",
+    "key_source_label",
+    "tempo_source",
+)
 SAMPLE_RATE = 22_050  # Hz, of the default front end
 
 
@@ -57,6 +67,21 @@ def build_parser() -> argparse.ArgumentParser:
     add("--version-of", type=int, default=0, metavar="N", help="another N, other versions")
     add("--font", action="append", help="sound font; may be repeated (default: FluidR3, TimGM6mb)")
 
+    command = commands.add_parser("manifest", help="write down what audio files a folder holds")
+    add = command.add_argument
+    add("folder", type=Path, metavar="FOLDER", help="any audio, in sub-folders too")
+    add("--out", type=Path, metavar="FILE", help="default: FOLDER/manifest.jsonl")
+    add("--index", type=Path, metavar="INDEX.csv", help="columns path, source, licence, group")
+    add("--jobs", type=_count, default=1, help="files at a time (default: %(default)s)")
+    command.set_defaults(run=_manifest)
+
+    command = commands.add_parser("exercises", help="write synthetic scores to render")
+    add = command.add_argument
+    add("out", type=Path, metavar="FOLDER")
+    add("--count", type=_count, default=1000, help="how many (default: %(default)s)")
+    add("--seed", type=int, default=0)
+    command.set_defaults(run=_exercises)
+
     command = commands.add_parser("pretrain", help="pre-train an encoder; goes on if killed")
     add = command.add_argument
     add("config", type=Path, metavar="CONFIG.toml")
@@ -70,6 +95,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--threads", type=int, help="of torch (default: one a core)")
     command.set_defaults(run=_pretrain)
+
+    command = commands.add_parser("plot", help="draw a run's losses, weights and gradients")
+    command.add_argument("folder", type=Path, metavar="RUN")
+    command.set_defaults(run=_plot)
 
     command = commands.add_parser("evaluate", help="measure embeddings on labelled music")
     add_evaluate(command)
@@ -120,20 +149,20 @@ def _rows(args: argparse.Namespace) -> list[dict[str, Any]]:
             rows = list(csv.DictReader(file, restval=""))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{args.index} cannot be read: {error}.") from error
-    for column in ("path", "source", "licence", *(column for column, _ in patterns)):
+    for column in (*COLUMNS[:3], *(column for column, _ in patterns)):
         if rows and column not in rows[0]:
             raise ConfigError(f"{args.index} has no column {column!r}.")
     kept = [row for row in rows if not any(fnmatch.fnmatchcase(row[c], p) for c, p in patterns)]
     if not kept:
         raise ConfigError(f"{args.index}: no row is left.")
-    return [{key: row[key] for key in ("path", "source", "licence")} for row in kept]
+    return [{key: row[key] for key in COLUMNS if key in row} for row in kept]
 
 
 def _pack(args: argparse.Namespace) -> None:
     from musicssl_training.corpus import decode
 
     root = args.root or args.index.parent
-    _write(args, lambda row: (decode(root / row["path"], args.sample_rate), {}))
+    _write(args, lambda row: (decode(root / row["path"], args.sample_rate), {}, None))
 
 
 def _render(args: argparse.Namespace) -> None:
@@ -143,9 +172,27 @@ def _render(args: argparse.Namespace) -> None:
 
     def read(row: dict[str, Any]) -> Any:
         seed = f"{args.version_of}/{row['path']}"
-        return render(root / row["path"], fonts, args.sample_rate, seed)
+        return render(root / row["path"], fonts, args.sample_rate, seed, row)
 
     _write(args, read)
+
+
+def _manifest(args: argparse.Namespace) -> None:
+    from musicssl_training.corpus.files import write_manifest
+
+    found = write_manifest(args.folder, args.out, args.index, args.jobs)
+    print(
+        f"{found.files} files, {found.hours:.2f} h; left out: {found.broken} that cannot be read, "
+        f"{found.duplicates} duplicates",
+        file=sys.stderr,
+    )
+
+
+def _exercises(args: argparse.Namespace) -> None:
+    from musicssl_training.corpus.exercises import write_exercises
+
+    write_exercises(args.out, args.count, args.seed)
+    print(f"{args.out / 'index.csv'}: {args.count} scores", file=sys.stderr)
 
 
 def _write(args: argparse.Namespace, read: "Read") -> None:
@@ -153,8 +200,8 @@ def _write(args: argparse.Namespace, read: "Read") -> None:
     from musicssl_training.corpus import write_pack
 
     def at_rate(row: dict[str, Any]) -> Any:
-        audio, facts = read(row)
-        return audio, facts | {"sample_rate": args.sample_rate}
+        audio, facts, score = read(row)
+        return audio, facts | {"sample_rate": args.sample_rate}, score
 
     rows = _rows(args)
     there = write_pack(rows, args.out, at_rate, args.jobs)
@@ -167,7 +214,9 @@ def _pretrain(args: argparse.Namespace) -> None:
     import torch
     from tqdm import tqdm
 
-    from musicssl_training.pretrain import Run, pretrain, read_config
+    from musicssl_training.config import read_config
+    from musicssl_training.pretrain import Heard, pretrain
+    from musicssl_training.run import Run
 
     values = _toml(args.config)
     for text in args.set:
@@ -177,13 +226,26 @@ def _pretrain(args: argparse.Namespace) -> None:
     config = read_config(values)
     with _interrupts() as stop, tqdm(total=config.steps, unit="step", disable=None) as bar:
 
-        def show(run: Run, losses: dict[str, float]) -> None:
+        def show(run: Run, heard: Heard) -> None:
             if not bar.n:
-                bar.initial = bar.n = run.step - 1
-            bar.set_postfix({k: f"{v:.2f}" for k, v in losses.items()}, refresh=False)
+                bar.initial = bar.n = run.progress.step - 1
+            bar.disable = bar.disable or not run.fabric.is_global_zero
+            mean = sum(heard.losses.values()) / len(heard.losses)
+            speed = run.progress.hours / max(run.progress.wall, 1e-9) * 3600
+            bar.set_postfix_str(
+                f"mean loss {mean:.3f}, {run.progress.hours:.1f} h heard at {speed:.0f} h/h",
+                refresh=False,
+            )
             bar.update()
 
         pretrain(config, args.folder, show=show, stop=stop.is_set)
+
+
+def _plot(args: argparse.Namespace) -> None:
+    from musicssl_training.plots import draw
+
+    for picture in draw(args.folder):
+        print(picture)
 
 
 @contextlib.contextmanager

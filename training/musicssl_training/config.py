@@ -1,6 +1,6 @@
 """The settings of a pre-training run: one dataclass, to and from a TOML or JSON mapping."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from musicssl.config import from_dict, named_from_dict, named_to_dict, to_dict
@@ -11,7 +11,8 @@ from musicssl_training.weighting import WEIGHTINGS, EqualConfig, WeightingConfig
 from musicssl_training.workers import resolve
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # ours: Fabric's
-SCHEDULES = {"plateau", "cosine"}
+SCHEDULES = ("plateau", "cosine")
+DISTORT_IN = ("auto", "spectrum", "wave", "both")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class DataConfig:
     per_recording: int = 2  # excerpts of each
     gain_db: float = 12.0  # of excerpt and targets alike, at most, up or down
     isolated: float = 0.0  # share of excerpts of which only a stretch sounds
-    layered: float = 0.0  # share of rendered excerpts with a second one on top
+    layered: float = 0.0  # share of rendered recordings with a second one on top
 
     def __post_init__(self) -> None:
         if len(self.sources) != len(self.shares):
@@ -52,11 +53,7 @@ class OptimConfig:
     accumulate: int = 1  # parts in which a batch is heard, one after the other
 
     def __post_init__(self) -> None:
-        if self.schedule not in SCHEDULES:
-            raise ConfigError(
-                f"optim.schedule {self.schedule!r} is unknown; choose from "
-                f"{', '.join(sorted(SCHEDULES))}."
-            )
+        pick(dict.fromkeys(SCHEDULES), self.schedule, "optim.schedule")
         if self.accumulate < 1:
             raise ConfigError(f"optim.accumulate must be at least 1, got {self.accumulate}.")
 
@@ -74,6 +71,9 @@ class PretrainConfig:
     wave: WaveDistortConfig = field(default_factory=WaveDistortConfig)
     distort_in: str = "auto"  # "spectrum", "wave" or "both"; auto: spectrum if the encoder has one
     hidden: int = 256  # units of the workers' heads
+    statistics: str = "true"  # of regression targets, or "pase": see `workers.regression`
+    edges: str = "mask"  # steps whose target hears beyond the excerpt, or "keep"
+    start_from: str = ""  # a model (name, folder or repository) whose encoder it begins with
     steps: int = 100_000
     precision: str = "fp32"
     compile: bool = False
@@ -86,6 +86,7 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         pick(PRECISIONS, self.precision, "precision")
+        pick(dict.fromkeys(DISTORT_IN), self.distort_in, "distort_in")
         resolve(self.workers)
         if self.data.recordings % self.optim.accumulate:
             raise ConfigError(
@@ -104,14 +105,14 @@ def read_config(values: dict[str, Any]) -> PretrainConfig:
     """
     values = dict(values)
     tables: dict[str, Any] = {"encoder": ENCODERS, "weighting": WEIGHTINGS}
-    named = {
+    named: dict[str, Any] = {
         key: named_from_dict(
             {name: kind for name, (_, kind) in table.items()}, values.pop(key), f"config.{key}"
         )
         for key, table in tables.items()
         if key in values
     }
-    return from_dict(PretrainConfig, values, "config", **named)
+    return replace(from_dict(PretrainConfig, values, "config"), **named)
 
 
 def write_config(config: PretrainConfig) -> dict[str, Any]:

@@ -1,7 +1,10 @@
 """From the corpus to the encoder's output: reading, distorting, encoding."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from musicssl.frontends import Spectra
 from musicssl_training.ahead import Ahead
@@ -24,21 +27,33 @@ def read(run: Run, step: int) -> list[Batch]:
     decibels = (torch.rand(len(audio), 1, generator=random) * 2 - 1) * config.data.gain_db
     peak = audio.abs().amax(dim=1, keepdim=True).clamp(min=1e-3)
     audio = audio * torch.minimum(10 ** (decibels / 20), 1 / peak)
-    audio = isolate(audio, config.data.isolated, random, run.grid.sample_rate)
-    recordings = torch.from_numpy(drawn.recordings)
+    audio, spans = isolate(audio, config.data.isolated, random, run.grid.sample_rate)
+    scores = [
+        score and score.within(first, last)
+        for score, (first, last) in zip(drawn.scores, spans.tolist(), strict=True)
+    ]
+    recordings, starts = torch.from_numpy(drawn.recordings), torch.from_numpy(drawn.starts)
     parts = []
     for rows in torch.arange(len(audio)).chunk(config.optim.accumulate):
-        scores = [drawn.scores[int(i)] for i in rows]
-        sound = Sound(audio[rows], run.grid)
-        parts.append(Batch(sound, recordings[rows], scores, random=random))
+        some = slice(int(rows[0]), int(rows[-1]) + 1)
+        sound = Sound(audio[some], run.grid)
+        parts.append(
+            Batch(sound, recordings[some], scores[some], random=random, starts=starts[some])
+        )
     return parts
 
 
 def moved(run: Run, batch: Batch) -> Batch:
-    """Return a batch on the device of the run, its front-end spectra shared with the targets."""
+    """Return a batch on the device of the run."""
     device = run.fabric.device
-    sound = Sound(batch.sound.audio.to(device, non_blocking=True), run.grid)
-    return Batch(sound, batch.recordings.to(device), batch.scores, random=batch.random)
+    if batch.sound.audio.device == device:
+        return batch
+    return replace(
+        batch,
+        sound=Sound(batch.sound.audio.to(device, non_blocking=True), run.grid),
+        recordings=batch.recordings.to(device),
+        starts=None if batch.starts is None else batch.starts.to(device),
+    )
 
 
 def hear(run: Run, batch: Batch) -> tuple[Tensor, list[Tensor | slice]]:
@@ -64,9 +79,7 @@ def hear(run: Run, batch: Batch) -> tuple[Tensor, list[Tensor | slice]]:
             else:
                 more = run.spectrum(others, heard.mel.shape[2])  # type: ignore[misc]
                 heard = Spectra(*(torch.cat(pair) for pair in zip(heard, more, strict=True)))
-    with run.fabric.autocast():
-        layers = run.encode(heard)
-    return layers[-1], rows
+    return run.encode(heard), rows
 
 
 def distorted(run: Run, batch: Batch) -> tuple[Tensor | Spectra, Tensor | None]:

@@ -3,25 +3,24 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from musicssl.errors import ConfigError, MusicSSLError
-from musicssl.frontends import Spectra
+from musicssl.errors import MusicSSLError
 from musicssl_training.ahead import Ahead
 from musicssl_training.config import OptimConfig, PretrainConfig
-from musicssl_training.distort import distort, distort_wave, isolate
-from musicssl_training.record import Record
+from musicssl_training.hearing import batches, hear, moved, read
+from musicssl_training.record import Record, geometry
 from musicssl_training.run import STATE, Run, share_gradients
-from musicssl_training.sound import Sound
 from musicssl_training.weighting import output_gradients, output_gram
 from musicssl_training.workers import Batch
+from musicssl_training.workers.regression import Regression
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +33,7 @@ class Heard:
     weights: dict[str, float]
     norm: float  # of the gradient, before clipping
     waiting: float = 0.0  # seconds
-    gram: Tensor | None = None  # of the workers' gradients at the encoder's output
+    gram: Tensor | None = None  # of the workers' gradients, every `compare_every` steps
 
     @property
     def finite(self) -> bool:
@@ -86,7 +85,11 @@ def pretrain(
         measure(run)
     run.write_settings()
     bad = 0
-    with record(run) as written, closing(batches(run)) as ahead:
+    with ExitStack() as stack:
+        ahead = stack.enter_context(closing(batches(run)))
+        record = None
+        if run.fabric.is_global_zero:
+            record = stack.enter_context(Record(folder, run.progress.step))
         while run.progress.step < config.steps:
             began = time.perf_counter()
             heard = train_step(run, ahead)
@@ -95,8 +98,8 @@ def pretrain(
             if bad:
                 complain(run, heard, bad)
             step = run.progress.step
-            if step % config.log_every == 0 or heard.gram is not None:
-                note(written, run, heard)
+            if record and (step % config.log_every == 0 or heard.gram is not None):
+                note(record, run, heard)
             stopped = stop()
             if stopped or step % config.save_every == 0 or step == config.steps:
                 run.save()
@@ -130,11 +133,12 @@ def train_step(run: Run, ahead: Ahead[list[Batch]]) -> Heard:
         batch = moved(run, part)
         found, weights, gram = learn(run, batch, weights, 1 / len(parts), compare)
         losses += found / len(parts)
-        run.progress.hours += run.fabric.world_size * hours(batch)
+        run.progress.hours += hours(run, batch)
     share_gradients(run.parameters(), run.fabric)
     run.scaler.unscale_(run.optimizer)
     norm = nn.utils.clip_grad_norm_(run.parameters(), config.optim.clip).item()
-    heard = Heard(run.by_name(losses), run.by_name(weights), norm, waiting, gram)
+    shown = gram if compare else None
+    heard = Heard(run.by_name(losses), run.by_name(weights), norm, waiting, shown)
     if heard.finite:
         run.scaler.step(run.optimizer)
         follow(run)
@@ -211,6 +215,34 @@ def over_processes(run: Run, values: Tensor) -> Tensor:
     mean = run.fabric.all_reduce(values.detach(), reduce_op="mean")
     assert isinstance(mean, Tensor)
     return mean
+
+
+def hours(run: Run, batch: Batch) -> float:
+    """Return the hours of audio in this part of a batch, over all processes."""
+    return run.fabric.world_size * batch.sound.audio.numel() / run.grid.sample_rate / 3600
+
+
+def note(record: Record, run: Run, heard: Heard) -> None:
+    """Write down how the run is going."""
+    progress = run.progress
+    values: dict[str, float | dict[str, float]] = {
+        "hours": progress.hours,
+        "wall": progress.wall,
+        "skipped": progress.skipped,
+        "learning_rate": run.optimizer.param_groups[0]["lr"],
+        "norm": heard.norm,
+        "waiting": heard.waiting,
+        "loss": heard.losses,
+        "weight": heard.weights,
+        "r2": {
+            name: worker.r2.item()
+            for name, worker in run.workers.items()
+            if isinstance(worker, Regression)
+        },
+    }
+    if heard.gram is not None:
+        values["gradient"], values["cosine"] = geometry(heard.gram, run.names)
+    record.write(progress.step, values)
 
 
 def rate(step: int, steps: int, optim: OptimConfig) -> float:

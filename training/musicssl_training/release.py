@@ -1,8 +1,6 @@
 """A run folder to a checkpoint folder: weights, configuration, provenance and model card."""
 
 import json
-import platform
-import subprocess
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -13,12 +11,13 @@ import torch
 import yaml
 from torch import Tensor
 
-from musicssl import __version__
 from musicssl.checkpoint import ModelConfig
-from musicssl.config import to_dict
 from musicssl.errors import ConfigError, MusicSSLError
 from musicssl.model import MusicEncoder
-from musicssl_training.pretrain import PretrainConfig, Run, read_config, write_whole
+from musicssl_training.config import PretrainConfig, read_config, write_config
+from musicssl_training.hearing import moved, read
+from musicssl_training.run import STATE, Run, git_commit, versions, write_whole
+from musicssl_training.workers import SELECTIONS, resolve
 
 STATISTICS_BATCHES = 60
 
@@ -60,16 +59,15 @@ def release(run_folder: Path, out: Path, config: ReleaseConfig) -> Path:
     MusicSSLError
         If what was written does not give the encoder's own output.
     """
-    if not (run_folder / "state.pt").is_file():
-        raise ConfigError(f"{run_folder} holds no state.pt: not a pre-training run.")
+    if not (run_folder / STATE).is_file():
+        raise ConfigError(f"{run_folder} holds no {STATE}: not a pre-training run.")
     settings = read_config(json.loads((run_folder / "config.json").read_text("utf-8")))
-    run = Run(settings, run_folder)
+    run = Run(replace(settings, compile=False, precision="fp32"), run_folder)
     run.restore()
-    model = MusicEncoder(
-        ModelConfig(encoder=settings.encoder, pooling=config.pooling, layer=config.layer)
-    )
+    encoder = settings.encoder
+    model = MusicEncoder(ModelConfig(encoder=encoder, pooling=config.pooling, layer=config.layer))
     model.encoder.load_state_dict(run.average.state_dict())
-    model = model.requires_grad_(False).eval()
+    model = model.requires_grad_(False).eval().to(run.fabric.device)
     model.centre, model.spread = layer_statistics(model, run)
     model.save_pretrained(out)
     check(model, MusicEncoder.from_pretrained(out), run)
@@ -87,14 +85,19 @@ def layer_statistics(model: MusicEncoder, run: Run) -> tuple[Tensor, Tensor]:
     """
     edge = round(model.frame_rate)
     count, total, squares = 0, torch.zeros(()), torch.zeros(())
-    for _ in range(STATISTICS_BATCHES):
-        layers = torch.stack(model.encoder(run.batch()))[:, :, edge:-edge]
+    for step in range(STATISTICS_BATCHES):
+        layers = torch.stack(model.encoder(excerpts(run, step)))[:, :, edge:-edge]
         values = layers.flatten(1, 2).double()  # (layers, frames, dim)
         count += values.shape[1]
         total = total + values.sum(dim=1)
         squares = squares + values.square().sum(dim=1)
     mean = total / count
     return mean.float(), (squares / count - mean.square()).clamp(min=1e-8).sqrt().float()
+
+
+def excerpts(run: Run, step: int) -> Tensor:
+    """Return the clean audio of a step, (rows, samples)."""
+    return torch.cat([moved(run, part).sound.audio for part in read(run, step)])
 
 
 @torch.inference_mode()
@@ -106,7 +109,7 @@ def check(model: MusicEncoder, loaded: MusicEncoder, run: Run) -> None:
     MusicSSLError
         If they differ by more than the rounding of the weights to 16 bits.
     """
-    audio = run.batch()
+    audio = excerpts(run, 0)
     whole = [
         (x - c) / s for x, c, s in zip(run.average(audio), model.centre, model.spread, strict=True)
     ]
@@ -121,46 +124,38 @@ def check(model: MusicEncoder, loaded: MusicEncoder, run: Run) -> None:
 
 def provenance(run: Run, settings: PretrainConfig) -> dict[str, Any]:
     """Return data, settings, versions and effort, for training.json."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
     data = []
-    for pack, share in zip(run.sampler.packs, settings.shares, strict=True):
-        sources: dict[tuple[str, str], list[float]] = defaultdict(list)
-        for item in pack.items:
-            seconds = item["samples"] / run.encoder.sample_rate
-            sources[item["source"], item["licence"]].append(seconds)
+    for source, share in zip(run.sampler.sources, settings.data.shares, strict=True):
+        lengths: dict[tuple[str, str], list[float]] = defaultdict(list)
+        for item in source.items:
+            seconds = item["samples"] / run.grid.sample_rate
+            lengths[item["source"], item["licence"]].append(seconds)
         data.append(
             {
-                "pack": Path(pack.folder).name,
+                "pack": source.name,
                 "share": share,
+                "sha256": source.digest(),
                 "sources": [
                     {
-                        "source": source,
+                        "source": name,
                         "licence": licence,
                         "recordings": len(seconds),
                         "hours": round(sum(seconds) / 3600, 3),
                     }
-                    for (source, licence), seconds in sorted(sources.items())
+                    for (name, licence), seconds in sorted(lengths.items())
                 ],
             }
         )
+    names = tuple(source.name for source in run.sampler.sources)  # not where they lay
+    shown = replace(settings, data=replace(settings.data, sources=names))
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "commit": commit.stdout.strip() or None,
-        "versions": {
-            "musicssl": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-        "steps": run.step,
-        "hours_heard": round(run.hours, 1),
-        "hours_of_computing": round(run.wall / 3600, 2),
-        "settings": to_dict(replace(settings, packs=tuple(Path(p).name for p in settings.packs))),
+        "commit": git_commit(),
+        "versions": versions(),
+        "steps": run.progress.step,
+        "hours_heard": round(run.progress.hours, 1),
+        "hours_of_computing": round(run.progress.wall / 3600, 2),
+        "settings": write_config(shown),
         "data": data,
     }
 
@@ -195,7 +190,6 @@ def card(name: str, model: MusicEncoder, facts: dict[str, Any], config: ReleaseC
         f"| {row['licence']} |"
         for row in rows
     )
-    settings = facts["settings"]
     return f"""---
 {yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=100).strip()}
 ---
@@ -224,11 +218,7 @@ to both sides |
 
 ## How it was trained
 
-Self-supervised: no label was used. {len(settings["workers"])} workers with equal weights
-({", ".join(settings["workers"])}) on excerpts of {settings["seconds"]:g} s whose input was mixed
-with other music, filtered, masked and made noisy, while the targets stayed clean:
-{facts["steps"]:,} steps of {2 * settings["pairs"]} excerpts, {facts["hours_heard"]:,} hours of
-audio heard, in {facts["hours_of_computing"]:g} hours{" in bf16" if settings["bf16"] else ""}.
+{training(facts)}
 The weights are an average over the last steps. `training.json` has every setting.
 
 ## Data
@@ -241,3 +231,22 @@ out; because several sources ask for share-alike, the weights are under {config.
 |---|---|---|---|---|
 {table}
 """
+
+
+def training(facts: dict[str, Any]) -> str:
+    """Return how the encoder was trained, as the card says it."""
+    settings = facts["settings"]
+    data, workers = settings["data"], resolve(settings["workers"])
+    heard = data["recordings"] * data["per_recording"]
+    told = [name for name in workers if name in SELECTIONS["score"]]
+    text = f"""Self-supervised: no human label was used. {len(workers)} workers
+({", ".join(workers)}), their losses weighted by `{settings["weighting"]["name"]}`, on excerpts of
+{data["seconds"]:g} s whose input was mixed with other music, filtered, masked and made noisy, while
+the targets stayed clean: {facts["steps"]:,} steps of {heard} excerpts, {facts["hours_heard"]:,}
+hours of audio heard, in {facts["hours_of_computing"]:g} hours of computing in
+{settings["precision"]}."""
+    if told:
+        text += f"""
+Of the workers, {", ".join(told)} read what truly sounds from the scores behind the rendered music:
+that is no label by a human, but no self-supervision from the sound either."""
+    return text

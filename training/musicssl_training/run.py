@@ -3,6 +3,8 @@
 import copy
 import hashlib
 import json
+import logging
+import os
 import platform
 import subprocess
 from dataclasses import dataclass
@@ -11,20 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from musicssl import __version__
 from musicssl.devices import cpu_has_bf16
 from musicssl.encoders import ENCODERS, Encoder
 from musicssl.errors import ConfigError, OutputError
-from musicssl.frontends import DualSpectrum
+from musicssl.frontends import DualSpectrum, Spectra
+from musicssl.model import load_model
 from musicssl_training.config import PRECISIONS, PretrainConfig, write_config
 from musicssl_training.corpus import Sampler, open_sources
 from musicssl_training.sound import Grid, make_grid
 from musicssl_training.weighting import Weighting, make_weighting
 from musicssl_training.workers import make_workers, resolve
 
+log = logging.getLogger(__name__)
 STATE = "state.pt"
 
 
@@ -45,13 +49,19 @@ class Run:
         self.config, self.folder = config, folder
         self.fabric = fabric or make_fabric(config)
         torch.manual_seed(config.seed)  # the same weights in every process
-        kind, _ = ENCODERS[config.encoder.name]
-        encoder: Encoder = kind(config.encoder)
+        encoder = make_encoder(config)
         self.grid: Grid = make_grid(encoder)
         names = resolve(config.workers)
         self.encoder = self.fabric.to_device(encoder)
         self.workers: nn.ModuleDict = self.fabric.to_device(
-            make_workers(names, encoder.dim, self.grid, config.hidden)
+            make_workers(
+                names,
+                encoder.dim,
+                self.grid,
+                config.hidden,
+                statistics=config.statistics,
+                edges=config.edges,
+            )
         )
         self.weighting: Weighting = self.fabric.to_device(make_weighting(config.weighting, names))
         self.average = copy.deepcopy(self.encoder).requires_grad_(False).eval()
@@ -63,15 +73,17 @@ class Run:
         self.sampler = Sampler(
             open_sources(data.sources, encoder.sample_rate),
             data.shares,
-            samples=round(data.seconds * encoder.sample_rate),
+            sample_rate=encoder.sample_rate,
+            seconds=data.seconds,
             seed=config.seed,
             recordings=data.recordings,
             per_recording=data.per_recording,
-            layer=data.layered,
+            layered=data.layered,
             rank=self.fabric.global_rank,
             ranks=self.fabric.world_size,
         )
         self.progress = Progress()
+        self._encode = torch.compile(self.encode_heard) if config.compile else self.encode_heard
 
     @property
     def names(self) -> list[str]:
@@ -91,6 +103,17 @@ class Run:
         """The encoder's own front end, where distortions and targets can share its spectra."""
         spectrum = getattr(self.encoder, "spectrum", None)
         return spectrum if isinstance(spectrum, DualSpectrum) else None
+
+    def encode_heard(self, heard: Tensor | Spectra) -> Tensor:
+        """Return the encoder's last layer, (batch, frames, dim), of audio or of spectra."""
+        encode = self.encoder if isinstance(heard, Tensor) else self.encoder.encode
+        layers: list[Tensor] = encode(heard)  # type: ignore[operator]
+        return layers[-1]
+
+    def encode(self, heard: Tensor | Spectra) -> Tensor:
+        """Do so compiled, where the settings say it, in the run's precision."""
+        with self.fabric.autocast():
+            return self._encode(heard)
 
     def generator(self, step: int, purpose: str) -> torch.Generator:
         """Return random numbers that depend on nothing but seed, step, process and purpose."""
@@ -150,11 +173,7 @@ class Run:
         return {
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "commit": git_commit(),
-            "versions": {
-                "musicssl": __version__,
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-            },
+            "versions": versions(),
             "device": str(self.fabric.device),
             "processes": self.fabric.world_size,
             "sources": {source.name: source.digest() for source in self.sampler.sources},
@@ -169,15 +188,44 @@ class Run:
                 lines.write(json.dumps({"step": self.progress.step} | self.provenance()) + "\n")
 
 
+def make_encoder(config: PretrainConfig) -> Encoder:
+    """Return the encoder, with random weights or those of another model.
+
+    Raises
+    ------
+    ConfigError
+        If that model's encoder has another shape.
+    """
+    kind, _ = ENCODERS[config.encoder.name]
+    encoder: Encoder = kind(config.encoder)
+    if config.start_from:
+        other = load_model(config.start_from, device="cpu")
+        if other.config.encoder != config.encoder:
+            raise ConfigError(
+                f"start_from {config.start_from!r}: its encoder is {other.config.encoder}, "
+                f"the settings say {config.encoder}."
+            )
+        encoder.load_state_dict(other.encoder.state_dict())
+    return encoder
+
+
 def make_fabric(config: PretrainConfig) -> Fabric:
-    """Return where and how precisely to compute: all GPUs of torchrun's processes, or the CPU."""
+    """Return where and how precisely to compute: on the CPU or on GPUs, alone or with others.
+
+    Each process that torchrun started takes one GPU, or an equal part of the CPU.
+    """
     precision = config.precision
     on_cpu = not torch.cuda.is_available()
     if on_cpu and (precision == "fp16" or (precision == "bf16" and not cpu_has_bf16())):
-        precision = "fp32"  # emulated half precision would crawl; the loop says so
+        log.warning("this processor computes slowly in %s; training in fp32.", precision)
+        precision = "fp32"
+    together = int(os.environ.get("WORLD_SIZE", 1))
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", together))
     fabric = Fabric(
         accelerator="cpu" if on_cpu else "cuda",
-        devices="auto" if not on_cpu else 1,
+        devices=here,
+        num_nodes=together // here,
+        strategy="ddp" if together > 1 else "auto",
         precision=PRECISIONS[precision],  # type: ignore[arg-type]
     )
     fabric.launch()
@@ -202,7 +250,8 @@ def share_gradients(parameters: list[nn.Parameter], fabric: Fabric) -> None:
     flat = torch.cat([g.flatten() for g in gradients])
     mean = fabric.all_reduce(flat, reduce_op="mean")
     assert isinstance(mean, Tensor)
-    for parameter, part in zip(parameters, mean.split([p.numel() for p in parameters]), strict=True):
+    sizes = [p.numel() for p in parameters]
+    for parameter, part in zip(parameters, mean.split(sizes), strict=True):
         parameter.grad = part.view_as(parameter)
 
 
@@ -211,6 +260,15 @@ def write_whole(path: Path, text: str) -> None:
     part = path.with_suffix(".part")
     part.write_text(text, encoding="utf-8")
     part.replace(path)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes."""
+    return {
+        "musicssl": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
 
 
 def git_commit() -> str | None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from musicssl.encoders import DilatedConfig
-from musicssl_training.pretrain import PretrainConfig
+from musicssl_training.config import DataConfig, OptimConfig, PretrainConfig
 
 RATE = 22_050
 torch.set_num_threads(1)  # for models this small, threads only cost
@@ -38,17 +38,18 @@ def toy_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def toy_config(toy_pack: Path) -> PretrainConfig:
-    """Settings of a very small run with every worker."""
+    """Settings of a very small run."""
     return PretrainConfig(
-        packs=(str(toy_pack),),
-        shares=(1.0,),
-        workers=("log_mel", "mfcc", "notes", "chroma", "onsets", "tempogram", "shape", "contrast"),
+        data=DataConfig(sources=(str(toy_pack),), shares=(1.0,), seconds=3.52, recordings=3),
+        workers=("log_mel", "mfcc", "chroma", "onsets", "shape", "contrast"),
         encoder=DilatedConfig(
             dim=32, inner=48, pitch_channels=(2, 3), mel_channels=16, dilations=(1, 2)
         ),
-        pairs=2,
+        optim=OptimConfig(warm_up=2),
+        hidden=16,
         steps=6,
-        warm_up=2,
         measure_batches=3,
         save_every=3,
+        log_every=1,
+        compare_every=0,
     )

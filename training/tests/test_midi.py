@@ -127,8 +127,8 @@ installed = shutil.which("fluidsynth") is not None and FONT.exists()
 @pytest.mark.skipif(not installed, reason="needs fluidsynth and TimGM6mb")
 def test_rendering(tmp_path: Path) -> None:
     score().save(tmp_path / "a.mid")
-    audio, facts = midi.render(tmp_path / "a.mid", [str(FONT)], 22_050, "0")
-    again, _ = midi.render(tmp_path / "a.mid", [str(FONT)], 22_050, "0")
+    audio, facts, _ = midi.render(tmp_path / "a.mid", [str(FONT)], 22_050, "0")
+    again, _, _ = midi.render(tmp_path / "a.mid", [str(FONT)], 22_050, "0")
     assert audio.dtype == np.float32
     assert 3 < len(audio) / 22_050 < 12
     np.testing.assert_allclose(audio, again, atol=1e-3)

@@ -82,8 +82,8 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = truth()
     monkeypatch.setitem(sys.modules, "musicssl_training.targets.score", fake)  # type: ignore[arg-type]
     monkeypatch.setattr(targets, "score", fake, raising=False)
-    table = {name: lambda grid: Loud() for name in WORKERS}
-    monkeypatch.setattr(targets, "TARGETS", table, raising=False)
+    for name in targets.TARGETS:
+        monkeypatch.setitem(targets.TARGETS, name, lambda grid: Loud())
     small = (16, 8, 8)
     for kind in (waveform_module.Waveform, waveform_module.WaveformSpectra):
         monkeypatch.setitem(kind.__init__.__kwdefaults__, "channels", small)

@@ -69,7 +69,9 @@ def test_gain_alone_does_not_tell_pairs_apart(kind: type[Gim]) -> None:
     assert sum(losses[-100:]) / 100 > 0.98
 
 
-@pytest.mark.parametrize("worker", [Lim(DIM), Gim(DIM), Contrast(DIM), Segments(DIM, GRID)])
+@pytest.mark.parametrize(
+    "worker", [Lim(DIM), Gim(DIM), Contrast(DIM).eval(), Segments(DIM, GRID).eval()]
+)
 @pytest.mark.parametrize("recordings", [[1, 2, 3, 4], [1, 1, 1, 1], [1]])
 def test_batches_without_partners_or_others_give_zero(
     worker: Gim | Contrast, recordings: list[int]
@@ -84,7 +86,7 @@ def test_batches_without_partners_or_others_give_zero(
 
 
 def test_contrast_is_small_where_partners_agree() -> None:
-    worker = Contrast(DIM)
+    worker = Contrast(DIM, size=4, memory=0)
     worker.head = nn.Sequential(nn.Identity())
     heard = torch.eye(4).repeat_interleave(3, dim=0)
     recordings = torch.arange(4).repeat_interleave(3)
@@ -93,7 +95,7 @@ def test_contrast_is_small_where_partners_agree() -> None:
 
 
 def test_contrast_of_pairs_is_the_usual_cross_entropy() -> None:
-    worker = Contrast(DIM, temperature=0.3)
+    worker = Contrast(DIM, size=6, temperature=0.3, memory=0)
     worker.head = nn.Sequential(nn.Identity())
     heard = torch.randn(10, 6, generator=torch.Generator().manual_seed(0))
     unit = nn.functional.normalize(heard, dim=1)
@@ -103,8 +105,32 @@ def test_contrast_of_pairs_is_the_usual_cross_entropy() -> None:
     torch.testing.assert_close(found, expected)
 
 
+def test_earlier_batches_are_candidates_but_for_the_same_recording() -> None:
+    worker = Contrast(DIM, size=6, temperature=0.3, memory=7)
+    worker.head = nn.Sequential(nn.Identity())
+    random = torch.Generator().manual_seed(0)
+    old, new = torch.randn(2, 4, 6, generator=random)
+    worker.compare(old, torch.tensor([5, 5, 6, 6]), None, 1.0)
+    assert worker.owners.tolist() == [5, 5, 6, 6, -1, -1, -1]
+    before = {key: value.clone() for key, value in worker.state_dict().items()}
+    found = worker.compare(new, torch.tensor([6, 6, 7, 7]), None, 1.0)
+    unit = nn.functional.normalize(torch.cat([new, old]), dim=1)
+    logits = (unit[:4] @ unit.T / 0.3).masked_fill(torch.eye(4, 8, dtype=torch.bool), -torch.inf)
+    logits[:2, 6:] = -torch.inf  # of recording 6, as they are
+    wrong = nn.functional.cross_entropy(logits, torch.arange(4) ^ 1, reduction="none")
+    chance = torch.tensor([5.0, 5.0, 7.0, 7.0]).log()
+    torch.testing.assert_close(found, (wrong / chance).mean())
+    assert worker.owners.tolist() == [6, 6, 7, 7, 5, 5, 6]
+    other = Contrast(DIM, size=6, temperature=0.3, memory=7)
+    other.head = nn.Sequential(nn.Identity())
+    other.load_state_dict(before)
+    again = other.eval().compare(new, torch.tensor([6, 6, 7, 7]), None, 1.0)
+    torch.testing.assert_close(again, found)
+    assert other.owners.tolist() == [5, 5, 6, 6, -1, -1, -1]
+
+
 def test_overlapping_excerpts_are_not_looked_for() -> None:
-    worker = Contrast(DIM)
+    worker = Contrast(DIM).eval()
     frames = torch.randn(4, 25, DIM)
     apart = worker.loss(frames, a_batch([1, 1, 2, 2], [0.0, 2.0, 0.0, 2.0]))
     torch.testing.assert_close(apart, worker.loss(frames, a_batch([1, 1, 2, 2])))

@@ -9,11 +9,12 @@ import random
 import shutil
 import subprocess
 import tempfile
-from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from types import MappingProxyType
 from typing import Any
 
 import mido
@@ -22,9 +23,21 @@ import soundfile as sf
 from numpy.typing import NDArray
 
 from musicssl.errors import AudioError, DependencyError
+from musicssl_training.corpus.score import AROUND, Score
+from musicssl_training.corpus.truth import (
+    DRUM_CHANNEL,
+    NOTES_OFF,
+    PEDAL,
+    SOUND_OFF,
+    Clock,
+    beats,
+    has_tempo,
+    sounding,
+    stated_key,
+    timed,
+)
 
-DRUMS = 9  # the channel that General MIDI keeps for percussion
-VOLUME = 7  # the controller
+VOLUME, RESET = 7, 121  # controllers
 TICKS = 960  # a second, in the scores we write
 FAMILIES: dict[str, range | tuple[int, ...]] = {  # General MIDI programs, from 0
     "piano": range(8),
@@ -88,7 +101,7 @@ def choose_version(score: mido.MidiFile, fonts: list[str], rng: random.Random) -
         pitches = {
             part: [e.note for _, e in events if _is(e, "note_on")]
             for part, events in sorted(parts.items())
-            if part[1] != DRUMS
+            if part[1] != DRUM_CHANNEL
         }
         programs = _instruments({part: notes for part, notes in pitches.items() if notes}, rng)
     return Version(
@@ -120,34 +133,13 @@ def _instruments(parts: dict[Part, list[int]], rng: random.Random) -> dict[Part,
 
 def timed_parts(score: mido.MidiFile) -> dict[Part, list[tuple[float, mido.Message]]]:
     """Return the channel messages of each track and channel with their time in seconds."""
-    changes = sorted(
-        (tick, event.tempo)
-        for track in score.tracks
-        for tick, event in _ticks(track)
-        if event.type == "set_tempo"
-    )
-    places = [(0, 0.0, 500_000)]  # tick, second, microseconds a beat from there on
-    for tick, tempo in changes:
-        before, second, old = places[-1]
-        second += (tick - before) * old / score.ticks_per_beat / 1e6
-        places.append((tick, second, tempo))
-    starts = [place[0] for place in places]
+    clock = Clock.of(score)
     parts: dict[Part, list[tuple[float, mido.Message]]] = defaultdict(list)
     for number, track in enumerate(score.tracks):
-        for tick, event in _ticks(track):
+        for tick, event in timed(track):
             if not event.is_meta and hasattr(event, "channel"):
-                before, second, tempo = places[bisect_right(starts, tick) - 1]
-                second += (tick - before) * tempo / score.ticks_per_beat / 1e6
-                parts[number, event.channel].append((second, event))
+                parts[number, event.channel].append((clock(tick), event))
     return dict(parts)
-
-
-def _ticks(track: mido.MidiTrack) -> list[tuple[int, Any]]:
-    tick, out = 0, []
-    for event in track:
-        tick += event.time
-        out.append((tick, event))
-    return out
 
 
 def _is(event: mido.Message, kind: str) -> bool:
@@ -164,13 +156,13 @@ def rewrite(score: mido.MidiFile, version: Version) -> mido.MidiFile:
     note is released: a synthesiser would sustain it for ever.
     """
     parts = timed_parts(score)
-    free = [channel for channel in range(16) if channel != DRUMS]
+    free = [channel for channel in range(16) if channel != DRUM_CHANNEL]
     events: list[tuple[float, int, mido.Message]] = []  # second, order among equals, message
     melodic = 0
     used = set()
     for part, messages in parts.items():
-        drums = part[1] == DRUMS
-        channel = DRUMS if drums else free[melodic % len(free)]
+        drums = part[1] == DRUM_CHANNEL
+        channel = DRUM_CHANNEL if drums else free[melodic % len(free)]
         melodic += not drums
         used.add(channel)
         if part in version.programs:
@@ -189,7 +181,7 @@ def rewrite(score: mido.MidiFile, version: Version) -> mido.MidiFile:
                 events.append((max(time, 0.0), 2 if _is(kept, "note_on") else 1, kept))
     end = max((time for time, _, _ in events), default=0.0) + 0.5
     for channel in sorted(used):
-        for control, later in ((64, 0.0), (123, 0.0), (120, 1.0)):
+        for control, later in ((PEDAL, 0.0), (NOTES_OFF, 0.0), (SOUND_OFF, 1.0)):
             off = mido.Message("control_change", channel=channel, control=control, value=0)
             events.append((end + later, 3, off))
     events.sort(key=lambda event: event[:2])
@@ -208,14 +200,14 @@ def _adapt(
 ) -> mido.Message | None:
     """Return a message for its new channel and key, or None where it is not to be played."""
     if message.type in ("note_on", "note_off"):
-        pitch = message.note + (0 if channel == DRUMS else version.shift)
+        pitch = message.note + (0 if channel == DRUM_CHANNEL else version.shift)
         if time < 0 or not 0 <= pitch <= 127:
             return None
         return message.copy(channel=channel, note=pitch)
     if message.type == "program_change" and part in version.programs:
         return None
     if message.type == "control_change":
-        if message.control in (120, 121, 123):  # would undo what was set here
+        if message.control in (SOUND_OFF, RESET, NOTES_OFF):  # would undo what was set here
             return None
         if message.control == VOLUME and part in version.volumes:
             return None
@@ -236,9 +228,46 @@ def read_score(path: Path) -> mido.MidiFile:
         raise AudioError(f"{path}: cannot be rendered ({error}).") from error
 
 
+def truth(
+    score: mido.MidiFile, played: mido.MidiFile, version: Version, about: Mapping[str, str]
+) -> Score:
+    """Return what sounds in a version of a score.
+
+    Parameters
+    ----------
+    score
+        As it was written.
+    played
+        Its version, from `rewrite`.
+    version
+        How it is played.
+    about
+        What an index says of it; see `truth.stated_key`. A ``tempo_source`` that begins with
+        "unreliable" means that beats and tempo are not to be taken from the file.
+    """
+    places = np.zeros((0, 2))
+    if has_tempo(score) and not about.get("tempo_source", "").startswith("unreliable"):
+        places = beats(score)
+        places[:, 0] = (places[:, 0] - version.start) / version.tempo
+    seconds = version.seconds / version.tempo
+    inside = places[(places[:, 0] >= 0) & (places[:, 0] <= seconds), 0]
+    near = (places[:, 0] > -AROUND) & (places[:, 0] < seconds + AROUND)
+    key = stated_key(score, about)
+    return Score(
+        sounding(played),
+        places[near].astype(np.float32),
+        60 / float(np.median(np.diff(inside))) if len(inside) > 1 else float("nan"),
+        (key + version.shift) % 12 + key // 12 * 12 if key >= 0 else -1,
+    )
+
+
 def render(
-    path: Path, fonts: list[str], sample_rate: int, seed: str
-) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    path: Path,
+    fonts: list[str],
+    sample_rate: int,
+    seed: str,
+    about: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[NDArray[np.float32], dict[str, Any], Score]:
     """Render a random version of a MIDI file.
 
     Parameters
@@ -251,11 +280,13 @@ def render(
         Hz.
     seed
         The same seed gives the same version.
+    about
+        What an index says of the file; see `truth`.
 
     Returns
     -------
-    audio, facts
-        Mono, shape (samples,), in [-1, 1]; and the version's choices.
+    audio, facts, score
+        Mono, shape (samples,), in [-1, 1]; the version's choices; and what sounds.
 
     Raises
     ------
@@ -275,7 +306,8 @@ def render(
         version = choose_version(score, fonts, rng)
         with tempfile.TemporaryDirectory() as folder:
             midi, wave = f"{folder}/score.mid", f"{folder}/score.wav"
-            rewrite(score, version).save(midi)
+            played = rewrite(score, version)
+            played.save(midi)
             settings = ["-r", str(sample_rate), "-O", "s16", "-g", str(version.gain)]
             settings += ["-o", f"synth.reverb.active={int(version.reverb)}"]
             command = ["fluidsynth", "-niq", "-F", wave, *settings, version.font, midi]
@@ -286,4 +318,4 @@ def render(
     mono = audio.mean(axis=1)[: round((version.seconds / version.tempo + 1) * sample_rate)]
     if not len(mono) or np.sqrt(np.mean(mono**2)) < 1e-4:
         raise AudioError(f"{path}: silent where it was cut out.")
-    return mono, version.facts()
+    return mono, version.facts(), truth(score, played, version, about)

@@ -1,16 +1,17 @@
-"""Recordings decoded once into one file of 16-bit samples, and excerpts drawn from it at random.
+"""Recordings decoded once into one file of 16-bit samples.
 
 A pack is a folder with ``audio.i16`` (mono, little-endian) and ``index.jsonl``, one line a
-recording: ``{"path", "source", "licence", "start", "samples", ...}``.
+recording: ``{"path", "source", "licence", "start", "samples", ...}``; if it was rendered, there is
+``scores.jsonl`` too, with what truly sounds in each.
 """
 
+import hashlib
 import json
 import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,34 +21,63 @@ from tqdm import tqdm
 
 from musicssl.audio import open_source
 from musicssl.errors import AudioError, ConfigError
+from musicssl_training.corpus.score import SCORES, Score, read_scores, to_row
 
 log = logging.getLogger(__name__)
+RATE = 22_050  # Hz, of packs that do not say
 Row = dict[str, Any]  # path, source, licence and whatever else is known of a recording
-Read = Callable[[Row], tuple[NDArray[np.float32], Row]]  # audio and what was found out about it
+Read = Callable[[Row], tuple[NDArray[np.float32], Row, Score | None]]  # audio, facts, the truth
 
 
-@dataclass(frozen=True)
 class Pack:
-    """The recordings of one packed folder and the samples behind them."""
+    """The recordings of one packed folder, their samples, and their scores where there are any."""
 
-    folder: Path
-    items: list[Row]
-    audio: NDArray[np.int16]  # (samples,), memory-mapped
+    def __init__(self, folder: Path, items: list[Row], audio: NDArray[np.int16]) -> None:
+        self.folder, self.items, self.audio = folder, items, audio
+        scored = (folder / SCORES).is_file()
+        self._scores = read_scores(folder, items) if scored else None
 
     @classmethod
-    def open(cls, folder: Path) -> "Pack":
+    def open(cls, folder: Path, sample_rate: int | None = None) -> "Pack":
         """Open a packed folder.
 
         Raises
         ------
         ConfigError
-            If it is not one, holds no audio, or less than its index says.
+            If it is not one, holds no audio, or less than its index says, or is at another rate.
         """
         items = read_index(folder)
         if not items:
             raise ConfigError(f"{folder} holds no index.jsonl with recordings: not a pack.")
+        for item in items:
+            if sample_rate and item.get("sample_rate", sample_rate) != sample_rate:
+                raise ConfigError(
+                    f"{folder} is at {item['sample_rate']} Hz, the encoder at {sample_rate} Hz; "
+                    "make the pack with that --sample-rate."
+                )
         check_audio(folder, items)
         return cls(folder, items, np.memmap(folder / "audio.i16", dtype="<i2", mode="r"))
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    def excerpt(self, item: int, start: int, samples: int) -> NDArray[np.float32]:
+        """Return a stretch of a recording in [-1, 1], shape (samples,)."""
+        first = self.items[item]["start"] + start
+        return self.audio[first : first + samples] * np.float32(1 / 32768)
+
+    def score(self, item: int, start: int, samples: int) -> Score | None:
+        """Return what truly sounds in that stretch, where it is known."""
+        if self._scores is None:
+            return None
+        rate = self.items[item].get("sample_rate", RATE)
+        return self._scores[item].cut(start / rate, samples / rate)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the index: what was packed, and where it lies."""
+        return hashlib.sha256((self.folder / "index.jsonl").read_bytes()).hexdigest()
 
 
 def read_index(folder: Path) -> list[Row]:
@@ -91,8 +121,8 @@ def write_pack(rows: Iterable[Row], folder: Path, read: Read, jobs: int = 1) -> 
     folder
         The pack's.
     read
-        Takes a row, gives mono audio in [-1, 1] and further facts for the index. An `AudioError`
-        is that recording's; any other error ends the work.
+        Takes a row, gives mono audio in [-1, 1], further facts for the index, and what sounds
+        where that is known. An `AudioError` is that recording's; any other error ends the work.
     jobs
         Rows to read at a time, in threads.
 
@@ -108,22 +138,29 @@ def write_pack(rows: Iterable[Row], folder: Path, read: Read, jobs: int = 1) -> 
     todo = [row for row in rows if row["path"] not in known]
     with (
         _cut(folder / "audio.i16", 2 * position) as audio,
-        _whole_lines(folder) as index,
+        _whole_lines(folder / "index.jsonl") as index,
+        _whole_lines(folder / SCORES) as scores,
         closing(_in_order(todo, read, jobs)) as results,
     ):
         for row, result in tqdm(results, total=len(todo), unit="file"):
             try:
-                samples, facts = result.result()
+                samples, facts, score = result.result()
             except AudioError as error:
                 log.warning("left out: %s", error)
                 continue
             audio.write((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
             audio.flush()
+            if score is not None:
+                line = {"path": row["path"]} | to_row(score)
+                scores.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+                scores.flush()
             place = {"start": position, "samples": len(samples)}
             index.write(json.dumps(row | facts | place).encode() + b"\n")
             index.flush()
             position += len(samples)
             known.add(row["path"])
+    if not (folder / SCORES).stat().st_size:
+        (folder / SCORES).unlink()
     return len(known)
 
 
@@ -136,9 +173,8 @@ def _cut(file: Path, size: int) -> BinaryIO:
     return out
 
 
-def _whole_lines(folder: Path) -> BinaryIO:
-    """Open a pack's index behind its last whole line."""
-    file = folder / "index.jsonl"
+def _whole_lines(file: Path) -> BinaryIO:
+    """Open a file of lines behind its last whole one."""
     return _cut(file, file.read_bytes().rfind(b"\n") + 1 if file.exists() else 0)
 
 
@@ -162,48 +198,3 @@ def decode(path: Path, sample_rate: int) -> NDArray[np.float32]:
     """Return a whole audio file, mono, shape (samples,)."""
     with open_source(path, sample_rate=sample_rate) as source:
         return np.concatenate(list(source.blocks()))
-
-
-class Sampler:
-    """Draw pairs of excerpts, two of one recording side by side in the batch.
-
-    A pack is drawn with its share, then a recording with the square root of its length (between
-    "every recording alike" and "every second alike"), then two positions.
-    """
-
-    def __init__(self, packs: list[Pack], shares: list[float], samples: int, seed: int) -> None:
-        if len(packs) != len(shares):
-            raise ConfigError(f"{len(packs)} packs but {len(shares)} shares.")
-        self.packs, self.samples = packs, samples
-        self.shares = np.asarray(shares) / np.sum(shares)
-        self.odds = [self._odds(pack) for pack in packs]
-        self.random = np.random.default_rng(seed)
-
-    def _odds(self, pack: Pack) -> NDArray[np.float64]:
-        """Return the probability of each recording of a pack."""
-        lengths = np.array([item["samples"] for item in pack.items])
-        odds = np.sqrt(lengths * (lengths > self.samples))
-        if not odds.any():
-            raise ConfigError(f"{pack.folder}: no recording is longer than an excerpt.")
-        out: NDArray[np.float64] = odds / odds.sum()
-        return out
-
-    def excerpts(self, pairs: int) -> NDArray[np.float32]:
-        """Return excerpts in [-1, 1], shape (2 * pairs, samples); rows 2k and 2k + 1 belong."""
-        out = np.empty((2 * pairs, self.samples), np.float32)
-        for k in range(pairs):
-            chosen = int(self.random.choice(len(self.packs), p=self.shares))
-            pack, odds = self.packs[chosen], self.odds[chosen]
-            item = pack.items[int(self.random.choice(len(odds), p=odds))]
-            for row in (2 * k, 2 * k + 1):
-                out[row] = self._excerpt(pack, item)
-        return out
-
-    def _excerpt(self, pack: Pack, item: Row) -> NDArray[np.float32]:
-        """Return one excerpt of `item`, trying a few times for one that is not silent."""
-        for _ in range(5):
-            start = item["start"] + self.random.integers(item["samples"] - self.samples)
-            excerpt = pack.audio[start : start + self.samples] * np.float32(1 / 32768)
-            if np.abs(excerpt).max() > 1e-3:
-                break
-        return excerpt

@@ -1,11 +1,19 @@
 """What truly sounds in rendered music: notes, beats, tempo, key."""
 
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from musicssl.errors import ConfigError
+
 DRUMS = 128  # in the place of a General MIDI program
+SCORES = "scores.jsonl"  # beside a pack's index.jsonl, one line a recording
+AROUND = 8.0  # seconds before and after an excerpt in which beats are kept
 
 
 @dataclass(frozen=True)
@@ -29,3 +37,92 @@ class Score:
     beats: NDArray[np.float32]
     tempo: float = float("nan")
     key: int = -1
+
+    def cut(self, start: float, seconds: float) -> "Score":
+        """Return the truth about a stretch; times count from its start.
+
+        Notes that sound in it keep their whole length, so that an onset before it is no onset in
+        it; beats are kept some seconds around.
+        """
+        notes, beats = self.notes, self.beats
+        notes = notes[(notes[:, 0] < start + seconds) & (notes[:, 1] > start)].copy()
+        notes[:, :2] -= start
+        near = (beats[:, 0] > start - AROUND) & (beats[:, 0] < start + seconds + AROUND)
+        beats = beats[near].copy()
+        beats[:, 0] -= start
+        return replace(self, notes=notes, beats=beats)
+
+    def within(self, first: float, last: float) -> "Score":
+        """Return the truth where nothing is heard before `first` and after `last` seconds.
+
+        A note that sounded before begins at `first`. Of so short a stretch neither beats nor
+        tempo nor key are asked.
+        """
+        if first <= 0 and self.notes[:, 0].max(initial=0) <= last:
+            return self
+        kept = (self.notes[:, 0] < last) & (self.notes[:, 1] > first)
+        notes = self.notes[kept].copy()
+        notes[:, 0] = notes[:, 0].clip(min=first)
+        notes[:, 1] = notes[:, 1].clip(max=last)
+        return Score(notes, np.zeros((0, 2), np.float32))
+
+
+def merge(a: Score, b: Score) -> Score:
+    """Return the truth about two excerpts that sound together.
+
+    All notes; beats and tempo are unknown, the key too where it differs.
+    """
+    notes = np.concatenate([a.notes, b.notes])
+    return Score(notes, np.zeros((0, 2), np.float32), key=a.key if a.key == b.key else -1)
+
+
+def to_row(score: Score) -> dict[str, Any]:
+    """Return a score as JSON-able values, times to the millisecond."""
+    return {
+        "notes": [
+            [round(on, 3), round(off, 3), *map(int, rest)]
+            for on, off, *rest in score.notes.tolist()
+        ],
+        "beats": [[round(time, 3), int(place)] for time, place in score.beats.tolist()],
+        "tempo": None if np.isnan(score.tempo) else round(score.tempo, 3),
+        "key": score.key,
+    }
+
+
+def from_row(row: Mapping[str, Any]) -> Score:
+    """Return the score of `to_row`'s values."""
+    tempo = row["tempo"]
+    return Score(
+        np.array(row["notes"], np.float32).reshape(-1, 5),
+        np.array(row["beats"], np.float32).reshape(-1, 2),
+        float("nan") if tempo is None else float(tempo),
+        int(row["key"]),
+    )
+
+
+def read_scores(root: Path, rows: Iterable[Mapping[str, Any]]) -> list[Score]:
+    """Return the scores of a pack's recordings, in the order of its index.
+
+    Raises
+    ------
+    ConfigError
+        If the pack has none, or not of every recording.
+    """
+    file = root / SCORES
+    if not file.is_file():
+        raise ConfigError(
+            f"{root} holds no {SCORES}: what sounds in it is not known. "
+            "Was it made of recordings, or by an older version? `musicssl-train render` writes it."
+        )
+    found = {}
+    with file.open(encoding="utf-8") as lines:
+        for line in lines:
+            if line.endswith("\n"):
+                row = json.loads(line)
+                found[row["path"]] = from_row(row)
+    scores = []
+    for row in rows:
+        if row["path"] not in found:
+            raise ConfigError(f"{file} lacks {row['path']}; delete the pack and render it again.")
+        scores.append(found[row["path"]])
+    return scores

@@ -4,13 +4,20 @@ Spectra are powers behind a logarithm: mixing, filtering and noise are sums and 
 powers, so no second transform is needed (cross-terms of a mix, zero on average, are left out).
 """
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from musicssl.frontends import DualSpectrumConfig, Spectra
+from musicssl_training.distort.draw import Draw
+from musicssl_training.distort.ranges import check_amounts, check_ranges, check_shares
+
+KNOTS = 6  # of the curve that equalises, from LOWEST to Nyquist
+LOWEST = 32.0  # Hz
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +25,8 @@ class DistortConfig:
     """How often and how much, per excerpt."""
 
     clean: float = 0.15  # share of excerpts left alone
-    mix: float = 0.35  # another excerpt on top
-    mix_db: tuple[float, ...] = (3.0, 20.0)  # how far below
+    mix: float = 0.35  # another recording on top
+    mix_db: tuple[float, ...] = (3.0, 20.0)  # how far it is turned down
     equalise: float = 0.5
     equalise_db: float = 10.0  # largest gain or loss
     noise: float = 0.2
@@ -29,59 +36,87 @@ class DistortConfig:
     band_masks: int = 2
     band_mask: float = 0.15  # of the bands, at most
 
+    def __post_init__(self) -> None:
+        check_shares(self, "clean", "mix", "equalise", "noise", "band_mask")
+        check_amounts(self, "equalise_db", "time_masks", "time_mask", "band_masks")
+        check_ranges(self, "mix_db")
+        check_ranges(self, "noise_power", least=1e-30)
+
+
+class Heard(NamedTuple):
+    """What the encoder is to hear."""
+
+    spectra: Spectra
+    masked: Tensor  # (batch, spectra), true where all bands of that time were masked
+
 
 def distort(
-    spectra: Spectra, config: DistortConfig, shape: DualSpectrumConfig, random: torch.Generator
-) -> Spectra:
-    """Return the spectra as the encoder is to hear them."""
-    batch = spectra.mel.shape[0]
+    spectra: Spectra,
+    config: DistortConfig,
+    shape: DualSpectrumConfig,
+    random: torch.Generator,
+    recordings: Tensor,
+) -> Heard:
+    """Return the spectra as the encoder is to hear them.
 
-    def uniform(*size: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-        return torch.rand(*size, generator=random) * (high - low) + low
+    Parameters
+    ----------
+    spectra
+        Of the clean audio.
+    config
+        How often and how much.
+    shape
+        Of the front end that made the spectra.
+    random
+        A generator on the CPU: the same on any device.
+    recordings
+        Shape (batch,), int64: a row is mixed only with one of another recording.
 
-    touched = (uniform(batch) >= config.clean).float()
-    low, high = config.mix_db
-    mix = 10 ** (-uniform(batch, low=low, high=high) / 10)
-    mix = mix * (uniform(batch) < config.mix) * touched
-    knots = uniform(batch, 1, 6, low=-config.equalise_db, high=config.equalise_db)
-    knots = knots * ((uniform(batch) < config.equalise) * touched)[:, None, None]
-    low, high = (torch.tensor(p).log10().item() for p in config.noise_power)
-    noise = 10 ** uniform(batch, low=low, high=high) / shape.knee
-    noise = noise * (uniform(batch) < config.noise) * touched
-    times = _spans(spectra.mel.shape[2], config.time_masks, config.time_mask, touched, random)
+    Returns
+    -------
+    Heard
+        On the device of the spectra; rows left clean are the same bit for bit.
+    """
+    batch, _, count = spectra.mel.shape
+    draw = Draw(batch, random, spectra.mel.device, config.clean)
+    partner, present = draw.another(recordings)
+    mix = 10 ** (-draw.uniform(config.mix_db, batch) / 10) * draw.mark(config.mix) * present
+    knots = draw.uniform((-config.equalise_db, config.equalise_db), batch, KNOTS)
+    knots = knots * draw.mark(config.equalise)[:, None]
+    noise = draw.log_uniform(config.noise_power, batch) / shape.knee * draw.mark(config.noise)
+    masked = _spans(count, config.time_masks, config.time_mask, draw)
+    touched = draw.mark(1.0).bool()[:, None, None]
     out = []
     for x, places in ((spectra.pitch, _pitch_places(shape)), (spectra.mel, _mel_places(shape))):
-        power = 10**x - 1
-        power = power + power.roll(2, dims=0) * _column(mix)
-        power = power * 10 ** (_interpolate(knots, places) / 10)[..., None]
-        power = power + _column(noise)
+        power = torch.expm1(x * math.log(10))
+        power = power + power[partner] * mix[:, None, None]
+        power = power * 10 ** (_interpolate(knots, places.to(x.device)) / 10)[..., None]
+        power = power + noise[:, None, None]
         widest = max(1, int(config.band_mask * x.shape[1]))
-        bands = _spans(x.shape[1], config.band_masks, widest, touched, random)
-        out.append(torch.log10(1 + power) * times[:, None] * bands[..., None])
-    return Spectra(*out)
+        silent = masked[:, None] | _spans(x.shape[1], config.band_masks, widest, draw)[..., None]
+        changed = (power.log1p() / math.log(10)).masked_fill(silent, 0.0)
+        out.append(torch.where(touched, changed, x))
+    return Heard(Spectra(*out), masked)
 
 
-def _column(x: Tensor) -> Tensor:
-    return x[:, None, None]
-
-
-def _spans(size: int, count: int, widest: int, touched: Tensor, random: torch.Generator) -> Tensor:
-    """Return a mask, shape (batch, size): 0 inside `count` random spans, 1 elsewhere."""
-    batch = len(touched)
-    width = torch.rand(batch, count, 1, generator=random) * widest * touched[:, None, None]
-    start = torch.rand(batch, count, 1, generator=random) * (size - width)
-    index = torch.arange(size)
-    return 1 - ((index >= start) & (index < start + width)).any(dim=1).float()
+def _spans(size: int, count: int, widest: int, draw: Draw) -> Tensor:
+    """Return a mask, (batch, size): true inside `count` random spans, if the row is not clean."""
+    batch = len(draw.touched)
+    width = draw.uniform((0.0, min(widest, size)), batch, count, 1)
+    start = draw.uniform((0.0, 1.0), batch, count, 1) * (size - width)
+    index = torch.arange(size, device=draw.device)
+    inside = ((index >= start) & (index < start + width)).any(dim=1)
+    return inside & draw.touched.to(draw.device)[:, None]
 
 
 def _interpolate(knots: Tensor, places: Tensor) -> Tensor:
     """Return values at places in [0, 1] between equally spaced knots, (batch, len(places))."""
-    fine = F.interpolate(knots, 512, mode="linear", align_corners=True)[:, 0]
+    fine = F.interpolate(knots[:, None], 512, mode="linear", align_corners=True)[:, 0]
     return fine[:, (places * 511).round().long()]
 
 
 def _pitch_places(shape: DualSpectrumConfig) -> Tensor:
-    """Return where the pitch bands lie between 32 Hz and Nyquist on a log scale, in [0, 1]."""
+    """Return where the pitch bands lie between `LOWEST` and Nyquist on a log scale, in [0, 1]."""
     octave = torch.arange(shape.pitch_bands) / shape.pitch_bands_per_octave
     hertz = shape.pitch_low * 2**octave
     return _place(hertz, shape)
@@ -94,5 +129,5 @@ def _mel_places(shape: DualSpectrumConfig) -> Tensor:
 
 
 def _place(hertz: Tensor, shape: DualSpectrumConfig) -> Tensor:
-    octaves = torch.log2(torch.tensor(shape.sample_rate / 2 / 32))
-    return (torch.log2(hertz / 32) / octaves).clamp(0, 1)
+    octaves = math.log2(shape.sample_rate / 2 / LOWEST)
+    return (torch.log2(hertz / LOWEST) / octaves).clamp(0, 1)

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from musicssl.errors import MusicSSLError
-from musicssl_training.corpus import score as truth
+from musicssl.errors import ConfigError
 from musicssl_training.corpus.midi import FAMILIES
 from musicssl_training.corpus.packed import check_audio, read_index
-from musicssl_training.corpus.score import DRUMS, Score
+from musicssl_training.corpus.score import DRUMS, read_scores
 from musicssl_training.evaluation.collection import Clip, Collection, Column
 from musicssl_training.evaluation.errors import DataError
 
@@ -22,6 +21,9 @@ RATE = 22_050  # Hz, of packs that do not say
 def read_rendered(root: Path) -> Collection:
     """Read a pack of rendered scores.
 
+    What is played is transposed and faster or slower than what is written; the labels are those of
+    what is played.
+
     Columns: ``key`` ("C# minor"; "" where unknown), ``tempo`` (the centre of its class in BPM),
     ``family:NAME`` (whether such an instrument plays), ``group`` (the work, where the index says,
     else the path). Frame tasks take the notes and beats from `Collection.scores`.
@@ -29,16 +31,16 @@ def read_rendered(root: Path) -> Collection:
     Raises
     ------
     DataError
-        If it is no pack, or the index has no truth.
+        If it is no pack, or what sounds in it is not known.
     """
     try:
         rows = read_index(root)
         check_audio(root, rows)
-    except MusicSSLError as error:
+        scores = tuple(read_scores(root, rows)) if rows else ()
+    except ConfigError as error:
         raise DataError(f"rendered: {error}") from error
     if not rows:
         raise DataError(f"rendered: {root} holds no index.jsonl with recordings. {ADVICE}")
-    scores = _scores(root, rows)
     clips = tuple(
         Clip(
             row["path"],
@@ -56,18 +58,6 @@ def read_rendered(root: Path) -> Collection:
         played = [bool(np.isin(s.notes[:, 3], list(programs)).any()) for s in scores]
         columns[f"family:{family}"] = np.array(played, float)
     return Collection("rendered", clips, columns, scores, ADVICE)
-
-
-def _scores(root: Path, rows: list[dict[str, object]]) -> tuple[Score, ...]:
-    """Return what truly sounds in every recording of a pack."""
-    read = getattr(truth, "read_scores", None)
-    if read is None:
-        raise DataError(
-            f"rendered: {root} cannot be used: this version writes no notes, beats and keys beside "
-            "rendered packs."
-        )
-    found: tuple[Score, ...] = tuple(read(root, rows))
-    return found
 
 
 def tempo_class(bpm: float) -> str:

@@ -93,20 +93,25 @@ class Report:
         part.replace(file)
 
 
-def read_report(file: Path) -> dict[str, Any]:
+def read_report(file: Path) -> Report:
     """Return what results.json holds.
 
     Raises
     ------
     ConfigError
-        If it is of another format.
+        If there is none, or it is of another format.
     """
-    values: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    try:
+        values: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file} is not the results.json of an evaluation: {error}.") from error
     if values.get("format") != FORMAT:
         raise ConfigError(
             f"{file} has format {values.get('format')!r}; this version reads {FORMAT}."
         )
-    return values
+    parts: dict[str, type[Any]] = {"results": Result, "differences": Difference, "maps": Map}
+    read = {name: [kind(**row) for row in values[name]] for name, kind in parts.items()}
+    return Report(**values | read)
 
 
 def _versions() -> dict[str, str]:

@@ -1,13 +1,13 @@
 """The pretext tasks, by the name that stands in a run's settings."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from torch import nn
 
 from musicssl.errors import ConfigError, pick
 from musicssl_training.sound import Grid
-from musicssl_training.targets.base import Target
+from musicssl_training.targets import TARGETS
 from musicssl_training.workers import score
 from musicssl_training.workers.base import Batch, Worker
 from musicssl_training.workers.contrast import Contrast, Segments
@@ -26,49 +26,32 @@ ALL_BUT = "all-but-"
 class Make(Protocol):
     """Makes a worker for an encoder of `dim` values a frame."""
 
-    def __call__(self, dim: int, grid: Grid, hidden: int = 256) -> Worker: ...
-
-
-def _target(name: str, grid: Grid) -> Target:
-    from musicssl_training.targets import TARGETS
-
-    make: Callable[[Grid], Target] = pick(TARGETS, name, "target")
-    return make(grid)
+    def __call__(self, dim: int, grid: Grid, hidden: int = 256, **options: str) -> Worker: ...
 
 
 def _regression(name: str) -> Make:
-    def make(dim: int, grid: Grid, hidden: int = 256) -> Worker:
-        return Regression(dim, _target(name, grid), hidden=hidden)
+    def make(dim: int, grid: Grid, hidden: int = 256, **options: str) -> Worker:
+        return Regression(dim, TARGETS[name](grid), hidden=hidden, **options)
 
     return make
 
 
-def _masked(dim: int, grid: Grid, hidden: int = 256) -> Worker:
+def _masked(dim: int, grid: Grid, hidden: int = 256, **options: str) -> Worker:
     frames = round(TOKEN_SECONDS * grid.sample_rate / (grid.hop * grid.stride))
-    return Masked(dim, _target("log_mel", grid), stack=max(1, frames))
+    return Masked(dim, TARGETS["log_mel"](grid), stack=max(1, frames))
 
-
-# fmt: off
-# each predicts the target of its name
-REGRESSIONS = (
-    "log_mel", "log_mel_long", "lps", "lps_long", "mfcc", "mfcc_long", "gammatone",
-    "gammatone_long", "prosody", "loudness", "shape", "contrast_bands", "harmonic_percussive",
-    "vqt", "notes", "chroma", "chroma_vqt", "chroma_peaks", "cens", "tonnetz", "salience",
-    "onsets", "tempogram", "tempogram_fourier", "beat_pulse",
-)
-# fmt: on
 
 WORKERS: dict[str, Make] = {
-    **{name: _regression(name) for name in REGRESSIONS},
-    "waveform": lambda dim, grid, hidden=256: Waveform(dim, grid),
-    "waveform_stft": lambda dim, grid, hidden=256: WaveformSpectra(dim, grid),
-    "lim": lambda dim, grid, hidden=256: Lim(dim, hidden=hidden),
-    "gim": lambda dim, grid, hidden=256: Gim(dim, hidden=hidden),
-    "spc": lambda dim, grid, hidden=256: Spc(dim, grid, hidden=hidden),
-    "contrast": lambda dim, grid, hidden=256: Contrast(dim, hidden=hidden),
-    "segments": lambda dim, grid, hidden=256: Segments(dim, grid, hidden=hidden),
+    **{name: _regression(name) for name in TARGETS},  # each predicts the target of its name
+    "waveform": lambda dim, grid, hidden=256, **_: Waveform(dim, grid),
+    "waveform_stft": lambda dim, grid, hidden=256, **_: WaveformSpectra(dim, grid),
+    "lim": lambda dim, grid, hidden=256, **_: Lim(dim, hidden=hidden),
+    "gim": lambda dim, grid, hidden=256, **_: Gim(dim, hidden=hidden),
+    "spc": lambda dim, grid, hidden=256, **_: Spc(dim, grid, hidden=hidden),
+    "contrast": lambda dim, grid, hidden=256, **_: Contrast(dim, hidden=hidden),
+    "segments": lambda dim, grid, hidden=256, **_: Segments(dim, grid, hidden=hidden),
     "masked": _masked,
-    "transposition": lambda dim, grid, hidden=256: Transposition(dim, grid, hidden=hidden),
+    "transposition": lambda dim, grid, hidden=256, **_: Transposition(dim, grid, hidden=hidden),
     "piano_roll": score.piano_roll,
     "families": score.families,
     "beats": score.beats,
@@ -159,7 +142,9 @@ def _members(name: str) -> tuple[str, ...]:
     return (name,)
 
 
-def make_workers(names: Sequence[str], dim: int, grid: Grid, hidden: int = 256) -> nn.ModuleDict:
+def make_workers(
+    names: Sequence[str], dim: int, grid: Grid, hidden: int = 256, **options: str
+) -> nn.ModuleDict:
     """Return the named workers, in order.
 
     Parameters
@@ -172,10 +157,16 @@ def make_workers(names: Sequence[str], dim: int, grid: Grid, hidden: int = 256) 
         Where targets are measured.
     hidden
         Units of their hidden layers.
+    options
+        Of those that predict a target: see `Regression`.
 
     Raises
     ------
     ConfigError
         For an unknown name.
     """
-    return nn.ModuleDict({name: pick(WORKERS, name, "worker")(dim, grid, hidden) for name in names})
+    made = nn.ModuleDict()
+    for name in names:
+        make = pick(WORKERS, name, "worker")
+        made[name] = make(dim, grid, hidden, **options if name in TARGETS else {})
+    return made

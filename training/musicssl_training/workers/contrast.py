@@ -19,6 +19,9 @@ class Contrast(Worker):
     (in [3]_ they do). Excerpts of a recording that overlap in time, where `Batch.starts` tells,
     are not looked for. An excerpt without a partner carries no loss.
 
+    A batch holds few recordings, which are easily told apart: vectors of the batches before, at
+    most `memory`, are candidates too [4]_, as the encoder gave them then and without a gradient.
+
     Parameters
     ----------
     dim
@@ -29,6 +32,8 @@ class Contrast(Worker):
         Units of the hidden layer.
     temperature
         Cosines are divided by it.
+    memory
+        Vectors of earlier batches that are remembered.
 
     References
     ----------
@@ -37,14 +42,27 @@ class Contrast(Worker):
     .. [2] Chen et al., "A simple framework for contrastive learning of visual representations",
        2020.
     .. [3] Khosla et al., "Supervised contrastive learning", 2020.
+    .. [4] He et al., "Momentum contrast for unsupervised visual representation learning", 2020,
+       without its second encoder.
     """
 
+    memory: Tensor  # (vectors, size)
+    owners: Tensor  # (vectors,): the recording of each; -1 where there is none yet
+
     def __init__(
-        self, dim: int, *, size: int = 128, hidden: int = 256, temperature: float = 0.1
+        self,
+        dim: int,
+        *,
+        size: int = 128,
+        hidden: int = 256,
+        temperature: float = 0.1,
+        memory: int = 4096,
     ) -> None:
         super().__init__()
         self.temperature = temperature
         self.head = mlp(2 * dim, hidden, size)
+        self.register_buffer("memory", torch.zeros(memory, size))
+        self.register_buffer("owners", torch.full((memory,), -1))
 
     def loss(self, frames: Tensor, batch: Batch) -> Tensor:
         seconds = batch.sound.audio.shape[1] / batch.sound.grid.sample_rate
@@ -55,21 +73,35 @@ class Contrast(Worker):
     ) -> Tensor:
         """Return the loss of stretches that last `seconds`, (rows, 2 * dim)."""
         vectors = F.normalize(self.head(heard).float(), dim=1)
+        found, owners = everywhere(vectors), everywhere(recordings)
         with torch.autocast(vectors.device.type, enabled=False):
-            likeness = vectors @ everywhere(vectors).T / self.temperature  # (rows, rows of all)
-        same = recordings[:, None] == everywhere(recordings)
+            likeness = vectors @ found.T / self.temperature  # (rows, rows of all)
+            remembered = vectors @ self.memory.T / self.temperature
+        same = recordings[:, None] == owners
         rows = torch.arange(len(same), device=same.device)
         partners = same.clone()
         partners[rows, rows + rank() * len(rows)] = False
         if starts is not None:
             partners &= (starts[:, None] - everywhere(starts)).abs() >= seconds
-        others = likeness.masked_fill(same, -torch.inf).logsumexp(dim=1, keepdim=True)
+        of_use = (self.owners >= 0) & (recordings[:, None] != self.owners)
+        others = torch.cat(
+            [likeness.masked_fill(same, -torch.inf), remembered.masked_fill(~of_use, -torch.inf)], 1
+        ).logsumexp(dim=1, keepdim=True)
+        self._remember(found, owners)
         wrong = F.softplus(others - likeness)  # of choosing each one among it and the others
-        chance = (1 + (~same).sum(dim=1)).clamp(min=2).log()
+        chance = (1 + (~same).sum(dim=1) + of_use.sum(dim=1)).clamp(min=2).log()
         count = partners.sum(dim=1)
         each = wrong.where(partners, 0.0).sum(dim=1) / count.clamp(min=1) / chance
         share = processes() / summed((count > 0).sum()).clamp(min=1)
         return each.sum() * share
+
+    @torch.no_grad()
+    def _remember(self, vectors: Tensor, owners: Tensor) -> None:
+        """Put new vectors in front; the oldest are forgotten."""
+        if self.training:
+            count = len(self.owners)
+            self.memory = torch.cat([vectors.detach(), self.memory])[:count]
+            self.owners = torch.cat([owners, self.owners])[:count]
 
 
 class Segments(Contrast):
@@ -77,7 +109,7 @@ class Segments(Contrast):
 
     Parameters
     ----------
-    dim, size, hidden, temperature
+    dim, size, hidden, temperature, memory
         As for `Contrast`.
     grid
         Says the encoder's hop.
@@ -94,8 +126,9 @@ class Segments(Contrast):
         size: int = 128,
         hidden: int = 256,
         temperature: float = 0.1,
+        memory: int = 4096,
     ) -> None:
-        super().__init__(dim, size=size, hidden=hidden, temperature=temperature)
+        super().__init__(dim, size=size, hidden=hidden, temperature=temperature, memory=memory)
         self.step = grid.hop * grid.stride / grid.sample_rate
         self.frames = max(1, round(seconds / self.step))
 

@@ -1,0 +1,216 @@
+"""Measure pre-training: hours of audio heard an hour, where the time goes, what weighting costs."""
+
+import argparse
+import json
+import resource
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from timing import Row, machine, music, table, usable_cores
+
+from musicssl.devices import cpu_has_bf16
+from musicssl.encoders import EncoderConfig, PaseConfig, PasePlusConfig
+from musicssl_training.config import DataConfig, PretrainConfig
+from musicssl_training.hearing import batches, distorted, hear, moved, read
+from musicssl_training.pretrain import find_losses, follow, measure, train_step
+from musicssl_training.run import Run
+from musicssl_training.weighting import WEIGHTINGS, output_gradients, output_gram
+from musicssl_training.workers.regression import Regression
+
+RATE, RECORDINGS, LENGTH = 22_050, 40, 20  # Hz, of the pack, seconds each
+
+
+def write_music(folder: Path, rate: int) -> None:
+    """Write a pack of real music, cut into recordings."""
+    folder.mkdir()
+    audio = np.clip(music(rate, RECORDINGS * LENGTH), -1, 1)
+    (audio * 32767).astype("<i2").tofile(folder / "audio.i16")
+    rows = [
+        {
+            "path": f"{i}.wav",
+            "source": "examples",
+            "licence": "public domain",
+            "start": i * LENGTH * rate,
+            "samples": LENGTH * rate,
+            "sample_rate": rate,
+        }
+        for i in range(RECORDINGS)
+    ]
+    (folder / "index.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def settings(pack: Path, workers: str, steps: int = 1000) -> PretrainConfig:
+    """Return the settings of `small` on that pack."""
+    return PretrainConfig(
+        data=DataConfig(sources=(str(pack),), shares=(1.0,)),
+        workers=tuple(workers.split(",")),
+        precision="bf16" if cpu_has_bf16() else "fp32",
+        measure_batches=2,
+        compare_every=0,
+        steps=steps,
+    )
+
+
+@contextmanager
+def started(config: PretrainConfig, folder: Path) -> Iterator[Run]:
+    """Make a run that is ready for its first step."""
+    run = Run(config, folder)
+    measure(run)
+    yield run
+
+
+def speed(run: Run, steps: int) -> Row:
+    """Time whole steps, one after the other, as the loop makes them."""
+    ahead = batches(run)
+    train_step(run, ahead)
+    hours, began, waited = run.progress.hours, time.perf_counter(), 0.0
+    for _ in range(steps):
+        waited += train_step(run, ahead).waiting
+    wall = time.perf_counter() - began
+    ahead.close()
+    heard = (run.progress.hours - hours) * 3600
+    return {
+        "s a step": wall / steps,
+        "h/h": heard / wall,
+        "waiting": f"{100 * waited / wall:.1f} %",
+    }
+
+
+class Clock:
+    """Seconds by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.seconds[name] += time.perf_counter() - began
+
+
+def parts(run: Run, steps: int) -> list[Row]:
+    """Time the parts of a step, one after the other and nothing beside them."""
+    clock = Clock()
+    began: list[float] = []
+
+    def before(*_: object) -> None:
+        began.append(time.perf_counter())
+
+    def after(*_: object) -> None:
+        clock.seconds["targets"] += time.perf_counter() - began.pop()
+
+    for worker in run.workers.values():
+        if isinstance(worker, Regression):
+            worker.target.register_forward_pre_hook(before)
+            worker.target.register_forward_hook(after)
+    for step in range(steps):
+        with clock("data"):
+            batch = moved(run, read(run, step)[0])
+        with clock("spectra and distortions"), torch.no_grad():
+            distorted(run, batch)
+        with clock("again"):  # all that `hear` does, the line before included
+            frames, rows = hear(run, batch)
+        targets = clock.seconds["targets"]
+        with clock("heads and their targets"):
+            leaf = frames.detach().requires_grad_()
+            losses = find_losses(run, batch, [leaf[r] for r in rows])
+            gradients = output_gradients(losses, leaf)
+        clock.seconds["heads"] -= clock.seconds["targets"] - targets
+        with clock("weighting"):
+            gram = output_gram(gradients)
+            values = torch.stack([*losses.values()]).detach()
+            weights = run.weighting(values, gram if run.weighting.needs_gram else None)
+            whole = torch.einsum("k,k...->...", weights.to(gradients), gradients)
+        with clock("encoder, backward"):
+            frames.backward(whole)
+        with clock("optimiser"):
+            run.optimizer.step()
+            follow(run)
+            run.optimizer.zero_grad()
+    found = clock.seconds
+    found["heads"] += found.pop("heads and their targets")
+    found["encoder, forward"] = max(
+        0.0, found.pop("again") - 0.5 * found["spectra and distortions"]
+    )
+    total = sum(found.values())
+    order = sorted(found, key=found.__getitem__, reverse=True)
+    return [
+        {
+            "part": name,
+            "ms": 1e3 * found[name] / steps,
+            "share": f"{100 * found[name] / total:.0f} %",
+        }
+        for name in order
+    ]
+
+
+def weightings(config: PretrainConfig, folder: Path, steps: int) -> list[Row]:
+    """Time whole steps under each weighting, beside `equal` measured before and after."""
+    rows: list[Row] = []
+    for name, (_, kind) in WEIGHTINGS.items():
+        pair = [replace(config, weighting=make()) for make in (WEIGHTINGS["equal"][1], kind)]
+        times = []
+        for one in pair:
+            with started(one, folder) as run:
+                times.append(speed(run, steps)["s a step"])
+        rows.append({"weighting": name, "s a step": times[1], "x equal": times[1] / times[0]})
+    return rows
+
+
+def encoders(config: PretrainConfig, folder: Path, steps: int) -> list[Row]:
+    """Time whole steps of the other encoders, on a pack at their rate."""
+    rows: list[Row] = []
+    for kind in (PaseConfig, PasePlusConfig):
+        encoder: EncoderConfig = kind()
+        pack = folder / f"{encoder.name}"
+        write_music(pack, 16_000)
+        data = replace(config.data, sources=(str(pack),), recordings=4)
+        with started(replace(config, encoder=encoder, data=data), folder) as run:
+            rows.append({"encoder": encoder.name} | speed(run, steps))
+    return rows
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--workers", default="all", help="a selection, or names with commas (default: all)")
+    add("--steps", type=int, default=8, help="steps timed each (default: %(default)s)")
+    add("--threads", type=int, default=usable_cores(), help="of torch (default: all cores)")
+    add("--only", choices=["speed", "weightings", "encoders"], help="one table instead of all")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    print(", ".join(f"{key}: {value}" for key, value in machine().items()), end="\n\n")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_music(folder / "pack", RATE)
+        config = settings(folder / "pack", args.workers)
+        jobs: dict[str, Callable[[], list[Row]]] = {
+            "speed": lambda: whole(config, folder, args.steps),
+            "weightings": lambda: weightings(config, folder, args.steps),
+            "encoders": lambda: encoders(config, folder, args.steps),
+        }
+        for job in [args.only] if args.only else jobs:
+            print(table(jobs[job]()), end="\n\n", flush=True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"peak memory: {peak:,.0f} MiB")
+
+
+def whole(config: PretrainConfig, folder: Path, steps: int) -> list[Row]:
+    """Time whole steps and print where the time goes."""
+    with started(config, folder) as run:
+        row = {"workers": len(run.names)} | speed(run, steps)
+        print(table(parts(run, steps)), end="\n\n")
+    return [row]
+
+
+if __name__ == "__main__":
+    main()

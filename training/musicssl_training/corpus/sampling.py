@@ -1,0 +1,226 @@
+"""What a step of pre-training hears: excerpts drawn at random from several sources."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musicssl.errors import AudioError, ConfigError
+from musicssl_training.corpus.files import Files
+from musicssl_training.corpus.packed import Pack
+from musicssl_training.corpus.score import Score, merge
+
+log = logging.getLogger(__name__)
+QUIET = 1e-3  # largest magnitude of an excerpt that is taken to be silence
+TRIES = 5  # at an excerpt that is not silent
+BROKEN = 20  # recordings in a row that cannot be read
+LAYER_DB = (-12.0, 6.0)  # of a second recording beside the first
+
+
+class Source(Protocol):
+    """Recordings of which excerpts can be read."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in logs."""
+
+    @property
+    def items(self) -> Sequence[dict[str, Any]]:
+        """Its recordings: path, source, licence, samples and what else is known."""
+
+    def excerpt(self, item: int, start: int, samples: int) -> NDArray[np.float32]:
+        """Return a stretch of a recording, mono in [-1, 1], shape (samples,).
+
+        Raises
+        ------
+        AudioError
+            If it cannot be read (any more).
+        """
+
+    def score(self, item: int, start: int, samples: int) -> Score | None:
+        """Return what truly sounds in that stretch, where it is known."""
+
+    def digest(self) -> str:
+        """Return a hash of what it holds."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The excerpts of one step, those of a recording side by side."""
+
+    audio: NDArray[np.float32]  # (rows, samples)
+    recordings: NDArray[np.int64]  # (rows,): the same number, the same recording
+    starts: NDArray[np.float32]  # (rows,): seconds into the recording
+    scores: list[Score | None]
+
+
+class Sampler:
+    """Draw excerpts, several of one recording side by side.
+
+    A source is drawn with its share, then a recording with the square root of its length (between
+    "every recording alike" and "every second alike"), then positions. What a step hears depends
+    on nothing but the seed and the step: not on how many processes share it, nor on what was drawn
+    before.
+
+    Parameters
+    ----------
+    sources
+        Where the recordings are.
+    shares
+        Of the excerpts, one a source; they need not add up to 1.
+    sample_rate
+        Hz.
+    seconds
+        Of an excerpt.
+    seed
+        Of the draws.
+    recordings
+        Drawn a step, over all processes.
+    per_recording
+        Excerpts of each.
+    layered
+        Share of the recordings with a score on which a second one of their source is laid, at -12
+        to 6 dB; both scores then hold.
+    rank, ranks
+        Which process this is and how many there are; each hears as many recordings.
+
+    Raises
+    ------
+    ConfigError
+        If the numbers do not fit each other, or a source has nothing as long as an excerpt.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        shares: Sequence[float],
+        *,
+        sample_rate: int,
+        seconds: float,
+        seed: int,
+        recordings: int,
+        per_recording: int = 2,
+        layered: float = 0.0,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        if len(sources) != len(shares):
+            raise ConfigError(f"{len(sources)} sources but {len(shares)} shares.")
+        if recordings % ranks:
+            raise ConfigError(
+                f"data.recordings ({recordings}) must be a multiple of the {ranks} processes."
+            )
+        self.sources, self.seed = list(sources), seed
+        self.sample_rate, self.samples = sample_rate, round(seconds * sample_rate)
+        self.recordings, self.per_recording, self.layered = recordings, per_recording, layered
+        self.rank, self.ranks = rank, ranks
+        self.shares = np.asarray(shares, float) / np.sum(shares)
+        self.odds = [self._odds(source) for source in self.sources]
+        lengths = [len(source.items) for source in self.sources]
+        self.offsets = np.cumsum([0, *lengths[:-1]])
+        self.broken: set[tuple[int, int]] = set()
+
+    def _odds(self, source: Source) -> NDArray[np.float64]:
+        """Return the probability of each recording of a source."""
+        lengths = np.array([item["samples"] for item in source.items], float)
+        odds = np.sqrt(lengths * (lengths > self.samples))
+        if not odds.any():
+            raise ConfigError(
+                f"{source.name}: no recording is longer than an excerpt ({self.samples:,} samples)."
+            )
+        out: NDArray[np.float64] = odds / odds.sum()
+        return out
+
+    def draw(self, step: int) -> Drawn:
+        """Return this process's share of what a step hears.
+
+        Raises
+        ------
+        AudioError
+            If one recording after the other cannot be read.
+        """
+        each = self.recordings // self.ranks
+        rows = each * self.per_recording
+        audio = np.empty((rows, self.samples), np.float32)
+        numbers, starts = np.empty(rows, np.int64), np.empty(rows, np.float32)
+        scores: list[Score | None] = []
+        for k in range(each):
+            random = np.random.default_rng([self.seed, step, self.rank * each + k])
+            part = slice(k * self.per_recording, (k + 1) * self.per_recording)
+            audio[part], numbers[part], starts[part], found = self._recording(random)
+            scores += found
+        return Drawn(audio, numbers, starts, scores)
+
+    def _recording(
+        self, random: np.random.Generator
+    ) -> tuple[NDArray[np.float32], int, list[float], list[Score | None]]:
+        """Return the excerpts of one recording, its number, where they start, and their scores."""
+        chosen = int(random.choice(len(self.sources), p=self.shares))
+        for _ in range(BROKEN):
+            item = int(random.choice(len(self.odds[chosen]), p=self.odds[chosen]))
+            second = int(random.choice(len(self.odds[chosen]), p=self.odds[chosen]))
+            layer = random.random() < self.layered and second != item
+            try:
+                found = [self._excerpt(chosen, item, random) for _ in range(self.per_recording)]
+                if layer and all(score is not None for _, _, score in found):
+                    found = [self._layer(one, chosen, second, random) for one in found]
+            except AudioError as error:
+                if (chosen, item) not in self.broken:
+                    log.warning("another recording is heard instead: %s", error)
+                self.broken.add((chosen, item))
+                continue
+            audio, starts, scores = zip(*found, strict=True)
+            number = int(self.offsets[chosen]) + item
+            return np.stack(audio), number, [s / self.sample_rate for s in starts], list(scores)
+        raise AudioError(
+            f"{self.sources[chosen].name}: {BROKEN} recordings in a row cannot be read; see above. "
+            "Has the folder moved?"
+        )
+
+    def _excerpt(
+        self, chosen: int, item: int, random: np.random.Generator
+    ) -> tuple[NDArray[np.float32], int, Score | None]:
+        """Return one excerpt, trying a few times for one that is not silent."""
+        source = self.sources[chosen]
+        for _ in range(TRIES):
+            start = int(random.integers(source.items[item]["samples"] - self.samples))
+            audio = source.excerpt(item, start, self.samples)
+            if np.abs(audio).max() > QUIET:
+                break
+        return audio, start, source.score(item, start, self.samples)
+
+    def _layer(
+        self,
+        first: tuple[NDArray[np.float32], int, Score | None],
+        chosen: int,
+        item: int,
+        random: np.random.Generator,
+    ) -> tuple[NDArray[np.float32], int, Score | None]:
+        """Return an excerpt with one of another recording on top."""
+        audio, start, score = first
+        other, _, more = self._excerpt(chosen, item, random)
+        if score is None or more is None:
+            return first
+        gain = np.float32(10 ** (random.uniform(*LAYER_DB) / 20))
+        mixed = audio + gain * other
+        return mixed / max(1.0, float(np.abs(mixed).max())), start, merge(score, more)
+
+
+def open_sources(places: Sequence[str], sample_rate: int) -> list[Source]:
+    """Open packs, and folders of audio files that have a manifest.
+
+    Raises
+    ------
+    ConfigError
+        If a place holds neither, or a pack at another sample rate.
+    """
+    return [
+        Pack.open(place, sample_rate)
+        if (place / "audio.i16").exists()
+        else Files.open(place, sample_rate)
+        for place in map(Path, places)
+    ]

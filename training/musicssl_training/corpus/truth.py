@@ -1,0 +1,187 @@
+"""What a MIDI file says: notes as they sound, beats, tempo, key."""
+
+import re
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import mido
+import numpy as np
+from numpy.typing import NDArray
+
+from musicssl_training.corpus.score import DRUMS
+
+DRUM_CHANNEL = 9  # the channel that General MIDI keeps for percussion
+PEDAL, SOUND_OFF, NOTES_OFF = 64, 120, 123  # controllers
+SHORTEST = 0.03  # seconds that a note is taken to sound at least
+STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+
+
+@dataclass(frozen=True)
+class Clock:
+    """From ticks to seconds, through a file's changes of tempo."""
+
+    ticks: tuple[int, ...]  # where a tempo begins
+    seconds: tuple[float, ...]
+    slopes: tuple[float, ...]  # seconds a tick from there on
+
+    @classmethod
+    def of(cls, score: mido.MidiFile) -> "Clock":
+        """Return the clock of a MIDI file; 120 beats a minute until it says otherwise."""
+        changes = sorted(
+            (tick, event.tempo)
+            for track in score.tracks
+            for tick, event in timed(track)
+            if event.type == "set_tempo"
+        )
+        beat = score.ticks_per_beat * 1e6
+        places = [(0, 0.0, 500_000 / beat)]
+        for tick, tempo in changes:
+            before, second, slope = places[-1]
+            places.append((tick, second + (tick - before) * slope, tempo / beat))
+        return cls(*zip(*places, strict=True))
+
+    def __call__(self, tick: float) -> float:
+        """Return the second of a tick."""
+        i = bisect_right(self.ticks, tick) - 1
+        return self.seconds[i] + (tick - self.ticks[i]) * self.slopes[i]
+
+
+def timed(track: mido.MidiTrack) -> list[tuple[int, Any]]:
+    """Return the events of a track with their ticks from its start."""
+    tick, out = 0, []
+    for event in track:
+        tick += event.time
+        out.append((tick, event))
+    return out
+
+
+def sounding(score: mido.MidiFile) -> NDArray[np.float32]:
+    """Return the notes of a MIDI file as they sound, (notes, 5): see `Score.notes`.
+
+    A key that is struck again ends the note before; the pedal holds notes until it is lifted.
+    """
+    clock = Clock.of(score)
+    events = [
+        (tick, order, event)
+        for track in score.tracks
+        for order, (tick, event) in enumerate(timed(track))
+        if not event.is_meta and hasattr(event, "channel")
+    ]
+    events.sort(key=lambda event: event[:2])
+    program: dict[int, int] = defaultdict(int)
+    pressed: dict[int, bool] = defaultdict(bool)  # pedals, by channel
+    open_notes: dict[tuple[int, int], list[float]] = {}  # channel, pitch: the note's row
+    held: set[tuple[int, int]] = set()  # keys let go while the pedal is down
+    out: list[list[float]] = []
+
+    def end(key: tuple[int, int], second: float) -> None:
+        row = open_notes.pop(key, None)
+        held.discard(key)
+        if row is not None:
+            row[1] = max(second, row[0] + SHORTEST)
+
+    for tick, _, event in events:
+        second, channel = clock(tick), event.channel
+        if event.type == "note_on" and event.velocity:
+            key = (channel, event.note)
+            end(key, second)
+            instrument = DRUMS if channel == DRUM_CHANNEL else program[channel]
+            open_notes[key] = [second, second, event.note, instrument, event.velocity]
+            out.append(open_notes[key])
+        elif event.type in ("note_on", "note_off"):
+            if pressed[channel]:
+                held.add((channel, event.note))
+            else:
+                end((channel, event.note), second)
+        elif event.type == "program_change":
+            program[channel] = event.program
+        elif event.type == "control_change" and event.control == PEDAL:
+            pressed[channel] = event.value >= 64
+            for key in sorted(held) if not pressed[channel] else []:
+                if key[0] == channel:
+                    end(key, second)
+        elif event.type == "control_change" and event.control in (SOUND_OFF, NOTES_OFF):
+            for key in [key for key in open_notes if key[0] == channel]:
+                end(key, second)
+    last = max((clock(tick) for tick, _, _ in events), default=0.0)
+    for key in list(open_notes):
+        end(key, last)
+    return np.array(out, np.float32).reshape(-1, 5)
+
+
+def beats(score: mido.MidiFile) -> NDArray[np.float64]:
+    """Return beats as seconds of the file and places in the bar, (beats, 2).
+
+    A beat is the lower figure of the time signature, three of them where the upper one is 6, 9 or
+    12 over 8 or 16. Where no signature was given yet, quarters in bars that are unknown (place 0).
+    """
+    clock = Clock.of(score)
+    signatures = sorted(
+        (tick, event.numerator, event.denominator)
+        for track in score.tracks
+        for tick, event in timed(track)
+        if event.type == "time_signature"
+    )
+    last = max((sum(event.time for event in track) for track in score.tracks), default=0)
+    if not signatures or signatures[0][0] > 0:
+        signatures.insert(0, (0, 0, 4))
+    out: list[tuple[float, int]] = []
+    ends = [tick for tick, _, _ in signatures[1:]] + [last + 1]
+    for (start, upper, lower), end in zip(signatures, ends, strict=True):
+        compound = upper in (6, 9, 12) and lower >= 8
+        size = score.ticks_per_beat * 4 / lower * (3 if compound else 1)
+        bar = max(1, upper // 3 if compound else upper)
+        count = 0
+        while start + count * size < end:
+            place = count % bar + 1 if upper else 0
+            out.append((clock(start + count * size), place))
+            count += 1
+    return np.array(out, np.float64).reshape(-1, 2)
+
+
+def has_tempo(score: mido.MidiFile) -> bool:
+    """Tell whether a MIDI file says how its beats lie in time."""
+    kinds = {event.type for track in score.tracks for event in track}
+    return bool(kinds & {"set_tempo", "time_signature"})
+
+
+def key_of(name: str) -> int:
+    """Return the number of a key such as "C# minor" or "Bbm", as in `Score.key`; -1 if unknown.
+
+    Examples
+    --------
+    >>> key_of("Bb major"), key_of("F#m"), key_of("")
+    (10, 18, -1)
+    """
+    found = re.fullmatch(r"([A-G])([#b]*)\s*(m|major|minor|)", name.strip())
+    if found is None:
+        return -1
+    step, signs, mode = found.groups()
+    pitch = (STEPS[step] + signs.count("#") - signs.count("b")) % 12
+    return pitch + (12 if mode in ("m", "minor") else 0)
+
+
+def stated_key(score: mido.MidiFile, about: Mapping[str, str]) -> int:
+    """Return the key that can be trusted, or -1.
+
+    Parameters
+    ----------
+    score
+        Whose own key signature counts where `about` has none of the columns below, if it has but
+        one.
+    about
+        An index row: ``key_source_label`` is trusted, ``key_signature`` where
+        ``key_mode_reliable`` is 1 or not said.
+    """
+    if about.get("key_source_label"):
+        return key_of(about["key_source_label"])
+    if "key_mode_reliable" in about and about["key_mode_reliable"] != "1":
+        return -1
+    if "key_signature" in about:
+        return key_of(about["key_signature"])
+    events = (event for track in score.tracks for event in track)
+    keys = {event.key for event in events if event.type == "key_signature"}
+    return key_of(keys.pop()) if len(keys) == 1 else -1
