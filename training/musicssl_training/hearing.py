@@ -84,40 +84,32 @@ def hear(run: Run, batch: Batch) -> tuple[Tensor, list[Tensor | slice]]:
 
 def distorted(run: Run, batch: Batch) -> tuple[Tensor | Spectra, Tensor | None]:
     """Return what the encoder is to hear instead of the clean audio, and the frames it misses."""
-    config, spectrum = run.config, run.spectrum
-    audio, masked = batch.sound.audio, None
+    config, spectrum, sound = run.config, run.spectrum, batch.sound
+    audio, masked = sound.audio, None
     where = config.distort_in
     if where == "auto":
         where = "wave" if spectrum is None else "spectrum"
     if where != "spectrum":
-        found = distort_wave(
-            audio, config.wave, run.grid.sample_rate, batch.random, batch.recordings
-        )
+        rate, recordings = run.grid.sample_rate, batch.recordings
+        found = distort_wave(audio, config.wave, rate, batch.random, recordings)
         audio, masked = found.audio, frame_mask(found.masked, run.encoder.hop)
     if spectrum is None:
         return audio, masked
+    shape, each = spectrum.config, run.encoder.hop // spectrum.config.hop  # spectra a frame
+    if where == "spectrum" and shape.hop == run.grid.hop:  # the targets need the transforms too
+        spectra = spectrum.from_power(sound.power(shape.pitch_fft), sound.power(shape.mel_fft))
+    else:
+        spectra = spectrum(audio, each * run.encoder.frames(audio.shape[1]))
     if where == "wave":
-        return spectrum(audio, batch.sound.frames), masked
-    spectra = front(run, batch.sound) if audio is batch.sound.audio else None
-    if spectra is None:
-        spectra = spectrum(audio, run.grid.stride * run.encoder.frames(audio.shape[1]))
-    heard = distort(spectra, config.distort, spectrum.config, batch.random, batch.recordings)
-    missed = heard.masked.unflatten(1, (-1, run.grid.stride)).all(dim=2)
+        return spectra, masked
+    heard = distort(spectra, config.distort, shape, batch.random, batch.recordings)
+    missed: Tensor = torch.unflatten(heard.masked, 1, (-1, each)).all(dim=2)
     return heard.spectra, missed if masked is None else masked | missed
-
-
-def front(run: Run, sound: Sound) -> Spectra:
-    """Return the encoder's own spectra of clean audio, from transforms that targets share."""
-    spectrum = run.spectrum
-    assert spectrum is not None
-    shape = spectrum.config
-    if shape.hop != run.grid.hop:
-        return spectrum(sound.audio, sound.frames * run.grid.hop // shape.hop)
-    return spectrum.from_power(sound.power(shape.pitch_fft), sound.power(shape.mel_fft))
 
 
 def frame_mask(masked: Tensor, hop: int) -> Tensor:
     """Return which frames lie in masked samples altogether: (batch, samples) to (batch, frames)."""
     frames = -(-masked.shape[1] // hop)
     padded = F.pad(masked, (0, frames * hop - masked.shape[1]), value=True)
-    return padded.unflatten(1, (frames, hop)).all(dim=2)
+    out: Tensor = torch.unflatten(padded, 1, (frames, hop)).all(dim=2)
+    return out

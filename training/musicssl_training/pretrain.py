@@ -168,13 +168,16 @@ def learn(
     chosen: list[Tensor] = []  # filled before the backward pass reads it
     inputs = [frames[r] for r in rows]
     for k, part in enumerate(inputs):
-        part.register_hook(lambda gradient, k=k: gradient * chosen[0][k].to(gradient))
+        part.register_hook(  # type: ignore[no-untyped-call]
+            lambda gradient, k=k: gradient * chosen[0][k].to(gradient)
+        )
     losses = find_losses(run, batch, inputs)
     seen = over_processes(run, torch.stack([*losses.values()]))
     if not seen.isfinite().all():
         return seen, None, None
     chosen.append(run.weighting(seen, None) if weights is None else weights)
-    run.scaler.scale(sum(losses.values()) * share).backward()
+    total = torch.stack([*losses.values()]).sum() * share
+    run.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
     return seen, chosen[0], None
 
 
@@ -197,7 +200,8 @@ def learn_apart(
     gram = over_processes(run, output_gram(gradients) / scale**2) / run.fabric.world_size
     if weights is None:
         weights = run.weighting(seen, gram if run.weighting.needs_gram else None)
-    frames.backward(torch.einsum("k,k...->...", weights.to(gradients), gradients))
+    whole = torch.einsum("k,k...->...", weights.to(gradients), gradients)
+    frames.backward(whole)  # type: ignore[no-untyped-call]
     return seen, weights, gram
 
 
@@ -263,8 +267,8 @@ def follow(run: Run) -> None:
     decay = min(run.config.optim.average, (1 + step) / (10 + step))
     for mean, now in zip(run.average.parameters(), run.encoder.parameters(), strict=True):
         mean.lerp_(now, 1 - decay)
-    for mean, now in zip(run.average.buffers(), run.encoder.buffers(), strict=True):
-        mean.copy_(now)
+    for old, new in zip(run.average.buffers(), run.encoder.buffers(), strict=True):
+        old.copy_(new)
 
 
 def complain(run: Run, heard: Heard, bad: int) -> None:

@@ -53,7 +53,7 @@ class Record:
             self._board.close()
 
     def write(self, step: int, values: Values) -> None:
-        """Write what is known at a step; of groups, ``{"loss": {"chroma": 1}}``, ``loss/chroma``."""
+        """Write what is known at a step: ``{"loss": {"chroma": 1}}`` as ``loss/chroma``."""
         flat = flatten(values)
         line: dict[str, float | None] = {"step": step}
         line |= {k: float(f"{v:.6g}") if math.isfinite(v) else None for k, v in flat.items()}
@@ -82,7 +82,7 @@ def _board(folder: Path, step: int) -> Any:
     except ImportError as error:
         log.warning("nothing is written for TensorBoard: %s", error)
         return None
-    return SummaryWriter(str(folder), purge_step=step + 1)  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder), purge_step=step + 1)
 
 
 def forget(path: Path, step: int) -> None:

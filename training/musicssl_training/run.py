@@ -25,7 +25,7 @@ from musicssl.model import load_model
 from musicssl_training.config import PRECISIONS, PretrainConfig, write_config
 from musicssl_training.corpus import Sampler, open_sources
 from musicssl_training.sound import Grid, make_grid
-from musicssl_training.weighting import Weighting, make_weighting
+from musicssl_training.weighting import make_weighting
 from musicssl_training.workers import make_workers, resolve
 
 log = logging.getLogger(__name__)
@@ -52,18 +52,13 @@ class Run:
         encoder = make_encoder(config)
         self.grid: Grid = make_grid(encoder)
         names = resolve(config.workers)
-        self.encoder = self.fabric.to_device(encoder)
-        self.workers: nn.ModuleDict = self.fabric.to_device(
-            make_workers(
-                names,
-                encoder.dim,
-                self.grid,
-                config.hidden,
-                statistics=config.statistics,
-                edges=config.edges,
-            )
+        heads = {"statistics": config.statistics, "edges": config.edges}
+        device = self.fabric.device
+        self.encoder = encoder.to(device)
+        self.workers = make_workers(names, encoder.dim, self.grid, config.hidden, **heads).to(
+            device
         )
-        self.weighting: Weighting = self.fabric.to_device(make_weighting(config.weighting, names))
+        self.weighting = make_weighting(config.weighting, names).to(device)
         self.average = copy.deepcopy(self.encoder).requires_grad_(False).eval()
         self.optimizer = make_optimizer([*self.parameters()], config)
         self.scaler = torch.amp.GradScaler(
@@ -251,7 +246,7 @@ def share_gradients(parameters: list[nn.Parameter], fabric: Fabric) -> None:
     mean = fabric.all_reduce(flat, reduce_op="mean")
     assert isinstance(mean, Tensor)
     sizes = [p.numel() for p in parameters]
-    for parameter, part in zip(parameters, mean.split(sizes), strict=True):
+    for parameter, part in zip(parameters, torch.split(mean, sizes), strict=True):
         parameter.grad = part.view_as(parameter)
 
 

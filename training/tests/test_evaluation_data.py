@@ -1,10 +1,7 @@
-"""Readers on miniature copies of the published layouts, embedders, and the whole command."""
+"""Tasks, collections, embedders, and the whole command."""
 
-import csv
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +9,7 @@ import soundfile as sf
 
 from musicssl.errors import ConfigError
 from musicssl_training.cli import main
-from musicssl_training.corpus.score import Score
-from musicssl_training.evaluation import packs
+from musicssl_training.corpus.score import SCORES, Score, to_row
 from musicssl_training.evaluation.baselines import BASELINES, TEMPI, handcrafted
 from musicssl_training.evaluation.collection import Clip, Collection
 from musicssl_training.evaluation.embedders import ArrayEmbedder, FunctionEmbedder, make_embedder
@@ -26,194 +22,6 @@ from musicssl_training.evaluation.suite import EvaluateConfig, evaluate
 from musicssl_training.evaluation.tasks import COLLECTIONS, TASKS
 
 RATE = 8000
-
-
-def tone(path: Path, hertz: float = 440.0, seconds: float = 0.3) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    t = np.arange(round(seconds * RATE)) / RATE
-    sf.write(path, 0.3 * np.sin(2 * np.pi * hertz * t), RATE)
-    return path
-
-
-def lines(path: Path, rows: Sequence[Sequence[object]], delimiter: str = ",") -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, delimiter=delimiter, lineterminator="\n").writerows(rows)
-
-
-def index(root: Path, tracks: dict[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put a small index in the place of the one that mirdata downloads."""
-    file = root / "index.json"
-    named = {n: {k: [v, ""] for k, v in t.items()} for n, t in tracks.items()}
-    file.write_text(json.dumps({"version": "1.0", "tracks": named}))
-    import mirdata.core
-
-    monkeypatch.setattr(mirdata.core.Index, "get_path", lambda self: str(file))
-
-
-def make_gtzan(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tracks = {}
-    for genre in ("blues", "metal"):
-        for i in range(4):
-            name = f"{genre}.0000{i}"
-            tone(root / f"genres/{genre}/{name}.wav")
-            tracks[name] = {"audio": f"genres/{genre}/{name}.wav", "beats": "b", "tempo": "t"}
-    index(root, tracks, monkeypatch)
-    for part, i in (("train", 0), ("valid", 1), ("test", 2)):
-        listed = [[f"{genre}/{genre}.0000{i}.wav"] for genre in ("blues", "metal")]
-        lines(root / f"{part}_filtered.txt", listed)
-
-
-def make_giantsteps(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tracks = {}
-    for i, key in enumerate(("Eb minor", "C major", "D major | A minor", "-")):
-        tone(root / f"audio/{i}.wav")
-        lines(root / f"keys/{i}.txt", [[key]])
-        (root / f"meta/{i}.json").parent.mkdir(exist_ok=True)
-        (root / f"meta/{i}.json").write_text("{}")
-        tracks[str(i)] = {
-            "audio": f"audio/{i}.wav",
-            "key": f"keys/{i}.txt",
-            "meta": f"meta/{i}.json",
-        }
-    index(root, tracks, monkeypatch)
-
-
-def make_ballroom(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tracks = {}
-    for i, dance in enumerate(("Jive", "Tango", "Tango")):
-        tone(root / f"audio/{dance}/{i}.wav")
-        (root / f"{i}.bpm").write_text(f"{100 + 20 * i}\n")
-        tracks[str(i)] = {
-            "audio": f"audio/{dance}/{i}.wav",
-            "beats": f"{i}.beats",
-            "tempo": f"{i}.bpm",
-        }
-    index(root, tracks, monkeypatch)
-
-
-def make_magnatagatune(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows: list[list[object]] = [["clip_id", "guitar", "flute", "mp3_path"]]
-    for i, folder in enumerate("0bcdf0"):
-        rows.append([i, int(i % 2 == 0), int(i == 3), f"{folder}/{i}.wav"])
-        tone(root / f"{folder}/{i}.wav")
-    lines(root / "annotations_final.csv", rows, "\t")
-
-
-def make_nsynth(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for part in ("train", "valid", "test"):
-        facts = {}
-        for pitch in (20, 60, 61):
-            name = f"organ_{part}_000-{pitch:03d}-100"
-            tone(root / f"nsynth-{part}/audio/{name}.wav")
-            facts[name] = {
-                "pitch": pitch,
-                "instrument_family_str": "organ" if pitch == 60 else "reed",
-                "instrument_str": f"organ_{part}",
-            }
-        (root / f"nsynth-{part}/examples.json").write_text(json.dumps(facts))
-
-
-def make_emo(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = root / "annotations"
-    lines(folder / "songs_info.csv", [["song_id", " Artist"], ["2", " Ann"], ["3", " Bob"]])
-    rows = [["song_id", "mean_arousal", "mean_valence"], [2, 3.1, 5.0], [3, 4.2, 6.0]]
-    lines(folder / "static_annotations.csv", rows)
-    for i in (2, 3):
-        sf.write(tone(root / f"clips_45seconds/{i}.mp3"), np.zeros(9000), 22_050, format="MP3")
-
-
-def make_jamendo(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for i, part in enumerate(("train", "validation", "test")):
-        head = ["TRACK_ID", "ARTIST_ID", "ALBUM_ID", "PATH", "DURATION", "TAGS"]
-        tags = ["genre---rock", "mood/theme---sad"][: 1 + i % 2]
-        row = [f"track_{i}", f"artist_{i}", "album_0", f"0{i}/{i}.mp3", "9.9", *tags]
-        file = root / f"data/splits/split-0/autotagging_top50tags-{part}.tsv"
-        lines(file, [head, row], "\t")
-        sf.write(tone(root / f"audio-low/0{i}/{i}.low.mp3"), np.zeros(9000), 22_050, format="MP3")
-
-
-def make_fma_small(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows: list[list[object]] = [
-        ["", "artist", "set", "set", "track"],
-        ["", "id", "split", "subset", "genre_top"],
-        ["track_id", "", "", "", ""],
-        [2, 7, "training", "small", "Rock"],
-        [3, 8, "validation", "small", "Folk"],
-        [4, 9, "test", "small", "Folk"],
-        [5, 9, "test", "large", "Folk"],
-    ]
-    lines(root / "fma_metadata/tracks.csv", rows)
-    for i in (2, 3, 4):
-        path = root / f"fma_small/000/00000{i}.mp3"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sf.write(path, np.zeros(9000), 22_050, format="MP3")
-
-
-def make_vocalset(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for singer in ("female1", "male2"):
-        for technique in ("belt", "vibrato", "forte"):
-            tone(root / f"FULL/{singer}/scales/{technique}/{singer}_{technique}_a.wav")
-
-
-MINIATURES: dict[str, tuple[Any, dict[str, list[str]]]] = {
-    "gtzan": (
-        make_gtzan,
-        {
-            "genre": ["blues", "metal"] * 3,
-            "part": [p for p in ("train", "valid", "test") for _ in "ab"],
-        },
-    ),
-    "giantsteps": (make_giantsteps, {"key": ["D# minor", "C major"]}),
-    "ballroom": (
-        make_ballroom,
-        {"genre": ["jive", "tango", "tango"], "tempo": ["98.70", "120.82", "139.58"]},
-    ),
-    "magnatagatune": (
-        make_magnatagatune,
-        {"tag:guitar": ["1.0", "1.0", "0.0", "1.0"], "part": ["train", "valid", "test", "test"]},
-    ),
-    "nsynth": (
-        make_nsynth,
-        {
-            "pitch": ["", "60", "61"] * 3,
-            "part": [p for p in ("train", "valid", "test") for _ in "abc"],
-        },
-    ),
-    "emo": (make_emo, {"valence": ["5.0", "6.0"], "group": ["Ann", "Bob"]}),
-    "jamendo": (
-        make_jamendo,
-        {"tag:sad": ["0.0", "1.0", "0.0"], "part": ["train", "valid", "test"]},
-    ),
-    "fma_small": (
-        make_fma_small,
-        {"genre": ["Rock", "Folk", "Folk"], "part": ["train", "valid", "test"]},
-    ),
-    "vocalset": (make_vocalset, {"technique": ["belt", "", "vibrato"] * 2}),
-}
-
-
-@pytest.mark.parametrize("name", MINIATURES)
-def test_published_layouts(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make, columns = MINIATURES[name]
-    make(tmp_path, monkeypatch)
-    found = COLLECTIONS[name](tmp_path)
-    for column, expected in columns.items():
-        values = [str(v) for v in found.columns[column]]
-        if name == "gtzan":
-            assert sorted(values) == sorted(expected)
-        else:
-            assert values == expected
-    assert all(len(clip.read(22_050)) for clip in found.clips)
-    assert len(found.hash) == 12
-
-
-@pytest.mark.parametrize("name", COLLECTIONS)
-def test_a_missing_collection_says_what_and_where(name: str, tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"Get it|mirdata|cannot be read|musicssl-train|music_dataset"
-    ):
-        COLLECTIONS[name](tmp_path)
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -236,14 +44,17 @@ def test_frame_truth() -> None:
     assert sounding == [[0], [0], [0], [0, 4], [4], []]
 
 
-def make_root(root: Path, items: int = 60) -> Path:
+def make_root(root: Path, items: int = 60, collection: str = "drum_machines") -> Path:
     """A root with one collection of tones: low and high, by six players."""
-    rows: list[list[object]] = [["path", "class", "machine"]]
+    rows = ["path,class,machine,instrument,pitch_class,octave"]
+    t = np.arange(round(0.2 * RATE)) / RATE
     for i in range(items):
-        path = f"p{i % 6}/{i}.wav"
-        tone(root / "drum_machines" / path, [300.0, 900.0][i // 6 % 2] * (1 + 0.001 * i), 0.2)
-        rows.append([path, ["low", "high"][i // 6 % 2], f"p{i % 6}"])
-    lines(root / "drum_machines/items.csv", rows)
+        path, high = f"p{i % 6}/{i}.wav", i // 6 % 2
+        sound = 0.3 * np.sin(2 * np.pi * (900 if high else 300) * (1 + 0.001 * i) * t)
+        (root / collection / path).parent.mkdir(parents=True, exist_ok=True)
+        sf.write(root / collection / path, sound, RATE)
+        rows.append(f"{path},{['low', 'high'][high]},p{i % 6},p{i % 6},{i % 4},{high}")
+    (root / collection / "items.csv").write_text("\n".join(rows) + "\n")
     return root
 
 
@@ -297,33 +108,42 @@ def test_functions_arrays_and_baselines_are_measured_alike(tmp_path: Path) -> No
 def test_the_command_and_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = make_root(tmp_path / "data", 36)
     out = tmp_path / "report"
-    assert (
-        main(["evaluate", "mfcc", "log-mel", "-o", str(out), "--data", str(root), "--quick"]) == 0
-    )
+    call = ["evaluate", "mfcc", "-o", str(out), "--data", str(root), "--quick"]
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n# A model\n")
+    assert main([*call, "--card", f"mfcc={tmp_path}/README.md"]) == 0
     found = json.loads((out / "results.json").read_text())
     assert found["format"] == 1
     assert {"task", "score", "low", "high", "seeds", "chance", "split"} <= set(found["results"][0])
     assert {gap["task"] for gap in found["missing"]} == set(TASKS) - {"drum class"}
     assert "| drum class | accuracy |" in capsys.readouterr().out
-    assert "| task | metric | chance | mfcc | log-mel |" in (out / "results.md").read_text()
+    names = "| task | metric | chance | log-mel | handcrafted | random | mfcc |"
+    assert names in (out / "results.md").read_text()
+    assert "<h2>Linear probe, all labels</h2>" in (out / "index.html").read_text()
+    card = (tmp_path / "README.md").read_text()
+    assert card.startswith("---\nlicense: mit\nmodel-index:\n")
+    assert card.endswith("---\n# A model\n")
+    with pytest.raises(SystemExit):
+        main(["evaluate", "-o", str(out)])
+    assert main([*call, "--at", "gtzan"]) == 2
+    assert "--at 'gtzan' is not NAME=PLACE" in capsys.readouterr().err
 
 
 def test_a_broken_sound_is_named_and_the_other_tasks_run(tmp_path: Path) -> None:
     root = make_root(tmp_path / "data", 36)
-    make_vocalset(root / "vocalset", pytest.MonkeyPatch())
+    make_root(root, 36, "orchestra_notes")
     (root / "drum_machines/p3/3.wav").write_bytes(b"nothing that sounds")
-    roots = {name: root / name for name in ("drum_machines", "vocalset")}
+    roots = {name: root / name for name in ("drum_machines", "orchestra_notes")}
     config = EvaluateConfig(
-        tasks=("drum class", "VocalSet singer"), probes=("knn",), regimes=("100%",), seeds=1
+        tasks=("drum class", "octave"), probes=("knn",), regimes=("100%",), seeds=1
     )
     report = evaluate([make_embedder("mfcc")], roots, tmp_path / "cache", config)
-    assert {r.task for r in report.results} == {"VocalSet singer"}
+    assert {r.task for r in report.results} == {"octave"}
     ((gap),) = report.missing
     assert gap["task"] == "drum class"
     assert "item 'p3/3.wav' cannot be used" in gap["reason"]
 
 
-def test_packs_with_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packs_with_truth(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows, scores = [], []
     t = np.arange(2 * RATE) / RATE
@@ -338,7 +158,8 @@ def test_packs_with_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             beats = np.array([[0.5 * k, 1 + k % 4] for k in range(4)], np.float32)
             scores.append(Score(np.array(notes, np.float32), beats, 60.0 * 2 ** (i % 3 / 2), i % 2))
     (tmp_path / "index.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    monkeypatch.setattr(packs.truth, "read_scores", lambda root, rows: scores, raising=False)
+    said = [{"path": r["path"]} | to_row(s) for r, s in zip(rows, scores, strict=True)]
+    (tmp_path / SCORES).write_text("".join(json.dumps(row) + "\n" for row in said))
     config = EvaluateConfig(
         tasks=("key", "tempo", "instrument families", "onsets", "sounding pitch classes"),
         probes=("linear",),

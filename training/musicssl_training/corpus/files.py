@@ -20,9 +20,10 @@ import soxr
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from musicssl.audio import open_source
+from musicssl.audio import AUDIO_EXTENSIONS, open_source
 from musicssl.audio.resample import resampled_length
 from musicssl.errors import AudioError, ConfigError
+from musicssl_training.corpus.packed import RATE
 from musicssl_training.corpus.score import Score
 
 log = logging.getLogger(__name__)
@@ -165,7 +166,7 @@ def write_manifest(
     out = out or root / MANIFEST
     about = _index(index) if index else None
     before = {row["path"]: row for row in _lines(out)[1:]} if out.is_file() else {}
-    paths = [path for path in _files(root, out) if about is None or path in about]
+    paths = [path for path in _files(root) if about is None or path in about]
     rows: dict[str, Row] = {}
     broken = duplicates = 0
     with ThreadPoolExecutor(jobs) as pool:
@@ -190,12 +191,12 @@ def write_manifest(
     return Counts(len(rows), seconds / 3600, broken, duplicates)
 
 
-def _files(root: Path, out: Path) -> Iterator[str]:
-    """Yield the files of a folder, relative to it, in order."""
+def _files(root: Path) -> Iterator[str]:
+    """Yield the audio files of a folder, relative to it, in order."""
     for path in sorted(root.rglob("*")):
         inside = path.relative_to(root)
         hidden = any(part.startswith(".") for part in inside.parts)
-        if path.is_file() and not hidden and path != out and path.suffix not in (".csv", ".jsonl"):
+        if path.is_file() and not hidden and path.suffix.lower() in AUDIO_EXTENSIONS:
             yield inside.as_posix()
 
 
@@ -207,10 +208,10 @@ def _read(root: Path, path: str, before: Row | None) -> Row | AudioError:
     if before is not None and stamp.items() <= before.items():
         return before
     try:
-        with open_source(file) as source:
+        with open_source(file, sample_rate=RATE) as source:
             rate, channels, samples = source.native_rate, source.channels, source.native_samples
             if not samples:  # the header does not say
-                samples = sum(len(block) for block in source.blocks())
+                rate, samples = RATE, sum(len(block) for block in source.blocks())
     except AudioError as error:
         return error
     with file.open("rb") as data:

@@ -206,8 +206,9 @@ class Sampler:
         if score is None or more is None:
             return first
         gain = np.float32(10 ** (random.uniform(*LAYER_DB) / 20))
-        mixed = audio + gain * other
-        return mixed / max(1.0, float(np.abs(mixed).max())), start, merge(score, more)
+        mixed: NDArray[np.float32] = audio + gain * other
+        mixed /= np.float32(max(1.0, float(np.abs(mixed).max())))
+        return mixed, start, merge(score, more)
 
 
 def open_sources(places: Sequence[str], sample_rate: int) -> list[Source]:

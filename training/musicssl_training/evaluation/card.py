@@ -1,8 +1,9 @@
 """The `model-index` of a model card, from an evaluation's results."""
 
+from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult
+from huggingface_hub import EvalResult, metadata_load, metadata_save
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from musicssl.errors import ConfigError, nearest
@@ -35,11 +36,7 @@ def model_index(report: Report, model: str, name: str = "", url: str = "") -> li
     ConfigError
         If the report has no such model, or no linear probe of it.
     """
-    found = [
-        r
-        for r in report.results
-        if (r.model, r.probe, r.regime) == (model, "linear", "100%")
-    ]
+    found = [r for r in report.results if (r.model, r.probe, r.regime) == (model, "linear", "100%")]
     if not found:
         known = dict.fromkeys(r.model for r in report.results)
         raise ConfigError(
@@ -51,14 +48,28 @@ def model_index(report: Report, model: str, name: str = "", url: str = "") -> li
     return index
 
 
+def fill_card(file: Path, report: Report, model: str, url: str = "") -> None:
+    """Put ``model-index`` into the front matter of a model card; the rest of it stays.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such card, or the report has not measured the model.
+    """
+    if not file.is_file():
+        raise ConfigError(f"{file} does not exist; a release writes it: `musicssl-train release`.")
+    found = model_index(report, model, file.resolve().parent.name, url)
+    metadata_save(file, (metadata_load(file) or {}) | {"model-index": found})
+
+
 def _entry(report: Report, result: Result, url: str) -> EvalResult:
     collection = TASKS[result.task].collection if result.task in TASKS else result.task
-    source = {"source_name": "musicssl-train evaluate", "source_url": url} if url else {}
     return EvalResult(
         task_type=HUB_TASK,
         task_name=f"{result.task}, linear probe",
         dataset_type=collection,
         dataset_name=collection,
+        dataset_config=result.task,
         dataset_revision=report.data.get(collection),
         metric_type=result.metric,
         metric_name=METRICS[result.metric].title,
@@ -70,5 +81,6 @@ def _entry(report: Report, result: Result, url: str) -> EvalResult:
             "seeds": len(result.seeds),
             "split": result.split,
         },
-        **source,
+        source_name="musicssl-train evaluate" if url else None,
+        source_url=url or None,
     )

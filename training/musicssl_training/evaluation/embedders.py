@@ -267,10 +267,10 @@ def _random(spec: Spec, text: str) -> Embedder:
     choices = dict(spec.choices)
     seed = choices.pop("seed", 1)
     _, _, name = spec.name.partition("=")
-    config = load_model(name or None, device="cpu").config
+    pattern = load_model(name or None)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = MusicEncoder(config)
+        model = MusicEncoder(pattern.config).to(pattern.device)
     model.model_id = f"{RANDOM}-seed{seed}"
     return ModelEmbedder(model.requires_grad_(False).eval(), text, **choices)
 

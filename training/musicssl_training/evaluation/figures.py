@@ -160,7 +160,8 @@ def _shades(
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return shades for numbers in order, neighbours together where there are many."""
     parts = np.array_split(np.argsort(numbers), min(SHADES, len(names)))
-    colours, legend = {}, {}
+    colours: dict[str, str] = {}
+    legend: dict[str, str] = {}
     for i, part in enumerate(parts):
         shade = f"s{i * (SHADES - 1) // max(1, len(parts) - 1)}"
         colours |= {str(names[j]): shade for j in part}

@@ -92,12 +92,12 @@ def predict(
             take = problem.labels.take
             sides = Sides(train, valid, test, take(split.train), take(split.valid))
             found = PROBES[probe](sides, METRICS[problem.metrics[0]].exact, seed)
-            scores[split.test] = _alike(found) if problem.labels.kind == "tags" else found
+            scores[split.test] = alike(found) if problem.labels.kind == "tags" else found
         out.append(scores[problem.tested])
     return out
 
 
-def _alike(scores: Array) -> Array:
+def alike(scores: Array) -> Array:
     """Standardise one fold's scores of tags, whose order alone counts.
 
     Probes of different folds are not calibrated alike, and areas under curves of their pooled
@@ -125,8 +125,25 @@ def measure(
     found = predict(x, problem, probe, regime)
     if found is None:
         return []
-    truth = problem.labels.take(problem.tested)
     seconds = time.perf_counter() - begin
+    return scored(found, problem, seconds, model=model, probe=probe, regime=regime)
+
+
+def scored(
+    found: Sequence[Array], problem: Problem, seconds: float, **names: str
+) -> list[tuple[Result, Array]]:
+    """Return a result and the re-drawn scores for every metric.
+
+    Parameters
+    ----------
+    found
+        The scores of the tested items, (tested, names), for every seed.
+    seconds
+        What they took.
+    names
+        `model`, `probe` and `regime` of the results.
+    """
+    truth = problem.labels.take(problem.tested)
     out = []
     for name in problem.metrics:
         metric = METRICS[name]
@@ -134,7 +151,8 @@ def measure(
         draws = redraw(truth, found, name, problem.draws)
         low, high = interval(draws)
         result = Result(
-            **{"model": model, "task": problem.name, "probe": probe, "regime": regime},
+            **names,
+            task=problem.name,
             metric=name,
             score=float(np.mean(seeds)),
             low=low,

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +14,17 @@ from numpy.typing import NDArray
 from musicssl.errors import ConfigError, MusicSSLError, pick
 from musicssl_training.evaluation.cache import Embedded, embed_collection
 from musicssl_training.evaluation.collection import Collection
-from musicssl_training.evaluation.embedders import Embedder
+from musicssl_training.evaluation.embedders import Embedder, ModelEmbedder
 from musicssl_training.evaluation.errors import DataError
+from musicssl_training.evaluation.finetune import FineTuneConfig, fine_tune
 from musicssl_training.evaluation.framewise import FRAMEWISE
 from musicssl_training.evaluation.intervals import draw_groups, interval
 from musicssl_training.evaluation.labels import Labels, read_labels
 from musicssl_training.evaluation.maps import map_items
-from musicssl_training.evaluation.measure import Problem, make_splits, measure
+from musicssl_training.evaluation.measure import Problem, make_splits, measure, scored
 from musicssl_training.evaluation.probes import PROBES
-from musicssl_training.evaluation.results import Difference, Map, Report
+from musicssl_training.evaluation.results import Difference, Map, Report, Result
+from musicssl_training.evaluation.table import FINE_TUNED
 from musicssl_training.evaluation.tasks import COLLECTIONS, TASKS, Task
 
 log = logging.getLogger(__name__)
@@ -41,6 +44,8 @@ class EvaluateConfig:
         probe.
     map_method
         "pca", "tsne", or "" for no maps.
+    fine_tune
+        How encoders are trained on the tasks about whole clips; None: they are not.
     """
 
     tasks: tuple[str, ...] = ()
@@ -48,6 +53,7 @@ class EvaluateConfig:
     regimes: tuple[str, ...] = ("100%", "10%", "1%")
     seeds: int = 5
     map_method: str = "pca"
+    fine_tune: FineTuneConfig | None = None
 
     def __post_init__(self) -> None:
         for name in self.tasks:
@@ -132,7 +138,8 @@ def _collection(
         for name, task in here.items():
             try:
                 if level == "clip":
-                    _clips(name, task, data, embedded, config, report)
+                    tuned = [e for e in embedders if isinstance(e, ModelEmbedder)]
+                    _clips(name, task, data, embedded, tuned, config, report)
                 else:
                     _frames(name, task, data, embedded, config, report)
             except DataError as error:
@@ -144,6 +151,7 @@ def _clips(
     task: Task,
     data: Collection,
     embedded: dict[str, Embedded],
+    models: Sequence[ModelEmbedder],
     config: EvaluateConfig,
     report: Report,
 ) -> None:
@@ -161,18 +169,22 @@ def _clips(
     problem = _problem(name, task, ids, labels, groups, part.columns.get("part"), config.seeds)
     values = {model: found.values[keep] for model, found in embedded.items()}
     _measure(problem, values, config, report)
+    if config.fine_tune:
+        _fine_tune(problem, part, [m for m in models if m.name in values], config, report)
     if config.map_method:
         for model, x in values.items():
-            index, xy = map_items(x, config.map_method)
-            report.maps.append(
-                Map(
-                    model=model,
-                    task=name,
-                    xy=[[float(v) for v in point] for point in xy.round(4)],
-                    labels=[_label(labels, i) for i in index],
-                    items=[ids[i] for i in index],
-                )
-            )
+            report.maps.append(_map(x, problem, model, config.map_method))
+
+
+def _map(x: NDArray[np.float32], problem: Problem, model: str, method: str) -> Map:
+    index, xy = map_items(x, method)
+    return Map(
+        model=model,
+        task=problem.name,
+        xy=[[float(v) for v in point] for point in xy.round(4)],
+        labels=[_label(problem.labels, i) for i in index],
+        items=[problem.ids[i] for i in index],
+    )
 
 
 def _label(labels: Labels, item: int) -> str:
@@ -236,24 +248,48 @@ def _measure(
     for probe, regime in itertools.product(config.probes, config.regimes):
         if regime != "100%" and probe != "linear":
             continue
-        drawn: dict[str, list[tuple[str, float, NDArray[np.float64]]]] = {}
+        found: list[tuple[Result, NDArray[np.float64]]] = []
         for model, x in values.items():
-            for result, draws in measure(x, problem, model, probe, regime):
-                report.results.append(result)
-                drawn.setdefault(result.metric, []).append((model, result.score, draws))
+            found += measure(x, problem, model, probe, regime)
             log.info("%s, %s, %s, %s", problem.name, model, probe, regime)
-        if not drawn:
+        if not found:
             report.lack(problem.name, f"{regime} of the labels are too few of them.")
-        for metric, found in drawn.items():
-            for (a, score_a, draws_a), (b, score_b, draws_b) in itertools.combinations(found, 2):
-                low, high = interval(draws_a - draws_b)
-                report.differences.append(
-                    Difference(
-                        **{"a": a, "b": b, "task": problem.name, "probe": probe},
-                        regime=regime,
-                        metric=metric,
-                        difference=score_a - score_b,
-                        low=low,
-                        high=high,
-                    )
-                )
+        _add(found, report)
+
+
+def _fine_tune(
+    problem: Problem,
+    data: Collection,
+    models: Sequence[ModelEmbedder],
+    config: EvaluateConfig,
+    report: Report,
+) -> None:
+    """Add the scores of encoders trained on the task itself."""
+    assert config.fine_tune is not None
+    found: list[tuple[Result, NDArray[np.float64]]] = []
+    for model in models:
+        begin = time.perf_counter()
+        scores = fine_tune(model, data, problem, config.fine_tune)
+        seconds = time.perf_counter() - begin
+        names = {"model": model.name, "probe": FINE_TUNED, "regime": "100%"}
+        found += scored(scores, problem, seconds, **names)
+    _add(found, report)
+
+
+def _add(found: Sequence[tuple[Result, NDArray[np.float64]]], report: Report) -> None:
+    """Add results of one task, probe and regime, and the differences between their models."""
+    report.results += [result for result, _ in found]
+    for (a, draws_a), (b, draws_b) in itertools.combinations(found, 2):
+        if a.metric != b.metric:
+            continue
+        low, high = interval(draws_a - draws_b)
+        report.differences.append(
+            Difference(
+                **{"a": a.model, "b": b.model, "task": a.task, "probe": a.probe},
+                regime=a.regime,
+                metric=a.metric,
+                difference=a.score - b.score,
+                low=low,
+                high=high,
+            )
+        )

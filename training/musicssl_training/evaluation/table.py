@@ -40,7 +40,7 @@ def rows(report: Report, probe: str = "linear", regime: str = "100%") -> list[Ro
     out = []
     for (task, metric), cells in found.items():
         best = max(cells.values(), key=lambda r: r.score)
-        sure = len(cells) > 1 and _leads(report, best)
+        sure = len(cells) > 1 and _leads(report, best, len(cells) - 1)
         if probe != FINE_TUNED:
             cells = cells | supervised(report, task, metric, regime)
         out.append(Row(task, metric, cells, best.model if sure else ""))
@@ -99,15 +99,14 @@ def tables(report: Report) -> str:
     return "\n".join(parts)
 
 
-def _leads(report: Report, best: Result) -> bool:
-    """Return whether the paired interval of every lead of `best` is above 0."""
+def _leads(report: Report, best: Result, others: int) -> bool:
+    """Return whether `best` leads each of that many others by a paired interval above 0."""
     key = (best.task, best.probe, best.regime, best.metric)
+    sure = 0
     for d in report.differences:
-        if (d.task, d.probe, d.regime, d.metric) != key:
-            continue
-        if (d.a == best.model and d.low <= 0) or (d.b == best.model and d.high >= 0):
-            return False
-    return True
+        if (d.task, d.probe, d.regime, d.metric) == key:
+            sure += (d.a == best.model and d.low > 0) or (d.b == best.model and d.high < 0)
+    return sure == others
 
 
 def _cell(result: Result) -> str:

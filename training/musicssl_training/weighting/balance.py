@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from scipy.optimize import brentq  # type: ignore[import-untyped]
+from scipy.optimize import brentq
 from torch import Tensor
 
 from musicssl.errors import ConfigError, pick

@@ -2,7 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls  # type: ignore[import-untyped]
+from scipy.optimize import nnls
 
 Array = NDArray[np.float64]
 NOISE = 1e-6  # of scalar products of unit vectors that were summed in fp32

@@ -1,7 +1,6 @@
 """The pretext tasks, by the name that stands in a run's settings."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 from torch import nn
 
@@ -23,10 +22,7 @@ TOKEN_SECONDS = 0.04  # heard by one token of `masked`, at least
 ALL_BUT = "all-but-"
 
 
-class Make(Protocol):
-    """Makes a worker for an encoder of `dim` values a frame."""
-
-    def __call__(self, dim: int, grid: Grid, hidden: int = 256, **options: str) -> Worker: ...
+Make = Callable[..., Worker]  # dim, grid, hidden; of those that predict a target, options too
 
 
 def _regression(name: str) -> Make:
@@ -36,22 +32,22 @@ def _regression(name: str) -> Make:
     return make
 
 
-def _masked(dim: int, grid: Grid, hidden: int = 256, **options: str) -> Worker:
+def _masked(dim: int, grid: Grid, hidden: int = 256) -> Worker:
     frames = round(TOKEN_SECONDS * grid.sample_rate / (grid.hop * grid.stride))
     return Masked(dim, TARGETS["log_mel"](grid), stack=max(1, frames))
 
 
 WORKERS: dict[str, Make] = {
     **{name: _regression(name) for name in TARGETS},  # each predicts the target of its name
-    "waveform": lambda dim, grid, hidden=256, **_: Waveform(dim, grid),
-    "waveform_stft": lambda dim, grid, hidden=256, **_: WaveformSpectra(dim, grid),
-    "lim": lambda dim, grid, hidden=256, **_: Lim(dim, hidden=hidden),
-    "gim": lambda dim, grid, hidden=256, **_: Gim(dim, hidden=hidden),
-    "spc": lambda dim, grid, hidden=256, **_: Spc(dim, grid, hidden=hidden),
-    "contrast": lambda dim, grid, hidden=256, **_: Contrast(dim, hidden=hidden),
-    "segments": lambda dim, grid, hidden=256, **_: Segments(dim, grid, hidden=hidden),
+    "waveform": lambda dim, grid, hidden=256: Waveform(dim, grid),
+    "waveform_stft": lambda dim, grid, hidden=256: WaveformSpectra(dim, grid),
+    "lim": lambda dim, grid, hidden=256: Lim(dim, hidden=hidden),
+    "gim": lambda dim, grid, hidden=256: Gim(dim, hidden=hidden),
+    "spc": lambda dim, grid, hidden=256: Spc(dim, grid, hidden=hidden),
+    "contrast": lambda dim, grid, hidden=256: Contrast(dim, hidden=hidden),
+    "segments": lambda dim, grid, hidden=256: Segments(dim, grid, hidden=hidden),
     "masked": _masked,
-    "transposition": lambda dim, grid, hidden=256, **_: Transposition(dim, grid, hidden=hidden),
+    "transposition": lambda dim, grid, hidden=256: Transposition(dim, grid, hidden=hidden),
     "piano_roll": score.piano_roll,
     "families": score.families,
     "beats": score.beats,

@@ -1,0 +1,251 @@
+"""The page, its figures, the card, and encoders trained on a task."""
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+from huggingface_hub.repocard_data import model_index_to_eval_results
+
+from musicssl.checkpoint import ModelConfig
+from musicssl.encoders import DilatedConfig
+from musicssl.errors import ConfigError
+from musicssl.model import MusicEncoder
+from musicssl_training.evaluation import figures
+from musicssl_training.evaluation.card import fill_card, model_index
+from musicssl_training.evaluation.collection import Clip, Collection
+from musicssl_training.evaluation.embedders import ModelEmbedder
+from musicssl_training.evaluation.errors import LeakError
+from musicssl_training.evaluation.finetune import FineTuneConfig, Sounds, Tuned, fine_tune
+from musicssl_training.evaluation.intervals import draw_groups
+from musicssl_training.evaluation.labels import Labels
+from musicssl_training.evaluation.markup import tag
+from musicssl_training.evaluation.measure import Problem, make_splits, scored
+from musicssl_training.evaluation.page import page
+from musicssl_training.evaluation.results import Difference, Map, Report, Result, read_report
+from musicssl_training.evaluation.splits import Split
+from musicssl_training.evaluation.table import FINE_TUNED, SUPERVISED, rows, table
+
+CLASSES = ["a < b", "c", "d"]
+LOOK = Path(__file__).parents[2] / "benchmarks" / "look.py"
+
+
+def result(model: str, score: float, **changes: Any) -> Result:
+    values: dict[str, Any] = {
+        **{"task": "genre", "probe": "linear", "regime": "100%", "metric": "accuracy"},
+        **{"low": score - 0.1, "high": score + 0.1, "chance": 1 / 3, "n_items": 60, "n_groups": 9},
+        **{"seeds": [score], "split": "0123456789ab", "seconds": 1.5, "classes": CLASSES},
+        "per_class": dict.fromkeys(CLASSES, score),
+        "confusion": [[8.0, 1, 1], [5, 5, 0], [0, 0, 0]],
+    }
+    return Result(model=model, score=score, **values | changes)
+
+
+@pytest.fixture
+def report() -> Report:
+    xy = np.random.default_rng(0).standard_normal((60, 2)).tolist()
+    labels = [CLASSES[i % 3] for i in range(60)]
+    found = Report(data={"emotify": "0a1b2c"}, spaces={"mine": "mine@1/clip", "other": "other@2"})
+    for regime in ("100%", "10%", "1%"):
+        found.results += [result("mine", 0.7, regime=regime), result("other", 0.5, regime=regime)]
+    found.results += [result("mine", 0.6, probe="knn"), result("mine", 0.5, metric="macro_f1")]
+    same: dict[str, Any] = {"task": "genre", "probe": "linear", "regime": "100%"}
+    found.differences.append(
+        Difference(
+            a="mine", b="other", difference=0.2, low=0.1, high=0.3, metric="accuracy", **same
+        )
+    )
+    items = [f"{i}.wav" for i in range(60)]
+    found.maps = [
+        Map(model=m, task="genre", xy=xy, labels=labels, items=items) for m in found.spaces
+    ]
+    found.lack("key", "no folder <rendered> & nothing else")
+    return found
+
+
+class Balance(HTMLParser):
+    """Whether every element that is opened is closed, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: set[str] = set()
+
+    def handle_starttag(self, name: str, attrs: object) -> None:
+        self.seen.add(name)
+        if name != "meta":
+            self.open.append(name)
+
+    def handle_endtag(self, name: str) -> None:
+        assert self.open.pop() == name
+
+
+def test_the_page_is_whole_and_needs_nothing_else(report: Report) -> None:
+    html = page(report)
+    parser = Balance()
+    parser.feed(html)
+    parser.close()
+    assert not parser.open
+    assert not {"script", "link", "img", "iframe"} & parser.seen
+    assert not re.search(r"url\(|@import|(src|href)=\"(?!#)", html)
+    for words in (
+        *("a &lt; b", "0123456789ab", "no folder &lt;rendered&gt; &amp; nothing else", "0a1b2c"),
+        *("mine@1/clip", "Every class: recall", "Confusion matrices", "+10.0 to +30.0"),
+        *("prefers-color-scheme: dark", report.versions["numpy"], "embedding, all collections"),
+    ):
+        assert words in html
+    assert html == page(report)
+
+
+def test_the_best_is_bold_only_where_the_paired_interval_says_so(report: Report) -> None:
+    assert '<td class="best">70.0' in page(report)
+    report.differences[0] = replace(report.differences[0], low=-0.01)
+    assert '<td class="best">' not in page(report)
+
+
+def test_a_page_of_tags_frames_and_numbers_is_made_too(report: Report) -> None:
+    plain: dict[str, Any] = {"confusion": [], "task": "onsets", "metric": "pr_auc"}
+    report.results = [result("mine", -0.2, **plain, per_class={"onset": -0.2}, regime="5-shot")]
+    report.differences, report.maps = [], []
+    html = page(report)
+    assert "onsets" in html
+    assert "Confusion" not in html
+    assert "<svg" in page(Report(results=[result("mine", 1.0, low=1.0, high=1.0, chance=1.0)]))
+    assert "Not measured" not in page(Report())
+
+
+def test_results_survive_their_file(report: Report, tmp_path: Path) -> None:
+    report.write(tmp_path / "results.json")
+    assert read_report(tmp_path / "results.json") == report
+    (tmp_path / "results.json").write_text('{"format": 99}')
+    with pytest.raises(ConfigError, match="format 99; this version reads 1"):
+        read_report(tmp_path / "results.json")
+    with pytest.raises(ConfigError, match=r"not the results\.json of an evaluation"):
+        read_report(tmp_path / "none.json")
+
+
+def test_markup_escapes_what_is_text() -> None:
+    assert tag("p", "<", tag("i"), title='"') == '<p title="&quot;">&lt;<i></i></p>'
+
+
+def test_a_confusion_matrix_writes_shares_of_its_rows() -> None:
+    svg = figures.matrix(result("mine", 0.5))
+    assert [int(n) for n in re.findall(r"cell-text[^>]*>(\d+)<", svg)] == [80, 10, 10, 50, 50]
+
+
+def test_colours_of_labels() -> None:
+    few, legend = figures.colour_labels(["b", "a", "b"])
+    assert few == {"a": "k0", "b": "k1"}
+    assert legend == {"k0": "a", "k1": "b"}
+    many, legend = figures.colour_labels([str(chr(97 + i)) for i in range(20)] + ["t"])
+    assert sum(c == "other" for c in many.values()) == 8
+    assert many["t"] != "other"
+    assert legend["other"] == "8 others"
+    tempi, legend = figures.colour_labels([f"{t:.2f}" for t in range(60, 180, 5)])
+    assert len(set(tempi.values())) == figures.SHADES
+    assert legend["s0"] == "60 to 70"
+    assert tempi["60.00"] == "s0"
+    assert tempi["175.00"] == "s7"
+
+
+def test_what_is_supervised_gets_a_column(report: Report) -> None:
+    report.results.append(result("random", 0.4, probe=FINE_TUNED))
+    first, second = rows(report)
+    assert list(first.cells) == ["mine", "other", SUPERVISED]
+    assert first.best == "mine"  # what is supervised does not compete
+    assert SUPERVISED not in second.cells
+    assert "| mine | other | supervised |" in table(report)
+
+
+def test_the_card_says_what_the_hub_reads(report: Report, tmp_path: Path) -> None:
+    index = model_index(report, "mine", "owner/mine", "https://example.org")
+    name, found = model_index_to_eval_results(index)
+    assert name == "owner/mine"
+    assert {(r.dataset_config, r.metric_type, r.metric_value) for r in found} == {
+        ("genre", "accuracy", 0.7),
+        ("genre", "macro_f1", 0.5),
+    }
+    assert found[0].dataset_revision == "0a1b2c"
+    assert found[0].metric_args["split"] == "0123456789ab"
+    file = tmp_path / "README.md"
+    file.write_text("---\nlicense: mit\nmusicssl:\n  dim: 3\n---\n\n# Mine\n")
+    fill_card(file, report, "mine")
+    fill_card(file, report, "mine")  # again, in the place of the first
+    text = file.read_text()
+    assert text.count("model-index:") == 1
+    assert text.startswith("---\nlicense: mit\nmusicssl:\n  dim: 3\n")
+    assert text.endswith("# Mine\n")
+    with pytest.raises(ConfigError, match=r"no linear probe of 'mne'.*Did you mean 'mine'"):
+        model_index(report, "mne")
+    with pytest.raises(ConfigError, match="musicssl-train release"):
+        fill_card(tmp_path / "none.md", report, "mine")
+
+
+def test_looking_without_a_browser_says_what_to_install(tmp_path: Path) -> None:
+    call = [sys.executable, str(LOOK), "x.html", "-o", str(tmp_path), "--browser", "no-such"]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "none of no-such is installed here. Install one" in done.stderr
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> tuple[ModelEmbedder, Collection, Problem]:
+    """Steady tones and rough ones, and a very small encoder."""
+    rng = np.random.default_rng(0)
+    clips = []
+    for i in range(40):
+        t = np.arange(int(22_050 * (0.25 + 0.01 * (i % 3)))) / 22_050
+        sound = 0.3 * np.sin(2 * np.pi * rng.uniform(200, 900) * t)
+        sf.write(
+            tmp_path / f"{i}.wav", sound if i % 2 else 0.1 * rng.standard_normal(len(t)), 22_050
+        )
+        clips.append(Clip(f"{i}.wav", tmp_path / f"{i}.wav"))
+    torch.manual_seed(0)
+    config = DilatedConfig(dim=16, inner=16, pitch_channels=(2, 3), mel_channels=8, dilations=(1,))
+    model = MusicEncoder(ModelConfig(encoder=config, pooling="mean", layer=(-1,))).eval()
+    groups = np.array([str(i // 4) for i in range(40)])
+    labels = Labels("classes", np.arange(40) % 2, ("noise", "tone"))
+    splits = [make_splits(groups, None, 1)[0][:1]]
+    tested = np.sort(splits[0][0].test)
+    ids = [clip.id for clip in clips]
+    draws = draw_groups(groups[tested], 20)
+    problem = Problem("toy", ids, labels, groups, ("accuracy",), splits, tested, draws)
+    return ModelEmbedder(model, "random"), Collection("toy", tuple(clips), {}), problem
+
+
+def test_a_trained_encoder_tells_tones_from_noise_and_repeats_bit_for_bit(toy: Any) -> None:
+    embedder, data, problem = toy
+    before = [p.clone() for p in embedder.model.parameters()]
+    config = FineTuneConfig(steps=30, batch=8, seconds=0.2, windows=2, checks=3)
+    (first,), (second,) = (fine_tune(embedder, data, problem, config) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    ((found, _),) = scored([first], problem, 1.0, model="m", probe=FINE_TUNED, regime="100%")
+    assert found.score == 1
+    assert found.split == problem.hash
+    assert all(torch.equal(a, b) for a, b in zip(before, embedder.model.parameters(), strict=True))
+
+
+def test_training_an_encoder_refuses_a_leak(toy: Any) -> None:
+    embedder, data, problem = toy
+    everything = np.arange(40)
+    leaking = replace(problem, splits=[[Split(everything[::2], everything[:0], everything[1::2])]])
+    with pytest.raises(LeakError, match="training and test"):
+        fine_tune(embedder, data, leaking, FineTuneConfig(steps=1))
+
+
+def test_a_short_clip_scores_alone_as_in_a_batch(toy: Any) -> None:
+    embedder, data, _ = toy
+    sounds = Sounds(data, 22_050, 0.27)
+    net = Tuned(embedder.model, None, 3).eval()
+    with torch.inference_mode():
+        together = net(*sounds.batch(np.arange(3), [0.0] * 3))
+        for i in range(3):
+            alone = net(*sounds.batch(np.array([i]), [0.0]))
+            torch.testing.assert_close(alone[0], together[i], atol=1e-5, rtol=0)
