@@ -10,14 +10,24 @@ import soundfile as sf
 from musicssl.errors import ConfigError
 from musicssl_training.cli import main
 from musicssl_training.corpus.score import SCORES, Score, to_row
-from musicssl_training.evaluation.baselines import BASELINES, TEMPI, handcrafted
+from musicssl_training.evaluation.baselines import BASELINES, FRAMES, TEMPI, handcrafted
+from musicssl_training.evaluation.cache import Embedded
 from musicssl_training.evaluation.collection import Clip, Collection
-from musicssl_training.evaluation.embedders import ArrayEmbedder, FunctionEmbedder, make_embedder
+from musicssl_training.evaluation.embedders import ArrayEmbedder, BaselineEmbedder, FunctionEmbedder
 from musicssl_training.evaluation.errors import DataError
-from musicssl_training.evaluation.framewise import FRAMEWISE, beats, onsets, pitch_classes
+from musicssl_training.evaluation.framewise import (
+    FRAMEWISE,
+    beats,
+    common_times,
+    frames_at,
+    onsets,
+    pitch_classes,
+)
 from musicssl_training.evaluation.labels import KINDS, read_labels
 from musicssl_training.evaluation.measure import make_splits
 from musicssl_training.evaluation.metrics import METRICS
+from musicssl_training.evaluation.naming import make_embedder
+from musicssl_training.evaluation.packs import tempo_class
 from musicssl_training.evaluation.suite import EvaluateConfig, evaluate
 from musicssl_training.evaluation.tasks import COLLECTIONS, TASKS
 
@@ -42,6 +52,21 @@ def test_frame_truth() -> None:
     assert beats(score, times)[:, 0].tolist() == [1, 0, 1, 1, 0, 0]
     sounding = [np.flatnonzero(row).tolist() for row in pitch_classes(score, times)]
     assert sounding == [[0], [0], [0], [0, 4], [4], []]
+
+
+def test_frames_of_all_models_are_taken_at_the_same_times() -> None:
+    def embedded(times: list[list[float]]) -> Embedded:
+        values = np.concatenate(times)
+        lengths = np.array([len(t) for t in times])
+        return Embedded(values[:, None].astype(np.float32), 0.0, lengths, values)
+
+    fast = embedded([list(np.arange(0, 1, 0.01)), list(np.arange(0, 0.5, 0.01))])
+    slow = embedded([[0.05, 0.15, 0.25], [0.05, 0.15]])
+    times = common_times([fast, slow])
+    assert [len(t) for t in times] == [7, 4]  # up to 0.25 s and 0.15 s
+    np.testing.assert_allclose(frames_at(fast, times)[:, 0], np.concatenate(times), atol=0.006)
+    expected = [0.05, 0.05, 0.05, 0.15, 0.15, 0.15, 0.25, 0.05, 0.05, 0.05, 0.15]
+    np.testing.assert_allclose(frames_at(slow, times)[:, 0], expected, atol=1e-6)
 
 
 def make_root(root: Path, items: int = 60, collection: str = "drum_machines") -> Path:
@@ -201,6 +226,25 @@ def test_baselines_are_finite_and_of_one_size(name: str) -> None:
     vectors = [BASELINES[name](sound, 22_050) for sound in sounds]
     assert {v.shape for v in vectors} == {({"log-mel": 256, "mfcc": 80, "handcrafted": 174}[name],)}
     assert all(np.isfinite(v).all() for v in vectors)
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_frames_of_baselines_are_where_they_say(name: str) -> None:
+    clicks = np.zeros(22_050, np.float32)
+    clicks[8820] = 1  # at 0.4 s
+    embedder = BaselineEmbedder(name)
+    values, times = embedder.frames(Clip("a", Path("a")), clicks)
+    half = values.shape[1] // 2  # the other half is deltas
+    change = np.abs(values[:, :half] - values[0, :half]).sum(axis=1)
+    assert len(times) == len(values)
+    assert np.average(times, weights=change) == pytest.approx(0.4, abs=0.03)
+    assert np.isfinite(embedder.frames(Clip("b", Path("b")), np.zeros(10, np.float32))[0]).all()
+
+
+@pytest.mark.parametrize("bpm", [0.0, float("nan"), 20.0, 400.0])
+def test_a_tempo_that_nobody_taps_is_no_class(bpm: float) -> None:
+    assert tempo_class(bpm) == ""
+    assert float(tempo_class(120.0)) == pytest.approx(120, rel=0.015)
 
 
 def test_the_tempogram_peaks_at_the_tempo() -> None:

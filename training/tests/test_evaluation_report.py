@@ -26,6 +26,7 @@ from musicssl_training.evaluation.errors import LeakError
 from musicssl_training.evaluation.finetune import FineTuneConfig, Sounds, Tuned, fine_tune
 from musicssl_training.evaluation.intervals import draw_groups
 from musicssl_training.evaluation.labels import Labels
+from musicssl_training.evaluation.maps import label_of
 from musicssl_training.evaluation.markup import tag
 from musicssl_training.evaluation.measure import Problem, make_splits, scored
 from musicssl_training.evaluation.page import page
@@ -153,6 +154,13 @@ def test_colours_of_labels() -> None:
     assert legend["s0"] == "60 to 70"
     assert tempi["60.00"] == "s0"
     assert tempi["175.00"] == "s7"
+
+
+def test_labels_of_a_map() -> None:
+    tags = Labels("tags", np.array([[1.0, 1, 0], [1, 0, 0], [0, 0, 0]]), ("often", "rare", "never"))
+    assert [label_of(tags, i) for i in range(3)] == ["rare", "often", "none"]
+    values = Labels("numbers", np.array([[9.0, 0.1], [8, 0.9], [9.5, 0.1]]), ("large", "small"))
+    assert [label_of(values, i) for i in range(3)] == ["large", "small", "large"]
 
 
 def test_what_is_supervised_gets_a_column(report: Report) -> None:

@@ -223,5 +223,5 @@ def open_sources(places: Sequence[str], sample_rate: int) -> list[Source]:
         Pack.open(place, sample_rate)
         if (place / "audio.i16").exists()
         else Files.open(place, sample_rate)
-        for place in map(Path, places)
+        for place in (Path(place).expanduser() for place in places)
     ]

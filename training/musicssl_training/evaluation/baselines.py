@@ -15,6 +15,7 @@ LAGS = 384  # frames of the tempogram's window: 8.9 s
 TEMPI = np.geomspace(30, 300, 31)  # BPM between which the tempogram is averaged
 
 Vector = NDArray[np.float32]
+Matrix = NDArray[np.float32]  # (frames, dim), frame i centred on sample i * HOP
 Sound = NDArray[np.float32]
 
 
@@ -60,6 +61,38 @@ def handcrafted(audio: Sound, sr: int) -> Vector:
     return np.concatenate([_statistics(*rows), _statistics(onsets[None]), _tempo(onsets, sr)])
 
 
+def log_mel_frames(audio: Sound, sr: int) -> Matrix:
+    """Return 128 log-mel bands and their deltas at every hop: (frames, 256)."""
+    mel = np.log10(librosa.feature.melspectrogram(S=_power(audio), sr=sr, n_mels=128) + 1e-6)
+    return _frames(mel, librosa.feature.delta(mel, mode="nearest"))
+
+
+def handcrafted_frames(audio: Sound, sr: int) -> Matrix:
+    """Return what can be said of a frame by hand, and its deltas, at every hop: (frames, 82).
+
+    20 MFCC, 12 chroma, 7 spectral contrasts, level and onset strength.
+    """
+    audio = _long_enough(audio)
+    power = _power(audio)
+    magnitude = np.sqrt(power)
+    spectrum = np.abs(librosa.stft(audio, n_fft=CHROMA_N_FFT, hop_length=HOP)) ** 2
+    mel = librosa.power_to_db(librosa.feature.melspectrogram(S=power, sr=sr), top_db=None)
+    rows = np.concatenate(
+        [
+            _mfcc(power, sr)[0],
+            librosa.feature.chroma_stft(S=spectrum, sr=sr, tuning=0.0),
+            librosa.feature.spectral_contrast(S=magnitude, sr=sr),
+            np.log10(librosa.feature.rms(S=magnitude, frame_length=N_FFT) + 1e-6),
+            librosa.onset.onset_strength(S=mel, sr=sr)[None],
+        ]
+    )
+    return _frames(rows, librosa.feature.delta(rows, mode="nearest"))
+
+
+def _frames(*rows: NDArray[Any]) -> Matrix:
+    return np.concatenate(rows).T.astype(np.float32)
+
+
 def _tempo(onsets: NDArray[np.float32], sr: int) -> Vector:
     """Return the mean tempogram in logarithmic bands of tempo, at most 1."""
     lags = librosa.feature.tempogram(onset_envelope=onsets, sr=sr, win_length=LAGS).mean(axis=1)
@@ -97,4 +130,8 @@ BASELINES: dict[str, Callable[[Sound, int], Vector]] = {
     "log-mel": log_mel_statistics,
     "mfcc": mfcc_statistics,
     "handcrafted": handcrafted,
+}
+FRAMES: dict[str, Callable[[Sound, int], Matrix]] = {
+    "log-mel": log_mel_frames,
+    "handcrafted": handcrafted_frames,
 }

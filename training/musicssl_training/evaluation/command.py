@@ -133,7 +133,8 @@ def _roots(args: argparse.Namespace) -> dict[str, Path]:
 
 def _embedders(args: argparse.Namespace) -> "list[Embedder]":
     """Return what is to be measured: the baselines first, then what was named."""
-    from musicssl_training.evaluation.embedders import ModelEmbedder, make_embedder
+    from musicssl_training.evaluation.embedders import ModelEmbedder
+    from musicssl_training.evaluation.naming import make_embedder
 
     named = {text: make_embedder(text) for text in dict.fromkeys(args.models)}
     if not args.baselines:

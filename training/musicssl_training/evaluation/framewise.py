@@ -1,27 +1,52 @@
 """Frame by frame: which notes sound, where they begin, where the beats are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from musicssl_training.corpus.score import DRUMS, Score
+from musicssl_training.evaluation.cache import Embedded
 
 TOLERANCE = 0.05  # s: mir_eval's window for onsets; a beat is as near
+STEP = 0.04  # s between the times at which all models are asked
+Times = NDArray[np.float64]
 Truth = NDArray[np.float64]  # (frames, labels), 0 or 1
 
 
-def onsets(score: Score, times: NDArray[np.float64]) -> Truth:
+def common_times(embedded: Sequence[Embedded]) -> list[Times]:
+    """Return for each clip the times at which every model has a frame near, 40 ms apart."""
+    ends = np.min([[times[-1] for times in _by_clip(found)] for found in embedded], axis=0)
+    return [np.arange(0, max(end, STEP / 2), STEP) for end in ends]
+
+
+def frames_at(found: Embedded, times: Sequence[Times]) -> NDArray[np.float32]:
+    """Return the frames nearest to some times of each clip, (all times, dim)."""
+    first, parts = 0, []
+    for centres, wanted in zip(_by_clip(found), times, strict=True):
+        between = (centres[1:] + centres[:-1]) / 2
+        parts.append(first + np.searchsorted(between, wanted))
+        first += len(centres)
+    return found.values[np.concatenate(parts)]
+
+
+def _by_clip(found: Embedded) -> list[Times]:
+    assert found.lengths is not None
+    assert found.times is not None
+    return np.split(found.times, np.cumsum(found.lengths)[:-1])
+
+
+def onsets(score: Score, times: Times) -> Truth:
     """Return whether a note begins within 50 ms of each frame's centre, (frames, 1)."""
     return _near(score.notes[:, 0], times)
 
 
-def beats(score: Score, times: NDArray[np.float64]) -> Truth:
+def beats(score: Score, times: Times) -> Truth:
     """Return whether a beat is within 50 ms of each frame's centre, (frames, 1)."""
     return _near(score.beats[:, 0], times)
 
 
-def pitch_classes(score: Score, times: NDArray[np.float64]) -> Truth:
+def pitch_classes(score: Score, times: Times) -> Truth:
     """Return which of C to B sound at each frame's centre, (frames, 12); drums have none."""
     out = np.zeros((len(times), 12))
     for onset, end, pitch in score.notes[score.notes[:, 3] != DRUMS, :3]:
@@ -29,7 +54,7 @@ def pitch_classes(score: Score, times: NDArray[np.float64]) -> Truth:
     return out
 
 
-def _near(events: NDArray[np.float32], times: NDArray[np.float64]) -> Truth:
+def _near(events: NDArray[np.float32], times: Times) -> Truth:
     if not len(events):
         return np.zeros((len(times), 1))
     ordered = np.sort(events.astype(np.float64))
@@ -40,7 +65,7 @@ def _near(events: NDArray[np.float32], times: NDArray[np.float64]) -> Truth:
     return near
 
 
-FRAMEWISE: dict[str, tuple[Callable[[Score, NDArray[np.float64]], Truth], tuple[str, ...]]] = {
+FRAMEWISE: dict[str, tuple[Callable[[Score, Times], Truth], tuple[str, ...]]] = {
     "onsets": (onsets, ("onset",)),
     "beats": (beats, ("beat",)),
     "pitch_classes": (

@@ -15,6 +15,7 @@ ADVICE = "Make a pack with `musicssl-train render INDEX.csv PACK`."
 NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 KEYS = tuple(f"{name} {mode}" for mode in ("major", "minor") for name in NAMES)
 TEMPO_BINS = 24  # classes an octave of tempo: the centre is at most 1.5 % away
+SLOWEST, FASTEST = 30.0, 300.0  # BPM
 RATE = 22_050  # Hz, of packs that do not say
 
 
@@ -61,7 +62,7 @@ def read_rendered(root: Path) -> Collection:
 
 
 def tempo_class(bpm: float) -> str:
-    """Return the centre of a tempo's class, "" where it is unknown."""
-    if not bpm > 0:
+    """Return the centre of a tempo's class, "" where it is unknown or nothing that one taps."""
+    if not SLOWEST <= bpm <= FASTEST:
         return ""
     return f"{2 ** (round(TEMPO_BINS * np.log2(bpm)) / TEMPO_BINS):.2f}"

@@ -6,7 +6,7 @@ from musicssl_training.evaluation import figures
 from musicssl_training.evaluation.markup import Markup, join, tag
 from musicssl_training.evaluation.metrics import METRICS
 from musicssl_training.evaluation.results import Map, Report, Result
-from musicssl_training.evaluation.table import Row, columns, kinds, rows
+from musicssl_training.evaluation.table import FINE_TUNED, Row, columns, kinds, rows
 from musicssl_training.evaluation.tasks import TASKS
 
 MAIN = ("linear", "100%")
@@ -42,12 +42,17 @@ def page(report: Report) -> str:
 
 def _reading(report: Report) -> Markup:
     seeds = len(report.results[0].seeds) if report.results else 0
+    tuned = any(r.probe == FINE_TUNED for r in report.results)
     return tag(
         "p",
         "Scores in per cent. Embeddings are frozen and standardised; small probes predict from "
         f"them; figures are means over {seeds} seeds of splits and probes. Small figures are 95 % "
         "bootstrap intervals over groups. Bold is the best of a row only where, for each other "
         "model, the paired interval of its lead excludes 0. Chance is the best constant answer.",
+        " Fine-tuned is the whole encoder trained on the task, with one seed; supervised is the "
+        "same from random weights."
+        if tuned
+        else "",
     )
 
 
@@ -56,6 +61,9 @@ def _tables(report: Report) -> Markup:
     parts = []
     if MAIN in found:
         parts += [tag("h2", "Linear probe, all labels"), _table(rows(report, *MAIN))]
+        names = dict.fromkeys(r.metric for r in report.results)
+        metrics = "; ".join(f"{name}: {METRICS[name].title}" for name in names)
+        parts.append(tag("p", f"{metrics}.", class_="soft"))
     for kind in found:
         if kind != MAIN:
             name = tag("summary", f"{kind[0]}, {kind[1]} of the labels")
@@ -203,7 +211,7 @@ def _maps(found: list[Map]) -> Markup:
     colours, legend = figures.colour_labels([label for m in found for label in m.labels])
     items = [tag("li", tag("i", class_=colour), text) for colour, text in legend.items()]
     drawn = [tag("figure", figures.scatter(m, colours), tag("figcaption", m.model)) for m in found]
-    title = tag("h3", f"Maps of {len(found[0].items):,} items")
+    title = tag("h3", f"Maps of {len(found[0].items):,} items, coloured by label")
     parts = [title, tag("ul", *items, class_="legend"), tag("div", *drawn, class_="row maps")]
     return join(parts)
 

@@ -17,13 +17,13 @@ from musicssl_training.evaluation.collection import Collection
 from musicssl_training.evaluation.embedders import Embedder, ModelEmbedder
 from musicssl_training.evaluation.errors import DataError
 from musicssl_training.evaluation.finetune import FineTuneConfig, fine_tune
-from musicssl_training.evaluation.framewise import FRAMEWISE
+from musicssl_training.evaluation.framewise import FRAMEWISE, common_times, frames_at
 from musicssl_training.evaluation.intervals import draw_groups, interval
 from musicssl_training.evaluation.labels import Labels, read_labels
-from musicssl_training.evaluation.maps import map_items
+from musicssl_training.evaluation.maps import draw_map
 from musicssl_training.evaluation.measure import Problem, make_splits, measure, scored
 from musicssl_training.evaluation.probes import PROBES
-from musicssl_training.evaluation.results import Difference, Map, Report, Result
+from musicssl_training.evaluation.results import Difference, Report, Result
 from musicssl_training.evaluation.table import FINE_TUNED
 from musicssl_training.evaluation.tasks import COLLECTIONS, TASKS, Task
 
@@ -173,24 +173,7 @@ def _clips(
         _fine_tune(problem, part, [m for m in models if m.name in values], config, report)
     if config.map_method:
         for model, x in values.items():
-            report.maps.append(_map(x, problem, model, config.map_method))
-
-
-def _map(x: NDArray[np.float32], problem: Problem, model: str, method: str) -> Map:
-    index, xy = map_items(x, method)
-    return Map(
-        model=model,
-        task=problem.name,
-        xy=[[float(v) for v in point] for point in xy.round(4)],
-        labels=[_label(problem.labels, i) for i in index],
-        items=[problem.ids[i] for i in index],
-    )
-
-
-def _label(labels: Labels, item: int) -> str:
-    """Return a text for one item: its class, or the strongest value or tag."""
-    row = labels.y[item] if labels.kind == "classes" else int(labels.targets[item].argmax())
-    return labels.names[int(row)]
+            report.maps.append(draw_map(x, problem, model, config.map_method))
 
 
 def _frames(
@@ -201,22 +184,23 @@ def _frames(
     config: EvaluateConfig,
     report: Report,
 ) -> None:
-    """Measure a task about frames; models whose frames are elsewhere have a truth of their own."""
+    """Measure a task about frames, for all models at the same times."""
     if not data.scores:
         raise DataError(f"{data.name}: the notes are not known. {data.advice}")
+    if not embedded:
+        return
     truth, names = FRAMEWISE[task.labels[0]]
-    groups = data.groups(task.groups)
-    for model, found in embedded.items():
-        assert found.lengths is not None
-        assert found.times is not None
-        clip = np.repeat(np.arange(len(data.clips)), found.lengths)
-        times = np.split(found.times, np.cumsum(found.lengths)[:-1])
-        y = np.concatenate([truth(s, t) for s, t in zip(data.scores, times, strict=True)])
-        index = np.arange(0, len(clip), -(-len(clip) // FRAMES))
-        ids = [f"{data.clips[clip[i]].id}#{found.times[i]:.3f}" for i in index]
-        labels = Labels("tags", y[index], names)
-        part = (task, ids, labels, groups[clip[index]], None, config.seeds)
-        _measure(_problem(name, *part), {model: found.values[index]}, config, report)
+    times = common_times(list(embedded.values()))
+    clip = np.repeat(np.arange(len(data.clips)), [len(t) for t in times])
+    index = np.arange(0, len(clip), max(1, -(-len(clip) // FRAMES)))
+    second = np.concatenate(times)
+    ids = [f"{data.clips[clip[i]].id}#{second[i]:.3f}" for i in index]
+    y = np.concatenate([truth(s, t) for s, t in zip(data.scores, times, strict=True)])
+    labels = Labels("tags", y[index], names)
+    groups = data.groups(task.groups)[clip[index]]
+    problem = _problem(name, task, ids, labels, groups, None, config.seeds)
+    values = {model: frames_at(found, times)[index] for model, found in embedded.items()}
+    _measure(problem, values, config, report)
 
 
 def _problem(
