@@ -162,7 +162,7 @@ def test_scores_survive_json_and_packs_keep_them(tmp_path: Path) -> None:
     (tmp_path / "scores.jsonl").write_text("")
     with pytest.raises(ConfigError, match="lacks 0"):
         read_scores(tmp_path, rows)
-    with pytest.raises(ConfigError, match="holds no scores.jsonl"):
+    with pytest.raises(ConfigError, match=r"holds no scores\.jsonl"):
         read_scores(tmp_path / "elsewhere", rows)
 
 
