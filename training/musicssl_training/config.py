@@ -59,6 +59,27 @@ class OptimConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProbeConfig:
+    """What is measured downstream while the run goes on."""
+
+    every: int = 0  # steps; 0: never
+    collections: tuple[str, ...] = ()  # labelled music: NAME=FOLDER, as for `evaluate --at`
+    tasks: tuple[str, ...] = ()  # none: all that there is data for
+    layer: tuple[int, ...] = (-1,)
+    pooling: str = "meanstd"
+    seeds: int = 1
+
+    def __post_init__(self) -> None:
+        for text in self.collections:
+            if "=" not in text:
+                raise ConfigError(f"probe.collections: {text!r} is not NAME=FOLDER.")
+        if self.every and not self.collections:
+            raise ConfigError(
+                "probe.every is set, but there are no probe.collections to measure on."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
     """One pre-training run."""
 
@@ -70,6 +91,7 @@ class PretrainConfig:
     distort: DistortConfig = field(default_factory=DistortConfig)
     wave: WaveDistortConfig = field(default_factory=WaveDistortConfig)
     distort_in: str = "auto"  # "spectrum", "wave" or "both"; auto: spectrum if the encoder has one
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
     hidden: int = 256  # units of the workers' heads
     statistics: str = "true"  # of regression targets, or "pase": see `workers.regression`
     edges: str = "mask"  # steps whose target hears beyond the excerpt, or "keep"

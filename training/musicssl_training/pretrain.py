@@ -16,6 +16,7 @@ from musicssl.errors import MusicSSLError
 from musicssl_training.ahead import Ahead
 from musicssl_training.config import OptimConfig, PretrainConfig
 from musicssl_training.hearing import batches, hear, moved, read
+from musicssl_training.probing import probe
 from musicssl_training.record import Record, geometry
 from musicssl_training.run import STATE, Run, share_gradients
 from musicssl_training.weighting import output_gradients, output_gram
@@ -98,7 +99,7 @@ def pretrain(
             if bad:
                 complain(run, heard, bad)
             step = run.progress.step
-            if record and (step % config.log_every == 0 or heard.gram is not None):
+            if record and (step % config.log_every == 0 or heard.gram is not None or probes(run)):
                 note(record, run, heard)
             stopped = stop()
             if stopped or step % config.save_every == 0 or step == config.steps:
@@ -226,6 +227,12 @@ def hours(run: Run, batch: Batch) -> float:
     return run.fabric.world_size * batch.sound.audio.numel() / run.grid.sample_rate / 3600
 
 
+def probes(run: Run) -> bool:
+    """Tell whether the encoder is to be measured downstream after this step."""
+    every = run.config.probe.every
+    return every > 0 and run.progress.step % every == 0
+
+
 def note(record: Record, run: Run, heard: Heard) -> None:
     """Write down how the run is going."""
     progress = run.progress
@@ -246,6 +253,8 @@ def note(record: Record, run: Run, heard: Heard) -> None:
     }
     if heard.gram is not None:
         values["gradient"], values["cosine"] = geometry(heard.gram, run.names)
+    if probes(run):
+        values["probe"] = probe(run)
     record.write(progress.step, values)
 
 

@@ -205,6 +205,14 @@ def test_packs_with_truth(tmp_path: Path) -> None:
     assert {"key", "tempo", "instrument families"} <= {task for task, _ in found}
 
 
+def test_a_pack_of_recordings_says_that_its_notes_are_not_known(tmp_path: Path) -> None:
+    row = {"path": "a.wav", "start": 0, "samples": 2}
+    (tmp_path / "index.jsonl").write_text(json.dumps(row) + "\n")
+    (tmp_path / "audio.i16").write_bytes(bytes(4))
+    with pytest.raises(DataError, match=r"rendered: .* holds no scores\.jsonl"):
+        COLLECTIONS["rendered"](tmp_path)
+
+
 def test_collections_refuse_nonsense(tmp_path: Path) -> None:
     clip = Clip("a", tmp_path / "a.wav")
     with pytest.raises(DataError, match="'a' is listed twice"):

@@ -21,7 +21,7 @@ from musicssl.model import MusicEncoder
 from musicssl_training.evaluation import figures
 from musicssl_training.evaluation.card import fill_card, model_index
 from musicssl_training.evaluation.collection import Clip, Collection
-from musicssl_training.evaluation.embedders import ModelEmbedder
+from musicssl_training.evaluation.embedders import BaselineEmbedder, ModelEmbedder
 from musicssl_training.evaluation.errors import LeakError
 from musicssl_training.evaluation.finetune import FineTuneConfig, Sounds, Tuned, fine_tune
 from musicssl_training.evaluation.intervals import draw_groups
@@ -32,6 +32,7 @@ from musicssl_training.evaluation.measure import Problem, make_splits, scored
 from musicssl_training.evaluation.page import page
 from musicssl_training.evaluation.results import Difference, Map, Report, Result, read_report
 from musicssl_training.evaluation.splits import Split
+from musicssl_training.evaluation.suite import EvaluateConfig, evaluate
 from musicssl_training.evaluation.table import FINE_TUNED, SUPERVISED, rows, table
 
 CLASSES = ["a < b", "c", "d"]
@@ -231,13 +232,38 @@ def toy(tmp_path: Path) -> tuple[ModelEmbedder, Collection, Problem]:
 def test_a_trained_encoder_tells_tones_from_noise_and_repeats_bit_for_bit(toy: Any) -> None:
     embedder, data, problem = toy
     before = [p.clone() for p in embedder.model.parameters()]
-    config = FineTuneConfig(steps=30, batch=8, seconds=0.2, windows=2, checks=3)
+    config = FineTuneConfig(steps=20, batch=8, seconds=0.1, windows=2, checks=2)
     (first,), (second,) = (fine_tune(embedder, data, problem, config) for _ in range(2))
     np.testing.assert_array_equal(first, second)
     ((found, _),) = scored([first], problem, 1.0, model="m", probe=FINE_TUNED, regime="100%")
     assert found.score == 1
     assert found.split == problem.hash
     assert all(torch.equal(a, b) for a, b in zip(before, embedder.model.parameters(), strict=True))
+
+
+def test_trained_encoders_stand_beside_the_probes(toy: Any, tmp_path: Path) -> None:
+    embedder, data, problem = toy
+    rows = [
+        f"{c.id},{y},{g}"
+        for c, y, g in zip(data.clips, problem.labels.y, problem.groups, strict=True)
+    ]
+    (tmp_path / "items.csv").write_text("\n".join(["path,class,machine", *rows]))
+    config = EvaluateConfig(
+        tasks=("drum class",),
+        probes=("linear",),
+        regimes=("100%",),
+        seeds=2,
+        fine_tune=FineTuneConfig(steps=2, batch=4, seconds=0.1, checks=1),
+    )
+    roots = {"drum_machines": tmp_path}
+    found = evaluate([embedder, BaselineEmbedder("mfcc")], roots, tmp_path / "cache", config)
+    tuned = [r for r in found.results if r.probe == FINE_TUNED]
+    assert [(r.model, r.metric, len(r.seeds)) for r in tuned] == [
+        ("random", "accuracy", 1),
+        ("random", "macro_f1", 1),
+    ]
+    assert tuned[0].split == found.results[0].split
+    assert "<th>supervised</th>" in page(found)
 
 
 def test_training_an_encoder_refuses_a_leak(toy: Any) -> None:

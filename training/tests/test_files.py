@@ -1,4 +1,4 @@
-"""Folders of any audio: excerpts are those of the whole files, and a manifest says what there is."""
+"""Folders of any audio: excerpts equal those of the whole files, a manifest says what there is."""
 
 import json
 import logging

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from musicssl.errors import ConfigError, MusicSSLError, OutputError
 from musicssl_training import pretrain as pretrain_module
 from musicssl_training.cli import main
-from musicssl_training.config import DataConfig, OptimConfig, PretrainConfig
+from musicssl_training.config import DataConfig, OptimConfig, PretrainConfig, ProbeConfig
 from musicssl_training.hearing import hear, moved, read
 from musicssl_training.pretrain import find_losses, learn, learn_apart, pretrain, rate
 from musicssl_training.record import read_log
@@ -252,3 +253,27 @@ def test_raw_audio_is_distorted_for_encoders_without_spectra(
     frames, _ = hear(run, batch)
     assert frames.shape == clean.shape
     assert not torch.allclose(frames, clean)
+
+
+def test_a_run_is_probed_on_labelled_music(toy_config: PretrainConfig, tmp_path: Path) -> None:
+    drums = tmp_path / "drum_machines"
+    drums.mkdir()
+    random, lines = np.random.default_rng(0), ["path,class,machine"]
+    for i in range(40):
+        kind = i % 2
+        t = np.arange(4000) / 22_050
+        sound = np.sin(2 * np.pi * (200 + 2000 * kind) * t) * np.exp(-20 * t)
+        soundfile.write(
+            drums / f"{i}.wav", 0.3 * sound + 0.01 * random.standard_normal(4000), 22_050
+        )
+        lines.append(f"{i}.wav,{'low' if kind else 'high'},machine{i // 4}")
+    (drums / "items.csv").write_text("\n".join(lines) + "\n")
+    probes = ProbeConfig(every=2, collections=(f"drum_machines={drums}",), layer=(1,))
+    pretrain(replace(toy_config, steps=4, workers=("chroma",), probe=probes), tmp_path / "run")
+    steps, scores = read_log(tmp_path / "run")["probe/drum class"]
+    assert steps.tolist() == [2, 4]
+    assert scores.min() > 0.9
+    with pytest.raises(ConfigError, match="is not NAME=FOLDER"):
+        ProbeConfig(collections=("emotify",))
+    with pytest.raises(ConfigError, match="no probe"):
+        ProbeConfig(every=3)

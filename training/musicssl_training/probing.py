@@ -1,0 +1,48 @@
+"""What the embedding is worth while it is being learnt: downstream scores during a run."""
+
+import tempfile
+from pathlib import Path
+
+from musicssl.checkpoint import ModelConfig
+from musicssl.model import MusicEncoder
+from musicssl_training.config import ProbeConfig
+from musicssl_training.evaluation.embedders import ModelEmbedder
+from musicssl_training.evaluation.suite import EvaluateConfig, evaluate
+from musicssl_training.run import Run
+
+
+def probe(run: Run) -> dict[str, float]:
+    """Return the averaged encoder's score on each task that there is data for, by its name.
+
+    The linear probe of the evaluation suite on all labels; tasks whose data is missing or broken
+    are logged and left out.
+    """
+    config = run.config.probe
+    model = MusicEncoder(
+        ModelConfig(encoder=run.config.encoder, pooling=config.pooling, layer=config.layer)
+    )
+    model.encoder.load_state_dict(run.average.state_dict())
+    embedder = ModelEmbedder(model.requires_grad_(False).eval().to(run.fabric.device), "run")
+    with tempfile.TemporaryDirectory() as cache:
+        report = evaluate([embedder], roots(config), Path(cache), settings(config))
+    leading: dict[str, float] = {}
+    for result in report.results:  # a task's first metric leads
+        leading.setdefault(result.task, result.score)
+    return leading
+
+
+def roots(config: ProbeConfig) -> dict[str, Path]:
+    """Return the folder of each collection."""
+    pairs = (text.partition("=") for text in config.collections)
+    return {name: Path(folder).expanduser() for name, _, folder in pairs}
+
+
+def settings(config: ProbeConfig) -> EvaluateConfig:
+    """Return what is measured."""
+    return EvaluateConfig(
+        tasks=config.tasks,
+        probes=("linear",),
+        regimes=("100%",),
+        seeds=config.seeds,
+        map_method="",
+    )
