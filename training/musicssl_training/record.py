@@ -1,22 +1,36 @@
-"""What a run writes down as it goes: a line of JSON a step, and the same for TensorBoard."""
+"""What a run writes down as it goes: a line of JSON a step, and the same for TensorBoard.
+
+The loop writes ``hours`` (of audio heard so far), ``wall`` (seconds so far), ``waiting`` (seconds
+that this step waited for data) and, by worker, ``loss/``, ``weight/``, ``gradient/`` (lengths) and
+``cosine/``; ``start/``, the losses before learning, and ``probe/``, downstream scores, where known.
+"""
 
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+import sys
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from musicssl.errors import ConfigError
+from musicssl.errors import ConfigError, OutputError
+from musicssl_training.weighting.base import DEAD
 
 log = logging.getLogger(__name__)
 LOG = "log.jsonl"
-Values = Mapping[str, float | Mapping[str, float]]
+DIGITS = 8  # of a number in the log: hundredths of a second in a run of a week
+GIB = 2**30  # bytes
+
+Value = float | Tensor  # a tensor holds one number
+Values = Mapping[str, Value | Mapping[str, Value]]
+Curves = dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]  # steps and values, by name
 
 
 class Record:
@@ -31,15 +45,18 @@ class Record:
         Of the run.
     step
         From which it goes on.
+    tensorboard
+        Whether to write for TensorBoard too; where it is not installed, that is logged.
     """
 
-    def __init__(self, folder: Path, step: int) -> None:
-        self.folder, self.step = folder, step
+    def __init__(self, folder: Path, step: int, *, tensorboard: bool = True) -> None:
+        self.folder, self.step, self.tensorboard = folder, step, tensorboard
 
     def __enter__(self) -> "Record":
         forget(self.folder / LOG, self.step)
+        board = self.folder / "tensorboard"
+        self._board = _open_board(board, self.step) if self.tensorboard else None
         self._lines = (self.folder / LOG).open("a", encoding="utf-8")
-        self._board = _board(self.folder / "tensorboard", self.step)
         return self
 
     def __exit__(
@@ -53,15 +70,30 @@ class Record:
             self._board.close()
 
     def write(self, step: int, values: Values) -> None:
-        """Write what is known at a step: ``{"loss": {"chroma": 1}}`` as ``loss/chroma``."""
+        """Write what is known at a step: ``{"loss": {"chroma": 1}}`` as ``loss/chroma``.
+
+        Both files are complete up to here when it returns; what is not finite is null in JSON.
+
+        Raises
+        ------
+        OutputError
+            If the disk is full, or the like.
+        """
         flat = flatten(values)
         line: dict[str, float | None] = {"step": step}
-        line |= {k: float(f"{v:.6g}") if math.isfinite(v) else None for k, v in flat.items()}
-        self._lines.write(json.dumps(line) + "\n")
-        self._lines.flush()
-        if self._board is not None:
-            for key, value in flat.items():
-                self._board.add_scalar(key, value, step)
+        line |= {
+            key: float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+            for key, value in flat.items()
+        }
+        try:
+            self._lines.write(json.dumps(line) + "\n")
+            self._lines.flush()
+            if self._board is not None:
+                for key, value in flat.items():
+                    self._board.add_scalar(key, value, step)
+                self._board.flush()
+        except OSError as error:
+            raise OutputError(f"{self.folder / LOG} cannot be written ({error}).") from error
 
 
 def flatten(values: Values) -> dict[str, float]:
@@ -69,14 +101,14 @@ def flatten(values: Values) -> dict[str, float]:
     out: dict[str, float] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
-            out |= {f"{key}/{member}": number for member, number in value.items()}
+            out |= {f"{key}/{member}": float(number) for member, number in value.items()}
         else:
-            out[key] = value
+            out[key] = float(value)
     return out
 
 
-def _board(folder: Path, step: int) -> Any:
-    """Return TensorBoard's writer, or None where it is not installed."""
+def _open_board(folder: Path, step: int) -> Any:
+    """Return TensorBoard's writer, hiding what it wrote after a step, or None without it."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
@@ -86,19 +118,30 @@ def _board(folder: Path, step: int) -> Any:
 
 
 def forget(path: Path, step: int) -> None:
-    """Drop the lines of a log after a step, and one that was cut short."""
-    if not path.exists():
-        return
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith("\n")]
-    part = path.with_suffix(".part")
-    part.write_text(
-        "".join(line for line in whole if json.loads(line)["step"] <= step), encoding="utf-8"
-    )
-    part.replace(path)
+    """Drop the lines of a log after a step, and one that was cut short; all of it or nothing."""
+    if path.exists():
+        part = path.with_suffix(".part")
+        with part.open("w", encoding="utf-8") as kept:
+            kept.writelines(line for line, row in _rows(path) if row["step"] <= step)
+        part.replace(path)
 
 
-def read_log(folder: Path) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each line of a log and what it says, but not those that were cut short."""
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                row = json.loads(line)
+                whole = line.endswith("\n") and isinstance(row["step"], int)
+            except (ValueError, KeyError, TypeError):
+                whole = False
+            if whole:
+                yield line, row
+            else:
+                log.warning("%s, line %d was cut short and does not count", path, number)
+
+
+def read_log(folder: Path) -> Curves:
     """Return every curve of a run: steps and values, by name; NaN where a value was not finite.
 
     Raises
@@ -108,21 +151,46 @@ def read_log(folder: Path) -> dict[str, tuple[NDArray[np.int64], NDArray[np.floa
     """
     file = folder / LOG
     if not file.is_file():
-        raise ConfigError(f"{folder} holds no {LOG}: not a pre-training run.")
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-    rows = [json.loads(line) for line in lines if line.endswith("\n")]
-    if not rows:
-        raise ConfigError(f"{file} is empty: the run has not come far enough to write anything.")
-    curves: dict[str, list[tuple[int, float]]] = {}
-    for row in rows:
+        raise ConfigError(f"{folder} holds no {LOG}: not a pre-training run, or none that began.")
+    curves: dict[str, tuple[array[int], array[float]]] = {}
+    for _, row in _rows(file):
         for key, value in row.items():
             if key != "step":
-                number = float("nan") if value is None else float(value)
-                curves.setdefault(key, []).append((row["step"], number))
+                steps, values = curves.setdefault(key, (array("q"), array("d")))
+                steps.append(row["step"])
+                values.append(math.nan if value is None else value)
+    if not curves:
+        raise ConfigError(f"{file} is empty: the run has not come far enough to write anything.")
     return {
-        key: (np.array([s for s, _ in points]), np.array([v for _, v in points]))
-        for key, points in curves.items()
+        key: (np.array(steps, dtype=np.int64), np.array(values, dtype=np.float64))
+        for key, (steps, values) in curves.items()
     }
+
+
+def members(curves: Curves, group: str) -> Curves:
+    """Return the curves of a group by their short names, where they are more than gaps."""
+    return {
+        key.removeprefix(f"{group}/"): (steps, values)
+        for key, (steps, values) in curves.items()
+        if key.startswith(f"{group}/") and np.isfinite(values).any()
+    }
+
+
+def normalised_losses(curves: Curves) -> Curves:
+    """Return each worker's loss divided by what it was before learning.
+
+    That is its ``start/``, or where none was logged its first value; for a long log, the mean of
+    the first half per cent, 5 at most. A loss that starts at 0 or below is left as it is.
+    """
+    starts = members(curves, "start")
+    out: Curves = {}
+    for name, (steps, values) in members(curves, "loss").items():
+        known = values[np.isfinite(values)]
+        first = known[: min(5, max(1, len(known) // 200))].mean()
+        if name in starts:
+            first = starts[name][1][np.isfinite(starts[name][1])][0]
+        out[name] = (steps, values / first if first > 0 else values)
+    return out
 
 
 def geometry(gram: Tensor, names: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:
@@ -131,16 +199,56 @@ def geometry(gram: Tensor, names: Sequence[str]) -> tuple[dict[str, float], dict
     Parameters
     ----------
     gram
-        Scalar products, (workers, workers).
+        Scalar products, (workers, workers), as of `weighting.output_gram`.
     names
-        Of the workers; a pair is called ``first-second``. A gradient of length 0 has no cosines.
+        Of the workers; a pair is called ``first-second``. A gradient so short that it has no
+        direction left has no cosines.
     """
-    norms = gram.diagonal().clamp(min=0).sqrt()
-    found = dict(zip(names, norms.tolist(), strict=True))
-    cosines = {}
-    for i, first in enumerate(names):
-        for j in range(i + 1, len(names)):
-            if found[first] > 0 and found[names[j]] > 0:
-                cosine = gram[i, j] / (norms[i] * norms[j])
-                cosines[f"{first}-{names[j]}"] = float(cosine.clamp(-1, 1))
-    return found, cosines
+    products = gram.detach().double().cpu().numpy()
+    lengths = np.sqrt(products.diagonal().clip(min=0))
+    norms = dict(zip(names, lengths.tolist(), strict=True))
+    alive = lengths > DEAD * lengths.max(initial=0)
+    cosines = {
+        f"{names[i]}-{names[j]}": float(np.clip(products[i, j] / (lengths[i] * lengths[j]), -1, 1))
+        for i, j in zip(*np.triu_indices(len(names), 1), strict=True)
+        if alive[i] and alive[j]
+    }
+    return norms, cosines
+
+
+class Speed(NamedTuple):
+    """How fast a run goes."""
+
+    hours: float  # of audio, in an hour on the clock
+    waiting: float  # share of the time in which it waited for data, 0 to 1
+
+
+def speed(curves: Curves, lines: int = 50) -> Speed:
+    """Return how fast a run went over the last lines of its log; NaN where it does not say.
+
+    A line tells how long its own step waited; the steps between lines are taken to be like it.
+    """
+    if not {"hours", "wall", "waiting"} <= curves.keys():
+        return Speed(math.nan, math.nan)
+    steps, wall = (np.concatenate([[0.0], part])[-lines - 1 :] for part in curves["wall"])
+    hours = np.concatenate([[0.0], curves["hours"][1]])[-lines - 1 :]
+    seconds = wall[-1] - wall[0]
+    if not seconds > 0:
+        return Speed(math.nan, math.nan)
+    waiting = np.nanmean(curves["waiting"][1][-lines:]) * (steps[-1] - steps[0])
+    return Speed(float((hours[-1] - hours[0]) / seconds * 3600), float(min(1, waiting / seconds)))
+
+
+def peak_memory(device: torch.device) -> dict[str, float]:
+    """Return the most memory that this process has held, in GiB: ``host``, and ``gpu`` on one."""
+    peaks = {}
+    try:
+        import resource
+    except ImportError:  # on Windows
+        pass
+    else:
+        unit = 1 if sys.platform == "darwin" else 1024  # bytes
+        peaks["host"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB
+    if device.type == "cuda":
+        peaks["gpu"] = torch.cuda.max_memory_allocated(device) / GIB
+    return peaks

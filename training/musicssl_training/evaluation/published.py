@@ -211,8 +211,12 @@ def read_vocalset(root: Path) -> Collection:
 
 def _mirdata(name: str, root: Path) -> dict[str, Any]:
     """Return the tracks of a data set that mirdata reads."""
-    import mirdata
-
+    try:
+        import mirdata
+    except ImportError as error:
+        raise DataError(
+            f"{name} is read by mirdata: pip install 'musicssl-training[datasets]' ({error})."
+        ) from error
     try:
         return dict(mirdata.initialize(name, data_home=str(root)).load_tracks())
     except FileNotFoundError as error:
