@@ -17,7 +17,7 @@ from musicssl_training.ahead import Ahead
 from musicssl_training.config import OptimConfig, PretrainConfig
 from musicssl_training.hearing import batches, hear, moved, read
 from musicssl_training.probing import probe
-from musicssl_training.record import Record, geometry
+from musicssl_training.record import Record, geometry, peak_memory
 from musicssl_training.run import STATE, Run, share_gradients
 from musicssl_training.weighting import output_gradients, output_gram
 from musicssl_training.workers import Batch
@@ -251,6 +251,13 @@ def note(record: Record, run: Run, heard: Heard) -> None:
             if isinstance(worker, Regression)
         },
     }
+    values["memory"] = peak_memory(run.fabric.device)
+    if progress.step <= run.config.log_every:
+        values["start"] = {
+            name: worker.start  # type: ignore[misc]
+            for name, worker in run.workers.items()
+            if worker.start is not None
+        }
     if heard.gram is not None:
         values["gradient"], values["cosine"] = geometry(heard.gram, run.names)
     if probes(run):

@@ -5,6 +5,7 @@ that this step waited for data) and, by worker, ``loss/``, ``weight/``, ``gradie
 ``cosine/``; ``start/``, the losses before learning, and ``probe/``, downstream scores, where known.
 """
 
+import itertools
 import json
 import logging
 import math
@@ -26,6 +27,8 @@ from musicssl_training.weighting.base import DEAD
 log = logging.getLogger(__name__)
 LOG = "log.jsonl"
 DIGITS = 8  # of a number in the log: hundredths of a second in a run of a week
+SMOOTH = 1 / 30  # of a run, to each side of a running mean
+LATE = 0.25  # share of a run over which cosines are averaged
 GIB = 2**30  # bytes
 
 Value = float | Tensor  # a tensor holds one number
@@ -193,6 +196,22 @@ def normalised_losses(curves: Curves) -> Curves:
     return out
 
 
+def smoothed(curves: Curves) -> Curves:
+    """Return running means of what is finite, centred but for the end, exact at the start."""
+    out: Curves = {}
+    for name, (steps, values) in curves.items():
+        places = np.arange(len(values))
+        half = np.minimum(int(SMOOTH * len(values)), places)
+        first, last = places - half, np.minimum(places + half + 1, len(values))
+        known = np.isfinite(values)
+        sums = np.concatenate([[0.0], np.cumsum(np.where(known, values, 0.0))])
+        counts = np.concatenate([[0], np.cumsum(known)])
+        n = counts[last] - counts[first]
+        means = np.where(n > 0, (sums[last] - sums[first]) / np.maximum(n, 1), np.nan)
+        out[name] = (steps, means)
+    return out
+
+
 def geometry(gram: Tensor, names: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:
     """Return the lengths of the workers' gradients, and the cosines between them.
 
@@ -210,10 +229,28 @@ def geometry(gram: Tensor, names: Sequence[str]) -> tuple[dict[str, float], dict
     alive = lengths > DEAD * lengths.max(initial=0)
     cosines = {
         f"{names[i]}-{names[j]}": float(np.clip(products[i, j] / (lengths[i] * lengths[j]), -1, 1))
-        for i, j in zip(*np.triu_indices(len(names), 1), strict=True)
+        for i, j in itertools.combinations(range(len(names)), 2)
         if alive[i] and alive[j]
     }
     return norms, cosines
+
+
+def mean_cosines(curves: Curves, names: Sequence[str]) -> tuple[NDArray[np.float64], int, int]:
+    """Return the pairs' mean cosines in the last quarter of a run, and its first and last step.
+
+    Shape (workers, workers); NaN on the diagonal and where nothing was logged.
+    """
+    cosines = members(curves, "cosine")
+    compared = np.unique(np.concatenate([[0], *(steps for steps, _ in cosines.values())]))
+    last = int(compared[-1])
+    first = int(compared[compared >= (1 - LATE) * last][0])
+    matrix = np.full((len(names), len(names)), np.nan)
+    for i, j in itertools.combinations(range(len(names)), 2):
+        steps, values = cosines.get(f"{names[i]}-{names[j]}", (np.zeros(0), np.zeros(0)))
+        late = values[(steps >= first) & np.isfinite(values)]
+        if len(late):
+            matrix[i, j] = matrix[j, i] = late.mean()
+    return matrix, first, last
 
 
 class Speed(NamedTuple):

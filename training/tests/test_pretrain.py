@@ -10,6 +10,7 @@ import pytest
 import soundfile
 import torch
 
+from musicssl.encoders import ENCODERS
 from musicssl.errors import ConfigError, MusicSSLError, OutputError
 from musicssl_training import pretrain as pretrain_module
 from musicssl_training.cli import main
@@ -277,3 +278,20 @@ def test_a_run_is_probed_on_labelled_music(toy_config: PretrainConfig, tmp_path:
         ProbeConfig(collections=("emotify",))
     with pytest.raises(ConfigError, match="no probe"):
         ProbeConfig(every=3)
+
+
+@pytest.mark.parametrize("name", [name for name in ENCODERS if name != "dilated"])
+def test_encoders_of_raw_audio_learn(name: str, toy_config: PretrainConfig, tmp_path: Path) -> None:
+    _, kind = ENCODERS[name]
+    data = replace(toy_config.data, seconds=0.4, recordings=2)
+    workers = ("log_mel", "mfcc", "prosody", "lim", "gim")
+    config = replace(toy_config, encoder=kind(), data=data, workers=workers, steps=1)
+    config = replace(config, measure_batches=1, save_every=9)
+    run = pretrain(config, tmp_path)
+    assert run.progress.skipped == 0
+    fresh = Run(config, tmp_path / "fresh").encoder
+    moved_by = [
+        (a - b).abs().max().item()
+        for a, b in zip(run.encoder.parameters(), fresh.parameters(), strict=True)
+    ]
+    assert sum(distance > 0 for distance in moved_by) > 0.9 * len(moved_by)

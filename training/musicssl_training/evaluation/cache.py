@@ -69,13 +69,15 @@ def embed_collection(
     results: dict[str, list[dict[str, Any]] | MusicSSLError] = {e.name: [] for e in embedders}
     for number, block in enumerate(_blocks(collection)):
         sounds = _Sounds(collection, block, level)
+        listed = "\n".join(clip.id for clip in block).encode()
+        names = f"{number:05d}-{hashlib.sha256(listed).hexdigest()[:8]}"
         for embedder in embedders:
             done = results[embedder.name]
             if isinstance(done, MusicSSLError):
                 continue
-            file = cache / collection.name / whole / _slug(f"{embedder.space}-{level}")
+            folder = cache / collection.name / whole / _slug(f"{embedder.space}-{level}")
             try:
-                done.append(_block(embedder, sounds, file / f"{number:05d}.npz", level))
+                done.append(_block(embedder, sounds, folder / f"{names}.npz", level))
             except DataError as error:
                 if embedder.sample_rate:
                     raise
@@ -118,7 +120,7 @@ def _blocks(collection: Collection) -> Iterator[list[Clip]]:
     weight = 0
     for clip in collection.clips:
         block.append(clip)
-        weight += 16 * clip.size  # a compressed file's floats, roughly
+        weight += (2 if clip.raw else 16) * clip.size  # as floats; of compressed files roughly
         if len(block) == BLOCK or weight >= BLOCK_BYTES:
             yield block
             block, weight = [], 0

@@ -30,7 +30,8 @@ def intervals(results: Sequence[Result], models: Sequence[str]) -> Markup:
     """Return scores and their intervals: a row a model, a mark a probe."""
     probes = list(dict.fromkeys(r.probe for r in results))
     rows = [m for m in models if any(r.model == m for r in results)]
-    left, width, step = 150, 440, 15 * len(probes) + 8
+    width, step = 440, 15 * len(probes) + 8
+    left = 24 + 7 * max(map(len, rows))
     height = step * len(rows) + 8
     chance = results[0].chance
     low, high = (

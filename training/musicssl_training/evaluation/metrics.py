@@ -191,7 +191,9 @@ def _mirex(true: str, estimate: str) -> float:
 
 
 METRICS: dict[str, Metric] = {
-    "accuracy": Metric("accuracy", _accuracy, _by_pair(lambda a, b: float(a == b))["weighted"]),
+    "accuracy": Metric(
+        "share of right answers", _accuracy, _by_pair(lambda a, b: float(a == b))["weighted"]
+    ),
     "macro_f1": Metric("F1, mean over classes", _macro_f1, _macro_f1_draws),
     "r": Metric("Pearson's r, mean over columns", _r, _r_draws),
     "r2": Metric("R², mean over columns", _r2, _r2_draws),

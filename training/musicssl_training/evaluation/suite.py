@@ -28,7 +28,7 @@ from musicssl_training.evaluation.table import FINE_TUNED
 from musicssl_training.evaluation.tasks import COLLECTIONS, TASKS, Task
 
 log = logging.getLogger(__name__)
-FRAMES = 20_000  # of a frame task, at most, evenly drawn
+FRAMES = 5_000  # of a frame task, at most, evenly drawn: neighbours tell little new
 
 
 @dataclass(frozen=True, kw_only=True)
