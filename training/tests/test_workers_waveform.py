@@ -90,3 +90,17 @@ def test_the_stretch_holds_its_frames_samples() -> None:
         assert (start + 80) % 160 == 0  # the first frame's centre is 80 samples on
         places.add(start)
     assert len(places) > 5
+
+
+def test_some_excerpts_are_decoded_and_each_with_its_own_target() -> None:
+    worker = Waveform(4, GRID, channels=SMALL, rows=2)
+    batch = a_batch()
+    power = batch.sound.audio.square().mean(dim=1, keepdim=True).sqrt()
+    chosen = set()
+    for _ in range(12):
+        guess, target = worker.stretch(torch.zeros(3, 50, 4), batch)
+        assert guess.shape == target.shape == (2, 4000)
+        for row in target:
+            likeness = [(batch.sound.audio[i] / power[i] - row[100]).abs().min() for i in range(3)]
+            chosen.add(min(range(3), key=lambda i: likeness[i]))
+    assert chosen == {0, 1, 2}

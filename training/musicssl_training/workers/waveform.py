@@ -67,6 +67,9 @@ class Decoder(nn.Module):
 class Waveform(Worker):
     """Mean absolute error of the clean waveform, its excerpt's RMS being 1, in a random stretch.
 
+    The decoder works at the audio's own rate and costs more than all other workers together, so
+    that only some excerpts of a batch are decoded.
+
     The error is divided by that of silence, so that the loss starts at 1 and a decoder that has
     collapsed to silence, to which an absolute error invites, shows as 1.
 
@@ -78,6 +81,8 @@ class Waveform(Worker):
         Says the encoder's hop.
     seconds
         Of the stretch, the same for all rows of a batch.
+    rows
+        Excerpts of a batch that are decoded, at most; drawn at random.
     channels
         Of the three transposed convolutions.
     """
@@ -90,11 +95,12 @@ class Waveform(Worker):
         grid: Grid,
         *,
         seconds: float = 1.0,
+        rows: int = 4,
         channels: tuple[int, ...] = CHANNELS,
     ) -> None:
         super().__init__()
         self.hop = grid.hop * grid.stride
-        self.frames = max(1, round(seconds * grid.sample_rate / self.hop))
+        self.frames, self.rows = max(1, round(seconds * grid.sample_rate / self.hop)), rows
         self.decoder = Decoder(dim, self.hop, channels)
         nn.init.zeros_(self.decoder.last.weight)
         nn.init.zeros_(self.decoder.last.bias)
@@ -108,11 +114,13 @@ class Waveform(Worker):
         return self.distance(guess, target)
 
     def stretch(self, frames: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return what is heard in some frames and what should be, (batch, samples) each.
+        """Return what is heard in some frames and what should be, (rows, samples) each.
 
         Frame ``i`` stands for the samples from ``i * hop - hop // 2`` on.
         """
-        audio = batch.sound.audio
+        order = torch.randperm(len(frames), generator=batch.random)
+        chosen = order[: self.rows].sort().values.to(frames.device)
+        frames, audio = frames[chosen], batch.sound.audio[chosen]
         level = audio.square().mean(dim=1, keepdim=True).sqrt()
         count = min(self.frames, frames.shape[1])
         first = int(torch.randint(frames.shape[1] - count + 1, (), generator=batch.random))
@@ -146,9 +154,10 @@ class WaveformSpectra(Waveform):
         grid: Grid,
         *,
         seconds: float = 1.0,
+        rows: int = 4,
         channels: tuple[int, ...] = CHANNELS,
     ) -> None:
-        super().__init__(dim, grid, seconds=seconds, channels=channels)
+        super().__init__(dim, grid, seconds=seconds, rows=rows, channels=channels)
         nn.init.normal_(self.decoder.last.weight, std=0.02)  # magnitudes have no slope at 0
 
     def distance(self, guess: Tensor, target: Tensor) -> Tensor:
