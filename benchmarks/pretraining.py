@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from timing import Row, machine, music, table, usable_cores
+from timing import Row, best, machine, music, table, usable_cores
+from torch.utils.flop_counter import FlopCounterMode
 
 from musicssl.devices import cpu_has_bf16
 from musicssl.encoders import EncoderConfig, PaseConfig, PasePlusConfig
@@ -64,6 +65,21 @@ def started(config: PretrainConfig, folder: Path) -> Iterator[Run]:
     run = Run(config, folder)
     measure(run)
     yield run
+
+
+def gemm(dtype: torch.dtype) -> float:
+    """Return the rate of a large matrix product, in GFLOP/s: the most that a step can reach."""
+    a, b = (torch.randn(2048, 2048).to(dtype) for _ in range(2))
+    return 2 * 2048**3 / best(lambda: a @ b, 5).wall / 1e9
+
+
+def operations(run: Run) -> float:
+    """Return the GFLOP of a step's matrix products and convolutions; transforms are not counted."""
+    ahead = batches(run)
+    with FlopCounterMode(display=False) as counter:
+        train_step(run, ahead)
+    ahead.close()
+    return counter.get_total_flops() / 1e9
 
 
 def speed(run: Run, steps: int) -> Row:
@@ -153,15 +169,24 @@ def parts(run: Run, steps: int) -> list[Row]:
 
 
 def weightings(config: PretrainConfig, folder: Path, steps: int) -> list[Row]:
-    """Time whole steps under each weighting, beside `equal` measured before and after."""
+    """Time steps under each weighting in turn with those of `equal`; the least of each counts."""
     rows: list[Row] = []
-    for name, (_, kind) in WEIGHTINGS.items():
-        pair = [replace(config, weighting=make()) for make in (WEIGHTINGS["equal"][1], kind)]
-        times = []
-        for one in pair:
-            with started(one, folder) as run:
-                times.append(speed(run, steps)["s a step"])
-        rows.append({"weighting": name, "s a step": times[1], "x equal": times[1] / times[0]})
+    kinds = [kind for _, kind in WEIGHTINGS.values()]
+    with started(replace(config, weighting=kinds[0]()), folder) as equal:
+        for kind in kinds:
+            with started(replace(config, weighting=kind()), folder) as run:
+                pair = [(one, batches(one)) for one in (equal, run)]
+                times: list[list[float]] = [[], []]
+                for _ in range(steps):
+                    for spent, (one, ahead) in zip(times, pair, strict=True):
+                        began = time.perf_counter()
+                        train_step(one, ahead)
+                        spent.append(time.perf_counter() - began)
+                for _, ahead in pair:
+                    ahead.close()
+            least = [min(spent) for spent in times]
+            ratio = least[1] / least[0]
+            rows.append({"weighting": kind.name, "s a step": least[1], "x equal": ratio})
     return rows
 
 
@@ -208,8 +233,12 @@ def whole(config: PretrainConfig, folder: Path, steps: int) -> list[Row]:
     """Time whole steps and print where the time goes."""
     with started(config, folder) as run:
         row = {"workers": len(run.names)} | speed(run, steps)
+        work = operations(run)
         print(table(parts(run, steps)), end="\n\n")
-    return [row]
+    bf16 = config.precision == "bf16"
+    for name, dtype in (("fp32", torch.float32), *([("bf16", torch.bfloat16)] if bf16 else [])):
+        row |= {f"of {name} GEMM": f"{100 * work / row['s a step'] / gemm(dtype):.0f} %"}
+    return [row | {"GFLOP a step": work}]
 
 
 if __name__ == "__main__":

@@ -87,6 +87,7 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> None:
     small = (16, 8, 8)
     for kind in (waveform_module.Waveform, waveform_module.WaveformSpectra):
         monkeypatch.setitem(kind.__init__.__kwdefaults__, "channels", small)
+        monkeypatch.setitem(kind.__init__.__kwdefaults__, "rows", ROWS)
 
 
 def a_score(rng: np.random.Generator) -> Score:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from musicssl.errors import ConfigError
 from musicssl_training.sound import Grid, Sound
-from musicssl_training.targets.base import Target
-from musicssl_training.workers import Batch
+from musicssl_training.targets.base import Coarse, Target
+from musicssl_training.workers import Batch, make_workers, parse, resolve
 from musicssl_training.workers.regression import Regression
 from musicssl_training.workers.statistics import Moments
 
@@ -130,3 +130,33 @@ def test_r2_is_the_share_of_variance() -> None:
 def test_other_options_are_refused(option: str) -> None:
     with pytest.raises(ConfigError, match=f"{option} must be one of .*, got 'other'"):
         Regression(4, Samples(), **{option: "other"})  # type: ignore[arg-type]
+
+
+def test_workers_have_options_of_their_own() -> None:
+    assert parse("mfcc:context=7,edges=keep") == ("mfcc", {"context": 7, "edges": "keep"})
+    names = resolve(["mfcc:context=3,pool=4", "chroma", "contrast"])
+    made = make_workers(names, 6, Grid(22_050, 441, 2), 8, edges="mask")
+    wide = made["mfcc:context=3,pool=4"]
+    assert isinstance(wide, Regression)
+    assert (wide.target.size, wide.target.pool) == (3 * 80, 4)
+    assert wide.edges == "mask"
+    for wrong, message in (
+        ("mfcc:contxt=3", "Did you mean 'context'"),
+        ("mfcc:pool=many", "must be a number"),
+        ("contrast:pool=2", "predicts no target"),
+        ("mfc:pool=2", "Did you mean 'mfcc'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            resolve([wrong])
+
+
+def test_a_coarse_target_is_the_mean_of_its_steps() -> None:
+    sound = Sound(torch.arange(200.0)[None], GRID)
+    fine, coarse = Samples()(sound), Coarse(GRID, Samples(reach=0.1), 4)
+    values = coarse(sound)
+    assert values.shape == (1, 2, 3)
+    torch.testing.assert_close(values[0, 1], fine[0, 4:8].mean(dim=0))
+    assert (coarse.pool, coarse.size) == (4, 3)
+    assert coarse.reach == pytest.approx(0.1 + 1.5 * 0.02)
+    with pytest.raises(ConfigError, match="at least 1"):
+        Coarse(GRID, Samples(), 0)

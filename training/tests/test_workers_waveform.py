@@ -48,7 +48,7 @@ def test_frames_stand_for_the_samples_around_their_centres() -> None:
 
 @pytest.mark.parametrize("kind", [Waveform, WaveformSpectra])
 def test_silence_costs_one_and_the_truth_nothing(kind: type[Waveform]) -> None:
-    worker = kind(4, GRID, channels=SMALL)
+    worker = kind(4, GRID, rows=3, channels=SMALL)
     _, target = worker.stretch(torch.zeros(3, 50, 4), a_batch())
     assert target.shape == (3, 4000)
     assert worker.distance(torch.zeros_like(target), target).item() == pytest.approx(1, abs=1e-3)
@@ -79,7 +79,7 @@ def test_silence_gives_finite_losses_and_gradients(kind: type[Waveform]) -> None
 
 
 def test_the_stretch_holds_its_frames_samples() -> None:
-    worker = Waveform(4, GRID, channels=SMALL, seconds=0.2)
+    worker = Waveform(4, GRID, rows=3, channels=SMALL, seconds=0.2)
     batch = a_batch()
     audio = batch.sound.audio / batch.sound.audio.square().mean(dim=1, keepdim=True).sqrt()
     places = set()

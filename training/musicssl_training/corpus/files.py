@@ -1,18 +1,15 @@
-"""Folders of any audio, read excerpt by excerpt; nothing is decoded beforehand.
-
-What a folder holds is written down once, in a manifest: ``manifest.jsonl``, one line a file.
-"""
+"""Folders of any audio, read excerpt by excerpt; a manifest says what they hold."""
 
 import csv
+import fnmatch
 import hashlib
 import json
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
@@ -23,14 +20,15 @@ from tqdm import tqdm
 from musicssl.audio import AUDIO_EXTENSIONS, open_source
 from musicssl.audio.resample import resampled_length
 from musicssl.errors import AudioError, ConfigError
-from musicssl_training.corpus.packed import RATE
+from musicssl_training.corpus.packed import RATE, Row
 from musicssl_training.corpus.score import Score
 
 log = logging.getLogger(__name__)
-MANIFEST = "manifest.jsonl"
+MANIFEST = "manifest.jsonl"  # one line says where the files are, then one a file
 MARGIN = 1024  # samples on both sides of an excerpt, for the resampler
+OFTEN = 1000  # files, after which what is known is saved
 KNOWN = ("source", "licence", "group")  # columns of an index that are kept
-Row = dict[str, Any]
+NEEDED = ("path", "sha256", "rate", "native_samples")  # in every row of a manifest
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,8 @@ class Counts:
 class Files:
     """A folder of audio files with a manifest, as a source of excerpts."""
 
-    def __init__(self, root: Path, rows: list[Row], sample_rate: int, sha256: str) -> None:
-        self.root, self.sample_rate, self._sha256 = root, sample_rate, sha256
+    def __init__(self, root: Path, rows: list[Row], sample_rate: int) -> None:
+        self.root, self.sample_rate = root, sample_rate
         self.items = [
             row | {"samples": resampled_length(row["native_samples"], row["rate"], sample_rate)}
             for row in rows
@@ -60,7 +58,7 @@ class Files:
         Raises
         ------
         ConfigError
-            If there is none, or it names no file.
+            If there is none, or it is damaged or names no file.
         """
         file = place / MANIFEST if place.is_dir() else place
         if not file.is_file():
@@ -68,11 +66,10 @@ class Files:
                 f"{place} holds neither a pack nor a {MANIFEST}. For a folder of audio files, "
                 f"run `musicssl-train manifest {place}` first."
             )
-        head, *rows = _lines(file)
+        root, rows = _lines(file)
         if not rows:
             raise ConfigError(f"{file} names no audio file.")
-        root = (file.parent / head["root"]).resolve()
-        return cls(root, rows, sample_rate, hashlib.sha256(file.read_bytes()).hexdigest())
+        return cls((file.parent / root).resolve(), rows, sample_rate)
 
     @property
     def name(self) -> str:
@@ -82,13 +79,12 @@ class Files:
     def excerpt(self, item: int, start: int, samples: int) -> NDArray[np.float32]:
         """Return a stretch of a file, mono in [-1, 1], shape (samples,).
 
-        Files that libsndfile reads (WAV, FLAC, Ogg, Opus, MP3, ...) are read from there on, others
-        from their beginning.
+        What libsndfile reads (FLAC, MP3, Opus, ...) is read from there on, others from the start.
 
         Raises
         ------
         AudioError
-            If the file is gone or damaged, or ends before.
+            If the file is gone or damaged, ends before, or holds NaN or infinity.
         """
         path = self.root / self.items[item]["path"]
         try:
@@ -97,6 +93,8 @@ class Files:
             audio = _decoded(path, self.sample_rate, start, samples)
         if len(audio) < samples:
             raise AudioError(f"{path} ends before what its manifest says; has it changed?")
+        if not np.isfinite(audio).all():
+            raise AudioError(f"{path}: NaN or infinite samples.")
         return np.clip(audio, -1, 1)
 
     def score(self, item: int, start: int, samples: int) -> Score | None:
@@ -104,8 +102,9 @@ class Files:
         return None
 
     def digest(self) -> str:
-        """Return the SHA-256 of the manifest, which holds that of every file."""
-        return self._sha256
+        """Return a SHA-256 of the rows, which hold that of every file, but not where it lies."""
+        rows = [{k: row[k] for k in row if k not in ("mtime", "samples")} for row in self.items]
+        return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 
 def _stretch(path: Path, sample_rate: int, start: int, samples: int) -> NDArray[np.float32]:
@@ -116,11 +115,11 @@ def _stretch(path: Path, sample_rate: int, start: int, samples: int) -> NDArray[
         first = max(0, (start - MARGIN) // step) * step
         file.seek(first * rate // sample_rate)
         wanted = -(-(start - first + samples + MARGIN) * rate // sample_rate)
-        mono = file.read(wanted, dtype="float32", always_2d=True).mean(axis=1)
+        mixer = np.full(file.channels, 1 / file.channels, np.float32)
+        mono: NDArray[np.float32] = file.read(wanted, dtype="float32", always_2d=True) @ mixer
     if rate != sample_rate:
         mono = soxr.resample(mono, rate, sample_rate)
-    out: NDArray[np.float32] = mono[start - first : start - first + samples]
-    return out
+    return mono[start - first : start - first + samples]
 
 
 def _decoded(path: Path, sample_rate: int, start: int, samples: int) -> NDArray[np.float32]:
@@ -136,12 +135,16 @@ def _decoded(path: Path, sample_rate: int, start: int, samples: int) -> NDArray[
 
 
 def write_manifest(
-    root: Path, out: Path | None = None, index: Path | None = None, jobs: int = 1
+    root: Path,
+    out: Path | None = None,
+    index: Path | None = None,
+    jobs: int = 1,
+    without: Sequence[str] = (),
 ) -> Counts:
     """Write down what audio files a folder holds, going on with what was written before.
 
-    A file of the same size and time as then is not read again. Files that cannot be read, and
-    files with the same bytes as another, are logged and left out.
+    A file of the same size and time as then, even in a run that was stopped, is not read again.
+    Files that cannot be read, and files with the same bytes as another, are logged and left out.
 
     Parameters
     ----------
@@ -155,40 +158,86 @@ def write_manifest(
         licence "unknown", and the group the file's folder.
     jobs
         Files to read at a time.
+    without
+        See `leave_out`; any column of `index` counts.
 
     Raises
     ------
     ConfigError
-        If `root` is no folder, holds no audio, or `index` cannot be read.
+        If `root` is no folder, holds no audio, `index` cannot be read, or `out` not be written.
     """
     if not root.is_dir():
         raise ConfigError(f"{root} is not a folder.")
     out = out or root / MANIFEST
-    about = _index(index) if index else None
-    before = {row["path"]: row for row in _lines(out)[1:]} if out.is_file() else {}
-    paths = [path for path in _files(root) if about is None or path in about]
+    part = out.with_name(f"{out.name}.part")  # what is known if a run is stopped
+    listed = leave_out(_listed(root, index), without)
+    known = {row["path"]: row for file in (out, part) if file.is_file() for row in _lines(file)[1]}
     rows: dict[str, Row] = {}
     broken = duplicates = 0
-    with ThreadPoolExecutor(jobs) as pool:
-        found = pool.map(lambda path: _read(root, path, before.get(path)), paths)
-        for path, row in zip(paths, tqdm(found, total=len(paths), unit="file"), strict=True):
+    _save(part, out, root, known.values())
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        found = pool.map(lambda about: _read(root, about["path"], known.get(about["path"])), listed)
+        bar = tqdm(found, total=len(listed), unit="file")
+        for number, (about, row) in enumerate(zip(listed, bar, strict=True), 1):
             if isinstance(row, AudioError):
                 log.warning("left out: %s", row)
                 broken += 1
-            elif row["sha256"] in rows:
-                log.warning("left out: %s is %s once more", path, rows[row["sha256"]]["path"])
+                continue
+            first = rows.setdefault(row["sha256"], row | {key: about[key] for key in KNOWN})
+            if first["path"] != row["path"]:
+                log.warning("left out: %s is %s once more", row["path"], first["path"])
                 duplicates += 1
-            else:
-                rows[row["sha256"]] = row | (about[path] if about else _facts(path))
+            known[row["path"]] = row
+            if number % OFTEN == 0:
+                _save(part, out, root, known.values())
+    finally:
+        pool.shutdown(cancel_futures=True)
+        _save(part, out, root, known.values())
+    if rows:
+        _save(out, out, root, rows.values())
+    part.unlink()
     if not rows:
         raise ConfigError(f"{root} holds no audio that can be read; {broken} files were tried.")
-    here = "." if out.parent.resolve() == root.resolve() else str(root.resolve())
-    part = out.with_suffix(".part")
-    lines = [{"root": here}, *rows.values()]
-    part.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    part.replace(out)
     seconds = sum(row["native_samples"] / row["rate"] for row in rows.values())
     return Counts(len(rows), seconds / 3600, broken, duplicates)
+
+
+def leave_out(rows: Iterable[Row], patterns: Sequence[str]) -> list[Row]:
+    """Return the rows that match none of the patterns, each like ``licence=*GPL*`` (case counts).
+
+    Raises
+    ------
+    ConfigError
+        If a pattern is not of that form, or a row has no such column.
+    """
+    kept = list(rows)
+    for text in patterns:
+        column, equals, pattern = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--leave-out {text!r} is not COLUMN=PATTERN.")
+        if any(column not in row for row in kept):
+            raise ConfigError(f"--leave-out {text!r}: the index has no column {column!r}.")
+        kept = [row for row in kept if not fnmatch.fnmatchcase(row[column], pattern)]
+    return kept
+
+
+def _listed(root: Path, index: Path | None) -> list[Row]:
+    """Return a row for each file that is there, in order: what its place or the index says."""
+    if index is None:
+        return [_facts(path) for path in _files(root)]
+    try:
+        with index.open(encoding="utf-8-sig", newline="") as lines:
+            rows: list[Row] = list(csv.DictReader(lines, restval=""))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{index} cannot be read: {error}.") from error
+    if not rows or "path" not in rows[0]:
+        raise ConfigError(f"{index} has no column 'path' or no rows.")
+    about = {row["path"]: {k: v for k, v in row.items() if v or k not in KNOWN} for row in rows}
+    there = [path for path in _files(root) if path in about]
+    if absent := sorted(about.keys() - set(there)):
+        log.warning("%d files of %s are not there, such as %s", len(absent), index, absent[0])
+    return [_facts(path) | about[path] for path in there]
 
 
 def _files(root: Path) -> Iterator[str]:
@@ -200,58 +249,52 @@ def _files(root: Path) -> Iterator[str]:
             yield inside.as_posix()
 
 
+def _save(file: Path, out: Path, root: Path, rows: Iterable[Row]) -> None:
+    """Write the manifest `out`, or what is known of it yet, into a file: whole or not at all."""
+    here = "." if out.parent.resolve() == root.resolve() else str(root.resolve())
+    lines = [{"root": here}, *rows]
+    new = out.with_name(f"{out.name}.new")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        new.replace(file)
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be written ({error}); choose another --out.") from error
+
+
 def _read(root: Path, path: str, before: Row | None) -> Row | AudioError:
     """Return what is known of a file, or why it cannot be used."""
     file = root / path
-    state = file.stat()
-    stamp = {"bytes": state.st_size, "mtime": state.st_mtime}
-    if before is not None and stamp.items() <= before.items():
-        return before
     try:
+        state = file.stat()
+        stamp = {"bytes": state.st_size, "mtime": state.st_mtime}
+        if before is not None and stamp.items() <= before.items():
+            return before
         with open_source(file, sample_rate=RATE) as source:
             rate, channels, samples = source.native_rate, source.channels, source.native_samples
             if not samples:  # the header does not say
                 rate, samples = RATE, sum(len(block) for block in source.blocks())
-    except AudioError as error:
-        return error
-    with file.open("rb") as data:
-        sha256 = hashlib.file_digest(data, "sha256").hexdigest()
+        with file.open("rb") as data:
+            sha256 = hashlib.file_digest(data, "sha256").hexdigest()
+    except (AudioError, OSError) as error:
+        return AudioError(str(error))
     known = {"path": path, "sha256": sha256, "rate": rate, "channels": channels}
     return known | {"native_samples": samples} | stamp
 
 
 def _facts(path: str) -> dict[str, str]:
     """Return what the place of a file says of it."""
-    *folders, _ = path.split("/")
-    return {
-        "source": folders[0] if folders else "folder",
-        "licence": "unknown",
-        "group": "/".join(folders),
-    }
+    group = path.rpartition("/")[0]
+    source = group.split("/")[0] or "folder"
+    return {"path": path, "source": source, "licence": "unknown", "group": group}
 
 
-def _index(file: Path) -> dict[str, dict[str, str]]:
-    """Return the rows of an index by their path."""
+def _lines(file: Path) -> tuple[str, list[Row]]:
+    """Return where a manifest's files are, and its rows."""
     try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            rows: list[Mapping[str, str]] = list(csv.DictReader(lines, restval=""))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"{file} cannot be read: {error}.") from error
-    if not rows or "path" not in rows[0]:
-        raise ConfigError(f"{file} has no column 'path' or no rows.")
-    return {
-        row["path"]: _facts(row["path"]) | {k: row[k] for k in KNOWN if row.get(k)} for row in rows
-    }
-
-
-def _lines(file: Path) -> list[Row]:
-    """Return a manifest's lines, the first of which says where the files are."""
-    try:
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{file} is no manifest: {error}; delete it and make it again."
-        ) from error
-    if not rows or "root" not in rows[0]:
-        raise ConfigError(f"{file} is no manifest; delete it and make it again.")
-    return rows
+        head, *rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        if missing := [key for row in rows for key in NEEDED if key not in row]:
+            raise ValueError(f"a line has no {missing[0]!r}")
+        return head["root"], rows
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ConfigError(f"{file} is no manifest ({error}); delete it.") from error

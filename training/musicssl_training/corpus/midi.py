@@ -23,7 +23,7 @@ import soundfile as sf
 from numpy.typing import NDArray
 
 from musicssl.errors import AudioError, DependencyError
-from musicssl_training.corpus.score import AROUND, Score
+from musicssl_training.corpus.score import AROUND, DRUMS, Score
 from musicssl_training.corpus.truth import (
     DRUM_CHANNEL,
     NOTES_OFF,
@@ -220,12 +220,15 @@ def read_score(path: Path) -> mido.MidiFile:
     Raises
     ------
     AudioError
-        If it cannot be read.
+        If it cannot be read, or counts its time in frames of a film.
     """
     try:
-        return mido.MidiFile(path, clip=True)
+        score = mido.MidiFile(path, clip=True)
     except Exception as error:  # mido lets many kinds through, some of them its own
         raise AudioError(f"{path}: cannot be rendered ({error}).") from error
+    if score.ticks_per_beat <= 0:  # the sign bit says SMPTE
+        raise AudioError(f"{path}: cannot be rendered (its time is in SMPTE frames, not in beats).")
+    return score
 
 
 def truth(
@@ -252,11 +255,13 @@ def truth(
     seconds = version.seconds / version.tempo
     inside = places[(places[:, 0] >= 0) & (places[:, 0] <= seconds), 0]
     near = (places[:, 0] > -AROUND) & (places[:, 0] < seconds + AROUND)
-    key = stated_key(score, about)
+    beat = float(np.median(np.diff(inside))) if len(inside) > 1 else 0.0
+    notes = sounding(played)
+    key = stated_key(score, about) if (notes[:, 3] != DRUMS).any() else -1
     return Score(
-        sounding(played),
+        notes,
         places[near].astype(np.float32),
-        60 / float(np.median(np.diff(inside))) if len(inside) > 1 else float("nan"),
+        60 / beat if beat > 0 else float("nan"),
         (key + version.shift) % 12 + key // 12 * 12 if key >= 0 else -1,
     )
 

@@ -136,10 +136,10 @@ def write_pack(rows: Iterable[Row], folder: Path, read: Read, jobs: int = 1) -> 
     known = {item["path"] for item in items}
     position = check_audio(folder, items)
     todo = [row for row in rows if row["path"] not in known]
+    _keep_scores(folder / SCORES, known)
     with (
         _cut(folder / "audio.i16", 2 * position) as audio,
         _whole_lines(folder / "index.jsonl") as index,
-        _whole_lines(folder / SCORES) as scores,
         closing(_in_order(todo, read, jobs)) as results,
     ):
         for row, result in tqdm(results, total=len(todo), unit="file"):
@@ -151,16 +151,14 @@ def write_pack(rows: Iterable[Row], folder: Path, read: Read, jobs: int = 1) -> 
             audio.write((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
             audio.flush()
             if score is not None:
-                line = {"path": row["path"]} | to_row(score)
-                scores.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
-                scores.flush()
+                line = json.dumps({"path": row["path"]} | to_row(score), separators=(",", ":"))
+                with (folder / SCORES).open("ab") as scores:  # there only if one is known
+                    scores.write(line.encode() + b"\n")
             place = {"start": position, "samples": len(samples)}
             index.write(json.dumps(row | facts | place).encode() + b"\n")
             index.flush()
             position += len(samples)
             known.add(row["path"])
-    if not (folder / SCORES).stat().st_size:
-        (folder / SCORES).unlink()
     return len(known)
 
 
@@ -176,6 +174,17 @@ def _cut(file: Path, size: int) -> BinaryIO:
 def _whole_lines(file: Path) -> BinaryIO:
     """Open a file of lines behind its last whole one."""
     return _cut(file, file.read_bytes().rfind(b"\n") + 1 if file.exists() else 0)
+
+
+def _keep_scores(file: Path, known: set[str]) -> None:
+    """Drop what a killed run wrote after the scores of the recordings that are in the index."""
+    lines = file.read_bytes().splitlines(keepends=True) if file.exists() else []
+    while lines and not (lines[-1].endswith(b"\n") and json.loads(lines[-1])["path"] in known):
+        lines.pop()
+    if lines:
+        _cut(file, sum(map(len, lines))).close()
+    else:
+        file.unlink(missing_ok=True)
 
 
 def _in_order(

@@ -16,6 +16,7 @@ from musicssl_training.corpus.score import DRUMS
 DRUM_CHANNEL = 9  # the channel that General MIDI keeps for percussion
 PEDAL, SOUND_OFF, NOTES_OFF = 64, 120, 123  # controllers
 SHORTEST = 0.03  # seconds that a note is taken to sound at least
+FINEST = 64  # lower figure of a time signature; beyond it a file is taken to be damaged
 STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 
 
@@ -116,17 +117,20 @@ def beats(score: mido.MidiFile) -> NDArray[np.float64]:
     """Return beats as seconds of the file and places in the bar, (beats, 2).
 
     A beat is the lower figure of the time signature, three of them where the upper one is 6, 9 or
-    12 over 8 or 16. Where no signature was given yet, quarters in bars that are unknown (place 0).
+    12 over 8 or 16. Where no signature was given yet, or one that cannot be, quarters in bars that
+    are unknown (place 0).
     """
     clock = Clock.of(score)
     signatures = sorted(
         (tick, event.numerator, event.denominator)
+        if event.numerator and event.denominator <= FINEST
+        else (tick, 0, 4)
         for track in score.tracks
         for tick, event in timed(track)
         if event.type == "time_signature"
     )
     last = max((sum(event.time for event in track) for track in score.tracks), default=0)
-    if not signatures or signatures[0][0] > 0:
+    if not signatures or signatures[0][0] >= score.ticks_per_beat:  # some write it at tick 1
         signatures.insert(0, (0, 0, 4))
     out: list[tuple[float, int]] = []
     ends = [tick for tick, _, _ in signatures[1:]] + [last + 1]
@@ -170,18 +174,20 @@ def stated_key(score: mido.MidiFile, about: Mapping[str, str]) -> int:
     Parameters
     ----------
     score
-        Whose own key signature counts where `about` has none of the columns below, if it has but
-        one.
+        Whose own key signature counts where `about` has none of the columns below. Where it
+        changes, no key is that of the whole piece.
     about
         An index row: ``key_source_label`` is trusted, ``key_signature`` where
         ``key_mode_reliable`` is 1 or not said.
     """
+    events = (event for track in score.tracks for event in track)
+    keys = {event.key for event in events if event.type == "key_signature"}
+    if len(keys) > 1:
+        return -1
     if about.get("key_source_label"):
         return key_of(about["key_source_label"])
     if "key_mode_reliable" in about and about["key_mode_reliable"] != "1":
         return -1
     if "key_signature" in about:
         return key_of(about["key_signature"])
-    events = (event for track in score.tracks for event in track)
-    keys = {event.key for event in events if event.type == "key_signature"}
-    return key_of(keys.pop()) if len(keys) == 1 else -1
+    return key_of(keys.pop()) if keys else -1

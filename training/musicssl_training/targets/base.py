@@ -4,7 +4,8 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from musicssl_training.sound import Sound
+from musicssl.errors import ConfigError
+from musicssl_training.sound import Grid, Sound
 
 
 class Target(nn.Module, ABC):
@@ -24,3 +25,22 @@ class Target(nn.Module, ABC):
         The step `i` describes encoder frames ``i * pool`` to ``(i + 1) * pool - 1``; values of
         several target frames of one encoder frame stand side by side, or are averaged.
         """
+
+
+class Coarse(Target):
+    """The mean of a target over `pool` of its steps: a read-out that much rarer."""
+
+    def __init__(self, grid: Grid, target: Target, pool: int) -> None:
+        super().__init__()
+        if pool < 1:
+            raise ConfigError(f"pool must be at least 1, got {pool}.")
+        self.target, self.each = target, pool
+        self.size, self.pool = target.size, target.pool * pool
+        step = grid.stride * target.pool / grid.rate  # seconds
+        self.reach = target.reach + (pool - 1) / 2 * step
+
+    def forward(self, sound: Sound) -> Tensor:
+        values: Tensor = self.target(sound)
+        steps = values.shape[1] // self.each
+        whole = values[:, : steps * self.each]
+        return whole.reshape(len(values), steps, self.each, self.size).mean(dim=2)

@@ -7,6 +7,8 @@ from torch import nn
 from musicssl.errors import ConfigError, pick
 from musicssl_training.sound import Grid
 from musicssl_training.targets import TARGETS
+from musicssl_training.targets.base import Coarse
+from musicssl_training.targets.spectral import Context
 from musicssl_training.workers import score
 from musicssl_training.workers.base import Batch, Worker
 from musicssl_training.workers.contrast import Contrast, Segments
@@ -22,12 +24,31 @@ TOKEN_SECONDS = 0.04  # heard by one token of `masked`, at least
 ALL_BUT = "all-but-"
 
 
-Make = Callable[..., Worker]  # dim, grid, hidden; of those that predict a target, options too
+Make = Callable[..., Worker]  # dim, grid, hidden; of those that predict a target, `OPTIONS` too
+OPTIONS: dict[str, type[int] | type[str]] = {
+    "context": int,  # frames of the target side by side, an odd number (PASE+'s r)
+    "pool": int,  # read-outs are this much rarer: frames and targets are averaged
+    "statistics": str,  # "true" or "pase": see `Regression`
+    "edges": str,  # "mask" or "keep"
+}
 
 
 def _regression(name: str) -> Make:
-    def make(dim: int, grid: Grid, hidden: int = 256, **options: str) -> Worker:
-        return Regression(dim, TARGETS[name](grid), hidden=hidden, **options)
+    def make(
+        dim: int,
+        grid: Grid,
+        hidden: int = 256,
+        *,
+        context: int = 1,
+        pool: int = 1,
+        **options: str,
+    ) -> Worker:
+        target = TARGETS[name](grid)
+        if pool > 1:
+            target = Coarse(grid, target, pool)
+        if context > 1:
+            target = Context(grid, target, context)
+        return Regression(dim, target, hidden=hidden, **options)
 
     return make
 
@@ -98,12 +119,14 @@ def resolve(names: Sequence[str]) -> tuple[str, ...]:
     ----------
     names
         Workers, selections, and ``-name`` or ``all-but-name`` to leave one of either out:
-        the former of what was named before it, the latter of all.
+        the former of what was named before it, the latter of all. A worker that predicts a target
+        may have options of its own, ``name:key=value,key=value``: see `OPTIONS`.
 
     Raises
     ------
     ConfigError
-        For a name that is unknown, or leaves out what was not there, or if nothing is left.
+        For a name or option that is unknown, or leaves out what was not there, or if nothing is
+        left.
 
     Examples
     --------
@@ -134,8 +157,35 @@ def _members(name: str) -> tuple[str, ...]:
     """Return the workers of a selection, or the one of that name."""
     if name in SELECTIONS:
         return SELECTIONS[name]
-    pick(dict.fromkeys([*WORKERS, *SELECTIONS]), name, "worker or selection")
+    plain, options = parse(name)
+    pick(dict.fromkeys([*WORKERS, *SELECTIONS]), plain, "worker or selection")
+    if options and plain not in TARGETS:
+        raise ConfigError(f"workers: {name!r} has options, but {plain!r} predicts no target.")
     return (name,)
+
+
+def parse(name: str) -> tuple[str, dict[str, int | str]]:
+    """Return a worker's plain name, and its own options.
+
+    Raises
+    ------
+    ConfigError
+        If an option is unknown or no number where one is needed.
+
+    Examples
+    --------
+    >>> parse("mfcc:context=7,edges=keep")
+    ('mfcc', {'context': 7, 'edges': 'keep'})
+    """
+    plain, _, text = name.partition(":")
+    options: dict[str, int | str] = {}
+    for pair in filter(None, text.split(",")):
+        key, _, value = pair.partition("=")
+        kind = pick(OPTIONS, key, f"option of worker {plain!r}")
+        if kind is int and not value.isdecimal():
+            raise ConfigError(f"workers: {name!r}: {key} must be a number, got {value!r}.")
+        options[key] = kind(value)
+    return plain, options
 
 
 def make_workers(
@@ -146,7 +196,7 @@ def make_workers(
     Parameters
     ----------
     names
-        Keys of `WORKERS`; see `resolve`.
+        From `resolve`.
     dim
         Values a frame of the encoder.
     grid
@@ -154,7 +204,7 @@ def make_workers(
     hidden
         Units of their hidden layers.
     options
-        Of those that predict a target: see `Regression`.
+        Of those that predict a target and have none of their own: see `OPTIONS`.
 
     Raises
     ------
@@ -163,6 +213,8 @@ def make_workers(
     """
     made = nn.ModuleDict()
     for name in names:
-        make = pick(WORKERS, name, "worker")
-        made[name] = make(dim, grid, hidden, **options if name in TARGETS else {})
+        plain, own = parse(name)
+        make = pick(WORKERS, plain, "worker")
+        given: dict[str, int | str] = {**options, **own} if plain in TARGETS else {}
+        made[name] = make(dim, grid, hidden, **given)
     return made

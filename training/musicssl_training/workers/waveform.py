@@ -95,7 +95,7 @@ class Waveform(Worker):
         grid: Grid,
         *,
         seconds: float = 1.0,
-        rows: int = 4,
+        rows: int = 2,
         channels: tuple[int, ...] = CHANNELS,
     ) -> None:
         super().__init__()
@@ -154,7 +154,7 @@ class WaveformSpectra(Waveform):
         grid: Grid,
         *,
         seconds: float = 1.0,
-        rows: int = 4,
+        rows: int = 2,
         channels: tuple[int, ...] = CHANNELS,
     ) -> None:
         super().__init__(dim, grid, seconds=seconds, rows=rows, channels=channels)
