@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import csv
-import fnmatch
 import logging
 import signal
 import sys
@@ -36,6 +35,7 @@ COLUMNS = (  # of an index; the first three must be there
     "key_source_label",
     "tempo_source",
 )
+LEAVE_OUT = "skip the rows that match, such as licence='*GPL*'; may be repeated"
 SAMPLE_RATE = 22_050  # Hz, of the default front end
 
 
@@ -54,13 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
         add("index", type=Path, metavar="INDEX.csv", help="columns path, source, licence, ...")
         add("out", type=Path, metavar="PACK", help="folder to write; goes on with what is there")
         add("--root", type=Path, help="where the paths start (default: the index's folder)")
-        add(
-            "--leave-out",
-            action="append",
-            default=[],
-            metavar="COLUMN=PATTERN",
-            help="skip the rows that match, such as licence='*GPL*'; may be repeated",
-        )
+        add("--leave-out", action="append", default=[], metavar="COLUMN=PATTERN", help=LEAVE_OUT)
         add("--sample-rate", type=int, default=SAMPLE_RATE, help="Hz (default: %(default)s)")
         add("--jobs", type=_count, default=1, help="files at a time (default: %(default)s)")
         command.set_defaults(run=run)
@@ -72,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("folder", type=Path, metavar="FOLDER", help="any audio, in sub-folders too")
     add("--out", type=Path, metavar="FILE", help="default: FOLDER/manifest.jsonl")
     add("--index", type=Path, metavar="INDEX.csv", help="columns path, source, licence, group")
+    add("--leave-out", action="append", default=[], metavar="COLUMN=PATTERN", help=LEAVE_OUT)
     add("--jobs", type=_count, default=1, help="files at a time (default: %(default)s)")
     command.set_defaults(run=_manifest)
 
@@ -138,21 +133,17 @@ def main(argv: list[str] | None = None) -> int:
 
 def _rows(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the rows of the index that are to be read."""
-    patterns = []
-    for text in args.leave_out:
-        column, equals, pattern = text.partition("=")
-        if not equals:
-            raise ConfigError(f"--leave-out {text!r} is not COLUMN=PATTERN.")
-        patterns.append((column, pattern))
+    from musicssl_training.corpus.files import leave_out
+
     try:
         with args.index.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file, restval=""))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{args.index} cannot be read: {error}.") from error
-    for column in (*COLUMNS[:3], *(column for column, _ in patterns)):
+    for column in COLUMNS[:3]:
         if rows and column not in rows[0]:
             raise ConfigError(f"{args.index} has no column {column!r}.")
-    kept = [row for row in rows if not any(fnmatch.fnmatchcase(row[c], p) for c, p in patterns)]
+    kept = leave_out(rows, args.leave_out)
     if not kept:
         raise ConfigError(f"{args.index}: no row is left.")
     return [{key: row[key] for key in COLUMNS if key in row} for row in kept]
@@ -180,7 +171,7 @@ def _render(args: argparse.Namespace) -> None:
 def _manifest(args: argparse.Namespace) -> None:
     from musicssl_training.corpus.files import write_manifest
 
-    found = write_manifest(args.folder, args.out, args.index, args.jobs)
+    found = write_manifest(args.folder, args.out, args.index, args.jobs, args.leave_out)
     print(
         f"{found.files} files, {found.hours:.2f} h; left out: {found.broken} that cannot be read, "
         f"{found.duplicates} duplicates",
