@@ -15,9 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 import musicssl
+from musicssl.checkpoint import ModelConfig
 from musicssl.cli import build_parser, main
+from musicssl.encoders import PasePlusConfig
+from musicssl.model import MusicEncoder
 
 ROOT = Path(musicssl.__file__).parent.parent
 Out = pytest.CaptureFixture[str]
@@ -81,6 +85,23 @@ def test_a_folder(embed: Any, music: Path, out: Path, capsys: Out) -> None:
     )
     assert embed(music) == 0
     assert capsys.readouterr().err.startswith("0 embedded, 3 there already; ")
+
+
+def test_an_encoder_with_memory_goes_on_from_chunk_to_chunk(out: Path, tmp_path: Path) -> None:
+    config = PasePlusConfig(channels=(2, 2), kernels=(31, 320), strides=(1, 160), dim=8, hidden=6)
+    torch.manual_seed(0)
+    model = MusicEncoder(ModelConfig(encoder=config)).save_pretrained(tmp_path / "model")
+    music, rng = tmp_path / "music", np.random.default_rng(0)
+    music.mkdir()
+    for name, seconds in (("a.wav", 9), ("b.wav", 0.3), ("c.wav", 4)):
+        soundfile.write(music / name, 0.1 * rng.standard_normal(round(seconds * 16_000)), 16_000)
+    options = ["--level", "frame", "--chunk-seconds", "1", "--batch-seconds", "3", "-q"]
+    assert main([str(music), "--model", str(model), "-o", str(out), *options]) == 0
+    for name in ("a.wav", "b.wav", "c.wav"):
+        whole = musicssl.get_embedding(music / name, model=model, level="frame", device="cpu")
+        with np.load(out / f"{name}.npz") as found:
+            assert np.array_equal(found["times"], whole.times)
+            np.testing.assert_allclose(found["embedding"], whole.values, atol=1e-5)
 
 
 def test_the_default_folder_is_embeddings(

@@ -4,8 +4,8 @@ from musicssl.encoders.base import Encoder, EncoderConfig, State
 from musicssl.encoders.dilated import Dilated, DilatedConfig
 from musicssl.encoders.pase import (
     Pase,
-    PaseBi,
-    PaseBiConfig,
+    PaseAttention,
+    PaseAttentionConfig,
     PaseConfig,
     PasePlus,
     PasePlusConfig,
@@ -15,7 +15,7 @@ ENCODERS: dict[str, tuple[type[Encoder], type[EncoderConfig]]] = {
     "dilated": (Dilated, DilatedConfig),
     "pase": (Pase, PaseConfig),
     "pase_plus": (PasePlus, PasePlusConfig),
-    "pase_bi": (PaseBi, PaseBiConfig),
+    "pase_attention": (PaseAttention, PaseAttentionConfig),
 }
 
 __all__ = [
@@ -25,8 +25,8 @@ __all__ = [
     "Encoder",
     "EncoderConfig",
     "Pase",
-    "PaseBi",
-    "PaseBiConfig",
+    "PaseAttention",
+    "PaseAttentionConfig",
     "PaseConfig",
     "PasePlus",
     "PasePlusConfig",

@@ -42,7 +42,6 @@ class Encoder(nn.Module, ABC):
     dim: int  # values a frame and layer
     n_layers: int
     memory: int = 0  # values remembered from each frame to the next
-    chunk_error: float = 1e-5  # at most, of frames of a stretch, in 32-bit floats
 
     @abstractmethod
     def forward(self, audio: Tensor, samples: Tensor | None = None) -> list[Tensor]:

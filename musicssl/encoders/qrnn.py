@@ -14,27 +14,23 @@ from musicssl.encoders.base import State
 class Qrnn(nn.Module):
     """Gates from a frame and the one before it; ``c = f * z + (1 - f) * c_before``, ``h = o * c``.
 
-    Window 2 and fo-pooling of [1]_. Where `floor` is above 0, ``f`` is never less: what was
-    remembered `n` frames ago counts at most ``(1 - floor) ** n``.
+    Window 2 and fo-pooling of [1]_.
 
     References
     ----------
     .. [1] Bradbury et al., "Quasi-Recurrent Neural Networks", 2017.
     """
 
-    def __init__(self, inputs: int, hidden: int, floor: float = 0.0) -> None:
+    def __init__(self, inputs: int, hidden: int) -> None:
         super().__init__()
-        self.inputs, self.hidden, self.floor = inputs, hidden, floor
+        self.inputs, self.hidden = inputs, hidden
         self.memory = inputs + hidden  # values of the last frame and of c
         self.gates = nn.Linear(2 * inputs, 3 * hidden)
 
-    def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
-        """Return (batch, frames, hidden) for (batch, frames, inputs).
-
-        `inside`, shape (batch, frames), is false for frames to pass over, which must be zeros.
-        """
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (batch, frames, hidden) for (batch, frames, inputs)."""
         start = torch.zeros(len(x), self.hidden, device=x.device)
-        return self._run(x, _shifted(x), inside, start)[0]
+        return self._run(x, _shifted(x), None, start)[0]
 
     def resume(self, x: Tensor, state: State) -> Tensor:
         """Do the same from where `state` says, and set ``state.after``."""
@@ -56,9 +52,7 @@ class Qrnn(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return h and c; c stands still where `inside` is false."""
         z, f, o = self.gates(torch.cat([x, previous], dim=2)).float().chunk(3, dim=2)
-        f = self.floor + (1 - self.floor) * f.sigmoid()
-        if inside is not None:
-            f = f * inside[..., None]
+        f = f.sigmoid() if inside is None else f.sigmoid() * inside[..., None]
         c = linear_recurrence(1 - f, f * z.tanh(), start)
         return o.sigmoid() * c, c
 
