@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import csv
 import logging
 import signal
 import sys
@@ -133,16 +132,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _rows(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the rows of the index that are to be read."""
-    from musicssl_training.corpus.files import leave_out
+    from musicssl_training.corpus.index import leave_out, read_rows
 
-    try:
-        with args.index.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, restval=""))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"{args.index} cannot be read: {error}.") from error
-    for column in COLUMNS[:3]:
-        if rows and column not in rows[0]:
-            raise ConfigError(f"{args.index} has no column {column!r}.")
+    rows = read_rows(args.index, COLUMNS[:3])
     kept = leave_out(rows, args.leave_out)
     if not kept:
         raise ConfigError(f"{args.index}: no row is left.")

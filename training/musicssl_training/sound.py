@@ -55,6 +55,13 @@ def make_grid(encoder: Encoder) -> Grid:
     return Grid(encoder.sample_rate, encoder.hop // stride, stride)
 
 
+def averaged(frames: Tensor, pool: int) -> Tensor:
+    """Return means of `pool` frames: (batch, frames, dim) to (batch, frames // pool, dim)."""
+    batch, count, dim = frames.shape
+    steps = count // pool
+    return frames[:, : steps * pool].reshape(batch, steps, pool, dim).mean(dim=2)
+
+
 class Sound:
     """Clean excerpts of equal length, in fp32; whatever is asked of them is computed once.
 

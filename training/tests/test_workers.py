@@ -1,6 +1,5 @@
 """What every worker promises, on a toy corpus whose frames know the answers."""
 
-import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -15,6 +14,7 @@ from musicssl_training.corpus.score import Score
 from musicssl_training.sound import Grid, Sound
 from musicssl_training.targets.base import Target
 from musicssl_training.workers import SELECTIONS, WORKERS, Batch, Worker, make_workers, resolve
+from musicssl_training.workers import score as score_module
 from musicssl_training.workers import waveform as waveform_module
 from musicssl_training.workers.equivariance import Transposition
 
@@ -80,8 +80,7 @@ def truth() -> SimpleNamespace:
 def toys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand-ins for targets that are tested elsewhere, and a small waveform decoder."""
     fake = truth()
-    monkeypatch.setitem(sys.modules, "musicssl_training.targets.score", fake)  # type: ignore[arg-type]
-    monkeypatch.setattr(targets, "score", fake, raising=False)
+    monkeypatch.setattr(score_module, "truth", fake)
     for name in targets.TARGETS:
         monkeypatch.setitem(targets.TARGETS, name, lambda grid: Loud())
     small = (16, 8, 8)

@@ -1,7 +1,5 @@
 """Folders of any audio, read excerpt by excerpt; a manifest says what they hold."""
 
-import csv
-import fnmatch
 import hashlib
 import json
 import logging
@@ -20,6 +18,7 @@ from tqdm import tqdm
 from musicssl.audio import AUDIO_EXTENSIONS, open_source
 from musicssl.audio.resample import resampled_length
 from musicssl.errors import AudioError, ConfigError
+from musicssl_training.corpus.index import leave_out, read_rows
 from musicssl_training.corpus.packed import RATE, Row
 from musicssl_training.corpus.score import Score
 
@@ -203,36 +202,11 @@ def write_manifest(
     return Counts(len(rows), seconds / 3600, broken, duplicates)
 
 
-def leave_out(rows: Iterable[Row], patterns: Sequence[str]) -> list[Row]:
-    """Return the rows that match none of the patterns, each like ``licence=*GPL*`` (case counts).
-
-    Raises
-    ------
-    ConfigError
-        If a pattern is not of that form, or a row has no such column.
-    """
-    kept = list(rows)
-    for text in patterns:
-        column, equals, pattern = text.partition("=")
-        if not equals:
-            raise ConfigError(f"--leave-out {text!r} is not COLUMN=PATTERN.")
-        if any(column not in row for row in kept):
-            raise ConfigError(f"--leave-out {text!r}: the index has no column {column!r}.")
-        kept = [row for row in kept if not fnmatch.fnmatchcase(row[column], pattern)]
-    return kept
-
-
 def _listed(root: Path, index: Path | None) -> list[Row]:
     """Return a row for each file that is there, in order: what its place or the index says."""
     if index is None:
         return [_facts(path) for path in _files(root)]
-    try:
-        with index.open(encoding="utf-8-sig", newline="") as lines:
-            rows: list[Row] = list(csv.DictReader(lines, restval=""))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"{index} cannot be read: {error}.") from error
-    if not rows or "path" not in rows[0]:
-        raise ConfigError(f"{index} has no column 'path' or no rows.")
+    rows = read_rows(index, ("path",))
     about = {row["path"]: {k: v for k, v in row.items() if v or k not in KNOWN} for row in rows}
     there = [path for path in _files(root) if path in about]
     if absent := sorted(about.keys() - set(there)):

@@ -6,7 +6,7 @@ import numpy as np
 
 from musicssl.errors import ConfigError
 from musicssl_training.corpus.midi import FAMILIES
-from musicssl_training.corpus.packed import check_audio, read_index
+from musicssl_training.corpus.packed import RATE, check_audio, read_index
 from musicssl_training.corpus.score import DRUMS, read_scores
 from musicssl_training.evaluation.collection import Clip, Collection, Column
 from musicssl_training.evaluation.errors import DataError
@@ -16,7 +16,6 @@ NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 KEYS = tuple(f"{name} {mode}" for mode in ("major", "minor") for name in NAMES)
 TEMPO_BINS = 24  # classes an octave of tempo: the centre is at most 1.5 % away
 SLOWEST, FASTEST = 30.0, 300.0  # BPM
-RATE = 22_050  # Hz, of packs that do not say
 
 
 def read_rendered(root: Path) -> Collection:

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 from musicssl.errors import ConfigError
-from musicssl_training.sound import Grid, Sound
+from musicssl_training.sound import Grid, Sound, averaged
 
 
 class Target(nn.Module, ABC):
@@ -40,7 +40,4 @@ class Coarse(Target):
         self.reach = target.reach + (pool - 1) / 2 * step
 
     def forward(self, sound: Sound) -> Tensor:
-        values: Tensor = self.target(sound)
-        steps = values.shape[1] // self.each
-        whole = values[:, : steps * self.each]
-        return whole.reshape(len(values), steps, self.each, self.size).mean(dim=2)
+        return averaged(self.target(sound), self.each)

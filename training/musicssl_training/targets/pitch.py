@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from musicssl.frontends import DualSpectrum, DualSpectrumConfig
-from musicssl_training.sound import Grid, Sound
+from musicssl_training.sound import Grid, Sound, averaged
 from musicssl_training.targets.banks import compress
 from musicssl_training.targets.base import Target
 from musicssl_training.targets.vqt import N_FFT, VariableQ
@@ -34,7 +34,7 @@ class Vqt(Target):
         self.reach = _reach(grid, self.transform.reach)
 
     def forward(self, sound: Sound) -> Tensor:
-        return _frames(compress(self.transform(sound), KNEE), self.stride)
+        return averaged(compress(self.transform(sound), KNEE), self.stride)
 
 
 class Salience(Target):
@@ -63,7 +63,7 @@ class Salience(Target):
 
     def forward(self, sound: Sound) -> Tensor:
         salience = self.transform(sound).sqrt() @ self.weights
-        return _frames(compress(salience.square(), KNEE), self.stride)
+        return averaged(compress(salience.square(), KNEE), self.stride)
 
 
 class Notes(Target):
@@ -84,7 +84,7 @@ class Notes(Target):
     def forward(self, sound: Sound) -> Tensor:
         def make() -> Tensor:
             bands = sound.power(N_FFT)[..., : self.bank.shape[1]] @ self.bank.T
-            quarters = _frames(compress(bands, KNEE), self.stride)
+            quarters = averaged(compress(bands, KNEE), self.stride)
             return F.avg_pool1d(F.pad(quarters, (1, 1), mode="replicate"), 3, 2)
 
         return sound.shared("notes", make)
@@ -132,7 +132,7 @@ class Chroma(Target):
         self.stride, self.reach = grid.stride, _reach(grid, N_FFT / 2)
 
     def forward(self, sound: Sound) -> Tensor:
-        return _frames(self.fine(sound), self.stride)
+        return averaged(self.fine(sound), self.stride)
 
     def fine(self, sound: Sound) -> Tensor:
         """Return the pitch classes of each spectrum, (batch, target frames, 12)."""
@@ -166,7 +166,7 @@ class Tonnetz(Target):
     def forward(self, sound: Sound) -> Tensor:
         chroma = self.chroma.fine(sound)
         shares = chroma / chroma.sum(dim=2, keepdim=True).clamp(min=1)
-        return _frames(shares @ self.circles, self.stride)
+        return averaged(shares @ self.circles, self.stride)
 
 
 class ChromaVqt(Target):
@@ -184,7 +184,7 @@ class ChromaVqt(Target):
         self.stride, self.reach = grid.stride, _reach(grid, self.transform.reach)
 
     def forward(self, sound: Sound) -> Tensor:
-        return _frames(self.fine(sound), self.stride)
+        return averaged(self.fine(sound), self.stride)
 
     def fine(self, sound: Sound) -> Tensor:
         """Return the pitch classes of each target frame, (batch, target frames, 12)."""
@@ -228,13 +228,7 @@ class Cens(Target):
         window = self.window.expand(12, 1, -1)
         smooth = F.conv1d(steps, window, padding=window.shape[2] // 2, groups=12).transpose(1, 2)
         out = smooth / smooth.norm(dim=2, keepdim=True).clamp(min=0.1)
-        return _frames(out, self.stride)
-
-
-def _frames(values: Tensor, stride: int) -> Tensor:
-    """Average target frames: (batch, frames * stride, size) to (batch, frames, size)."""
-    batch, frames, size = values.shape
-    return values.reshape(batch, frames // stride, stride, size).mean(dim=2)
+        return averaged(out, self.stride)
 
 
 def _reach(grid: Grid, samples: float) -> float:

@@ -13,13 +13,6 @@ def mlp(inputs: int, hidden: int, outputs: int, *, silent: bool = False) -> nn.S
     return nn.Sequential(nn.Linear(inputs, hidden), nn.PReLU(), last)
 
 
-def averaged(frames: Tensor, pool: int) -> Tensor:
-    """Return means of `pool` frames: (batch, frames, dim) to (batch, frames // pool, dim)."""
-    batch, count, dim = frames.shape
-    steps = count // pool
-    return frames[:, : steps * pool].reshape(batch, steps, pool, dim).mean(dim=2)
-
-
 def pooled(frames: Tensor) -> Tensor:
     """Return mean and standard deviation over time, (batch, frames, dim) to (batch, 2 * dim)."""
     frames = frames.float()

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from musicssl_training.sound import averaged
 from musicssl_training.targets.base import Target
 from musicssl_training.workers.base import Batch, Worker
-from musicssl_training.workers.heads import averaged
 from musicssl_training.workers.statistics import Moments, values_of
 
 MEMORY = 0.99  # of the counts of codes, a loss

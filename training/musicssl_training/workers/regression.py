@@ -7,10 +7,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from musicssl.errors import ConfigError
-from musicssl_training.sound import Sound
+from musicssl_training.sound import Sound, averaged
 from musicssl_training.targets.base import Target
 from musicssl_training.workers.base import Batch, Worker
-from musicssl_training.workers.heads import averaged, mlp
+from musicssl_training.workers.heads import mlp
 from musicssl_training.workers.statistics import Moments, values_of
 
 log = logging.getLogger(__name__)

@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from musicssl_training.corpus.score import Score
-from musicssl_training.sound import Grid
+from musicssl_training.sound import Grid, averaged
+from musicssl_training.targets import score as truth
 from musicssl_training.workers.base import Batch, Worker
-from musicssl_training.workers.heads import averaged, mlp, pooled
+from musicssl_training.workers.heads import mlp, pooled
 from musicssl_training.workers.statistics import Moments
 
 RAREST = 1e-4  # share of steps, below which a label is taken to be as rare
@@ -186,7 +187,6 @@ def key_classes(key: Tensor) -> Tensor:
 
 def piano_roll(dim: int, grid: Grid, hidden: int = 256) -> Worker:
     """Return a worker for the 88 pitches that sound, and for those that begin."""
-    from musicssl_training.targets import score as truth
 
     def both(scores: Sequence[Score], frames: int, seconds: float) -> Tensor:
         sounding = truth.piano_roll(scores, frames, seconds)
@@ -197,8 +197,6 @@ def piano_roll(dim: int, grid: Grid, hidden: int = 256) -> Worker:
 
 def families(dim: int, grid: Grid, hidden: int = 256) -> Worker:
     """Return a worker for the instrument families that play, second by second."""
-    from musicssl_training.targets import score as truth
-
     nobody = Score(np.zeros((0, 5), np.float32), np.zeros((0, 2), np.float32))
     size = truth.families([nobody], 1, 1.0).shape[2]
     second = max(1, round(grid.sample_rate / (grid.hop * grid.stride)))
@@ -207,21 +205,16 @@ def families(dim: int, grid: Grid, hidden: int = 256) -> Worker:
 
 def beats(dim: int, grid: Grid, hidden: int = 256) -> Worker:
     """Return a worker for the frames of beats, and those of downbeats."""
-    from musicssl_training.targets import score as truth
-
     return Labels(dim, grid, truth.beat_phase, (1, 1), hidden=hidden)
 
 
 def chord(dim: int, grid: Grid, hidden: int = 256) -> Worker:
     """Return a worker for the pitch classes that sound."""
-    from musicssl_training.targets import score as truth
-
     return Labels(dim, grid, truth.chord, (12,), hidden=hidden)
 
 
 def tempo(dim: int, grid: Grid, hidden: int = 256) -> Worker:
     """Return a worker for the tempo."""
-    from musicssl_training.targets import score as truth
 
     def classes(scores: Sequence[Score]) -> Tensor:
         return tempo_classes(truth.tempo(scores))
@@ -232,7 +225,6 @@ def tempo(dim: int, grid: Grid, hidden: int = 256) -> Worker:
 
 def key(dim: int, grid: Grid, hidden: int = 256) -> Worker:
     """Return a worker for the key."""
-    from musicssl_training.targets import score as truth
 
     def classes(scores: Sequence[Score]) -> Tensor:
         return key_classes(truth.key(scores))

@@ -87,8 +87,6 @@ class Waveform(Worker):
         Of the three transposed convolutions.
     """
 
-    level: Tensor  # RMS of the last prediction, as a share of the target's
-
     def __init__(
         self,
         dim: int,
@@ -102,16 +100,15 @@ class Waveform(Worker):
         self.hop = grid.hop * grid.stride
         self.frames, self.rows = max(1, round(seconds * grid.sample_rate / self.hop)), rows
         self.decoder = Decoder(dim, self.hop, channels)
-        nn.init.zeros_(self.decoder.last.weight)
         nn.init.zeros_(self.decoder.last.bias)
-        self.register_buffer("level", torch.tensor(0.0), persistent=False)
+        self.begin()
+
+    def begin(self) -> None:
+        """Let the decoder begin with silence."""
+        nn.init.zeros_(self.decoder.last.weight)
 
     def loss(self, frames: Tensor, batch: Batch) -> Tensor:
-        guess, target = self.stretch(frames, batch)
-        with torch.no_grad():
-            power = target.square().mean().clamp(min=1e-6)
-            self.level = (guess.square().mean() / power).sqrt()
-        return self.distance(guess, target)
+        return self.distance(*self.stretch(frames, batch))
 
     def stretch(self, frames: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return what is heard in some frames and what should be, (rows, samples) each.
@@ -148,17 +145,9 @@ class WaveformSpectra(Waveform):
        generative adversarial networks with multi-resolution spectrogram", 2020.
     """
 
-    def __init__(
-        self,
-        dim: int,
-        grid: Grid,
-        *,
-        seconds: float = 1.0,
-        rows: int = 2,
-        channels: tuple[int, ...] = CHANNELS,
-    ) -> None:
-        super().__init__(dim, grid, seconds=seconds, rows=rows, channels=channels)
-        nn.init.normal_(self.decoder.last.weight, std=0.02)  # magnitudes have no slope at 0
+    def begin(self) -> None:
+        """Let the decoder begin with almost silence: magnitudes have no slope at 0."""
+        nn.init.normal_(self.decoder.last.weight, std=0.02)
 
     def distance(self, guess: Tensor, target: Tensor) -> Tensor:
         with torch.autocast(guess.device.type, enabled=False):
