@@ -1,6 +1,7 @@
 """Tasks, collections, embedders, and the whole command."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from musicssl_training.evaluation.measure import make_splits
 from musicssl_training.evaluation.metrics import METRICS
 from musicssl_training.evaluation.naming import make_embedder
 from musicssl_training.evaluation.packs import tempo_class
+from musicssl_training.evaluation.results import Report
 from musicssl_training.evaluation.suite import EvaluateConfig, evaluate
 from musicssl_training.evaluation.tasks import COLLECTIONS, TASKS
 
@@ -95,7 +97,9 @@ def centroid(audio: np.ndarray, sr: int) -> np.ndarray:
 centroid.sample_rate = 8000
 
 
-def test_functions_arrays_and_baselines_are_measured_alike(tmp_path: Path) -> None:
+def test_functions_arrays_and_baselines_are_measured_alike_by_any_number_of_processes(
+    tmp_path: Path,
+) -> None:
     root = make_root(tmp_path / "data")
     data = COLLECTIONS["drum_machines"](root / "drum_machines")
     function = FunctionEmbedder(centroid, "centroid")
@@ -108,7 +112,7 @@ def test_functions_arrays_and_baselines_are_measured_alike(tmp_path: Path) -> No
     assert isinstance(arrays, ArrayEmbedder)
     models = [function, arrays, make_embedder("mfcc")]
     config = EvaluateConfig(
-        probes=("linear", "knn"), seeds=2, regimes=("100%", "5-shot"), map_method="tsne"
+        probes=("linear", "knn", "mlp"), seeds=2, regimes=("100%", "5-shot"), map_method="tsne"
     )
     roots = {"drum_machines": root / "drum_machines"}
     report = evaluate(models, roots, tmp_path / "cache", config)
@@ -118,9 +122,12 @@ def test_functions_arrays_and_baselines_are_measured_alike(tmp_path: Path) -> No
     ours, theirs = ([r.seeds for r in report.results if r.model == m.name] for m in models[:2])
     assert ours == theirs
     assert all(r.n_groups == 6 and r.n_items == 60 and len(r.split) == 12 for r in report.results)
-    assert len(report.differences) == 3 * 2 * 3  # pairs, metrics, probes and regimes
+    assert len(report.differences) == 3 * 2 * 4  # pairs, metrics, probes and regimes
     assert len(report.maps) == 3
-    again = evaluate(models, roots, tmp_path / "cache", config)
+    kept: list[Report] = []
+    two = replace(config, jobs=2)
+    again = evaluate(models, roots, tmp_path / "cache", two, kept.append)
+    assert kept[-1] is again
     for a, b in zip(report.results, again.results, strict=True):
         assert (a.seeds, a.low, a.high, a.split) == (b.seeds, b.low, b.high, b.split)
     assert report.maps == again.maps

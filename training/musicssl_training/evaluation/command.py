@@ -61,7 +61,7 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     )
     add("--map", default="pca", metavar="METHOD", help="of the 2-D maps: pca, tsne or none")
     add("--cache", type=Path, help="folder for embeddings (default: REPORT/cache)")
-    add("--threads", type=int, default=1, help="of the arithmetic (default: %(default)s)")
+    add("--threads", type=int, default=1, help="and processes (default: %(default)s)")
 
 
 def run_evaluate(args: argparse.Namespace) -> None:
@@ -86,6 +86,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
     choices = {"seeds": args.seeds} | quick | {k: tuple(v) for k, v in asked.items() if v}
     config = EvaluateConfig(
         map_method="" if args.map == "none" else args.map,
+        jobs=args.threads,
         fine_tune=FineTuneConfig() if args.fine_tune else None,
         **choices,
     )
@@ -94,8 +95,13 @@ def run_evaluate(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     with threadpool_limits(args.threads):
         embedders = _embedders(args)
-        report = evaluate(embedders, roots, args.cache or args.out / "cache", config)
-    report.write(args.out / "results.json")
+        report = evaluate(
+            embedders,
+            roots,
+            args.cache or args.out / "cache",
+            config,
+            lambda report: report.write(args.out / "results.json"),
+        )
     text = tables(report)
     (args.out / "results.md").write_text(text, "utf-8")
     (args.out / "index.html").write_text(page(report), "utf-8")

@@ -1,10 +1,11 @@
 """Labelled recordings with an items.csv: a column `path`, the others labels and groups."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
 
+from musicssl.errors import ConfigError
+from musicssl_training.corpus.index import read_rows
 from musicssl_training.evaluation.collection import Clip, Collection, Column
 from musicssl_training.evaluation.errors import DataError
 
@@ -25,14 +26,10 @@ def read_items(root: Path, name: str, advice: str = ADVICE) -> Collection:
     DataError
         If there is no such file, or it has no column `path` or no rows.
     """
-    file = root / "items.csv"
     try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            rows = list(csv.DictReader(lines, restval=""))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{name}: {file} cannot be read: {error}. {advice}") from error
-    if not rows or "path" not in rows[0]:
-        raise DataError(f"{name}: {file} has no rows with a column 'path'. {advice}")
+        rows = read_rows(root / "items.csv", ["path"])
+    except ConfigError as error:
+        raise DataError(f"{name}: {error} {advice}") from error
     clips = tuple(Clip(row["path"], root / row["path"]) for row in rows)
     columns: dict[str, Column] = {
         key: np.array([row[key] for row in rows]) for key in rows[0] if key and key != "path"

@@ -3,13 +3,15 @@
 import itertools
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from musicssl.errors import ConfigError, MusicSSLError, pick
 from musicssl_training.evaluation.cache import Embedded, embed_collection
@@ -46,6 +48,8 @@ class EvaluateConfig:
         "pca", "tsne", or "" for no maps.
     fine_tune
         How encoders are trained on the tasks about whole clips; None: they are not.
+    jobs
+        Processes that probe, of one thread each; the scores do not depend on their number.
     """
 
     tasks: tuple[str, ...] = ()
@@ -54,6 +58,7 @@ class EvaluateConfig:
     seeds: int = 5
     map_method: str = "pca"
     fine_tune: FineTuneConfig | None = None
+    jobs: int = 1
 
     def __post_init__(self) -> None:
         for name in self.tasks:
@@ -64,14 +69,19 @@ class EvaluateConfig:
             number = name.rstrip("%") if name.endswith("%") else name.removesuffix("-shot")
             if number == name or not number.isdecimal() or not int(number):
                 raise ConfigError(f"regime {name!r} is neither as '10%' nor as '5-shot'.")
-        if self.seeds < 1:
-            raise ConfigError(f"seeds must be at least 1, got {self.seeds}.")
+        for name in ("seeds", "jobs"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if self.map_method not in ("pca", "tsne", ""):
             raise ConfigError(f"map_method must be 'pca', 'tsne' or '', got {self.map_method!r}.")
 
 
 def evaluate(
-    embedders: Sequence[Embedder], roots: dict[str, Path], cache: Path, config: EvaluateConfig
+    embedders: Sequence[Embedder],
+    roots: dict[str, Path],
+    cache: Path,
+    config: EvaluateConfig,
+    keep: Callable[[Report], None] = lambda _: None,
 ) -> Report:
     """Measure embeddings; what is missing or broken is noted, the rest runs.
 
@@ -83,6 +93,8 @@ def evaluate(
         Folder of each collection that is at hand, by the keys of `COLLECTIONS`.
     cache
         Folder for embeddings.
+    keep
+        Gets the report so far after every collection.
 
     Raises
     ------
@@ -98,18 +110,18 @@ def evaluate(
     chosen = {name: TASKS[name] for name in config.tasks or TASKS}
     for collection in dict.fromkeys(task.collection for task in chosen.values()):
         tasks = {n: t for n, t in chosen.items() if t.collection == collection}
-        if collection not in roots:
-            for name in tasks:
-                report.lack(name, f"no folder {collection!r} was given; see docs/evaluation.md.")
-            continue
         try:
+            if collection not in roots:
+                raise DataError(f"no folder {collection!r} was given; see docs/evaluation.md.")
             data = pick(COLLECTIONS, collection, "collection")(roots[collection])
             report.data[collection] = data.hash
             _collection(data, tasks, embedders, cache, config, report)
         except DataError as error:
-            log.warning("%s: %s", collection, error)
+            if collection in roots:
+                log.warning("%s: %s", collection, error)
             for name in tasks:
                 report.lack(name, error)
+        keep(report)
     return report
 
 
@@ -229,16 +241,26 @@ def _measure(
     report: Report,
 ) -> None:
     """Add all scores of a task, and the differences between its embeddings."""
-    for probe, regime in itertools.product(config.probes, config.regimes):
-        if regime != "100%" and probe != "linear":
-            continue
-        found: list[tuple[Result, NDArray[np.float64]]] = []
-        for model, x in values.items():
-            found += measure(x, problem, model, probe, regime)
-            log.info("%s, %s, %s, %s", problem.name, model, probe, regime)
-        if not found:
-            report.lack(problem.name, f"{regime} of the labels are too few of them.")
-        _add(found, report)
+    choices = [
+        (probe, regime)
+        for probe, regime in itertools.product(config.probes, config.regimes)
+        if regime == "100%" or probe == "linear"
+    ]
+    calls = [
+        joblib.delayed(measure)(x, problem, model, *choice)
+        for choice in choices
+        for model, x in values.items()
+    ]
+    with joblib.parallel_config("loky", inner_max_num_threads=1), threadpool_limits(1):
+        measured = joblib.Parallel(config.jobs, return_as="generator")(calls)
+        for probe, regime in choices:
+            found: list[tuple[Result, NDArray[np.float64]]] = []
+            for model in values:
+                found += next(measured)
+                log.info("%s, %s, %s, %s", problem.name, model, probe, regime)
+            if not found:
+                report.lack(problem.name, f"{regime} of the labels are too few of them.")
+            _add(found, report)
 
 
 def _fine_tune(
