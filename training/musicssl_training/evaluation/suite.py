@@ -111,9 +111,7 @@ def evaluate(
     for collection in dict.fromkeys(task.collection for task in chosen.values()):
         tasks = {n: t for n, t in chosen.items() if t.collection == collection}
         try:
-            if collection not in roots:
-                raise DataError(f"no folder {collection!r} was given; see docs/evaluation.md.")
-            data = pick(COLLECTIONS, collection, "collection")(roots[collection])
+            data = _read(collection, roots)
             report.data[collection] = data.hash
             _collection(data, tasks, embedders, cache, config, report)
         except DataError as error:
@@ -123,6 +121,12 @@ def evaluate(
                 report.lack(name, error)
         keep(report)
     return report
+
+
+def _read(name: str, roots: dict[str, Path]) -> Collection:
+    if name not in roots:
+        raise DataError(f"no folder {name!r} was given; see docs/evaluation.md.")
+    return pick(COLLECTIONS, name, "collection")(roots[name])
 
 
 def _collection(
