@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from musicssl import __version__
 from musicssl.errors import ConfigError, MusicSSLError
-from musicssl_training.evaluation.command import add_evaluate, run_evaluate
+from musicssl_training.evaluation.command import add_data, add_evaluate, find_roots, run_evaluate
 
 if TYPE_CHECKING:
     from musicssl_training.corpus import Read
@@ -29,6 +29,7 @@ COLUMNS = (  # of an index; the first three must be there
     "source",
     "licence",
     "group",
+    "artist",
     "key_signature",
     "key_mode_reliable",
     "key_source_label",
@@ -97,6 +98,11 @@ def build_parser() -> argparse.ArgumentParser:
     command = commands.add_parser("evaluate", help="measure embeddings on labelled music")
     add_evaluate(command)
     command.set_defaults(run=run_evaluate)
+
+    command = commands.add_parser("overlap", help="check that a corpus holds no labelled music")
+    command.add_argument("corpora", nargs="+", metavar="CORPUS", help="packs, or with a manifest")
+    add_data(command)
+    command.set_defaults(run=_overlap)
 
     command = commands.add_parser("release", help="make a checkpoint folder of a run")
     add = command.add_argument
@@ -229,6 +235,12 @@ def _plot(args: argparse.Namespace) -> None:
 
     for picture in draw(args.folder):
         print(picture)
+
+
+def _overlap(args: argparse.Namespace) -> None:
+    from musicssl_training.evaluation.overlap import check_overlap
+
+    check_overlap(args.corpora, find_roots(args))
 
 
 @contextlib.contextmanager

@@ -24,14 +24,7 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
         "handcrafted; random or random=MODEL; module:function; a folder of arrays",
     )
     add("-o", "--out", type=Path, required=True, metavar="REPORT", help="folder to write")
-    add("--data", type=Path, metavar="ROOT", help="holds a folder for each collection")
-    add(
-        "--at",
-        action="append",
-        default=[],
-        metavar="NAME=FOLDER",
-        help="where a collection is, such as gtzan=/data/gtzan; may be repeated",
-    )
+    add_data(parser)
     for name, what in (
         ("task", "such as 'drum class' (default: all that there is data for)"),
         ("probe", "linear, mlp or knn (default: all)"),
@@ -64,6 +57,20 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     add("--threads", type=int, default=1, help="and processes (default: %(default)s)")
 
 
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say where labelled music is."""
+    parser.add_argument(
+        "--data", type=Path, metavar="ROOT", help="holds a folder for each collection"
+    )
+    parser.add_argument(
+        "--at",
+        action="append",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="where a collection is, such as gtzan=/data/gtzan; may be repeated",
+    )
+
+
 def run_evaluate(args: argparse.Namespace) -> None:
     """Evaluate, write results.json, results.md and index.html, and print the tables.
 
@@ -91,7 +98,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
         **choices,
     )
     cards = [_pair(text.rpartition("="), "--card") for text in args.card]
-    roots = _roots(args)
+    roots = find_roots(args)
     torch.set_num_threads(args.threads)
     with threadpool_limits(args.threads):
         embedders = _embedders(args)
@@ -119,8 +126,14 @@ def _pair(parts: tuple[str, str, str], option: str) -> tuple[str, str]:
     return name, value
 
 
-def _roots(args: argparse.Namespace) -> dict[str, Path]:
-    """Return the folders of the collections that are at hand."""
+def find_roots(args: argparse.Namespace) -> dict[str, Path]:
+    """Return the folders of the collections that are at hand.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or one has a name that does not exist.
+    """
     from musicssl_training.evaluation.tasks import COLLECTIONS
 
     roots = {}
