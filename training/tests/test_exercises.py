@@ -21,9 +21,9 @@ from musicssl_training.corpus.exercises import (
     Sheet,
     write_exercises,
 )
-from musicssl_training.corpus.midi import FAMILIES
 from musicssl_training.corpus.score import DRUMS
 from musicssl_training.corpus.truth import beats, key_of, sounding, stated_key
+from musicssl_training.corpus.version import FAMILIES
 
 SEEDS = range(6)
 

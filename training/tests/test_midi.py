@@ -8,7 +8,7 @@ import pytest
 
 from musicssl.errors import AudioError, DependencyError
 from musicssl_training.corpus import midi
-from musicssl_training.corpus.midi import Version, choose_version, rewrite, timed_parts
+from musicssl_training.corpus.version import Version, choose_version, rewrite, timed_parts
 
 
 def score() -> mido.MidiFile:

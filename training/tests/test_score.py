@@ -13,9 +13,10 @@ import pytest
 from musicssl.errors import AudioError
 from musicssl_training.corpus import Pack, write_pack
 from musicssl_training.corpus.exercises import Sheet
-from musicssl_training.corpus.midi import FAMILIES, Version, read_score, render, rewrite, truth
+from musicssl_training.corpus.midi import read_score, render, truth
 from musicssl_training.corpus.score import DRUMS, SCORES, Score
 from musicssl_training.corpus.truth import beats, sounding, stated_key
+from musicssl_training.corpus.version import FAMILIES, Version, rewrite
 from musicssl_training.targets import score as targets
 
 FONT = Path("/usr/share/sounds/sf2/TimGM6mb.sf2")

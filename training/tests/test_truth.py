@@ -14,9 +14,10 @@ import pytest
 from musicssl.errors import ConfigError
 from musicssl_training.corpus import Pack, write_pack
 from musicssl_training.corpus.exercises import KINDS, Sheet, write_exercises
-from musicssl_training.corpus.midi import Version, read_score, render, rewrite, truth
+from musicssl_training.corpus.midi import read_score, render, truth
 from musicssl_training.corpus.score import DRUMS, Score, from_row, merge, read_scores, to_row
 from musicssl_training.corpus.truth import Clock, beats, key_of, sounding, stated_key
+from musicssl_training.corpus.version import Version, rewrite
 from musicssl_training.targets import score as targets
 
 FONT = Path("/usr/share/sounds/sf2/TimGM6mb.sf2")

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from musicssl.errors import ConfigError
-from musicssl_training.corpus.midi import FAMILIES
 from musicssl_training.corpus.packed import RATE, check_audio, read_index
 from musicssl_training.corpus.score import DRUMS, read_scores
+from musicssl_training.corpus.version import FAMILIES
 from musicssl_training.evaluation.collection import Clip, Collection, Column
 from musicssl_training.evaluation.errors import DataError
 
