@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from tqdm import tqdm
 
 import musicssl
 from musicssl.checkpoint import ModelConfig
@@ -365,7 +366,12 @@ def test_a_bar_where_there_is_a_terminal(
         def isatty(self) -> bool:
             return True
 
+    class Eager(tqdm):  # type: ignore[type-arg]
+        def __init__(self, **options: Any) -> None:
+            super().__init__(mininterval=0, **options)
+
     (music / "bad.mp3").write_text("x")
+    monkeypatch.setattr("musicssl.progress.tqdm", Eager)  # draws each file, however fast it went
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     assert main([str(music), "-o", str(out), "--model", str(tiny_model_folder)]) == 1
