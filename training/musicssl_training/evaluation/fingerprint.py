@@ -15,7 +15,8 @@ AROUND = (25, 13)  # bins and frames in which a peak is the largest
 DEPTH = 6.0  # log10 of power below the loudest bin: quieter is no peak
 PARTNERS = 8  # following peaks that are paired with each, if near
 NEAR = 64  # frames: 1.5 s
-FEW = 40  # landmarks: with fewer nothing can be said
+FEW = 150  # landmarks: with fewer nothing can be said
+SHORT = 400  # a clip with fewer counts as if it had that many: some always agree by chance
 Audio = NDArray[np.float32]
 
 
@@ -37,7 +38,8 @@ class Match:
     Attributes
     ----------
     share
-        Of the clip's landmarks, those that lie in the recording at this one place.
+        Of the clip's landmarks (or of `SHORT`, if it has fewer), those that lie in the recording
+        at this one place.
     second
         Where the clip begins in the recording.
     """
@@ -102,7 +104,7 @@ class Index:
         beside = np.zeros_like(votes)  # grids may lie half a frame apart: two offsets share votes
         joined = (places[0, 1:] == places[0, :-1]) & (places[1, 1:] == places[1, :-1] + 1)
         beside[:-1][joined] = votes[1:][joined]
-        shares = (votes + beside) / np.maximum(self.counts[places[0]], FEW)
+        shares = (votes + beside) / np.maximum(self.counts[places[0]], SHORT)
         out: dict[int, Match] = {}
         for i in np.flatnonzero(shares >= least):
             clip = int(places[0, i])
