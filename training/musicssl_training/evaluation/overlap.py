@@ -55,10 +55,9 @@ def check_overlap(corpora: Sequence[str], roots: dict[str, Path]) -> None:
         If anything is in both; the message lists it.
     """
     sources = open_sources(corpora, RATE)
-    found: list[Overlap] = []
-    for name, root in roots.items():
-        collection = COLLECTIONS[name](root)
-        found += [*same_names(collection, sources), *same_sounds(collection, sources)]
+    collections = [COLLECTIONS[name](root) for name, root in roots.items()]
+    found = [each for one in collections for each in same_names(one, sources)]
+    found += same_sounds(collections, sources)
     if found:
         listed = "\n".join(map(str, found[:SHOWN]))
         more = f"\nand {len(found) - SHOWN} more" if len(found) > SHOWN else ""
@@ -85,7 +84,7 @@ def same_names(collection: Collection, sources: Sequence[Source]) -> Iterator[Ov
                     yield Overlap(collection.name, clip.id, source.name, path, why)
 
 
-def same_sounds(collection: Collection, sources: Sequence[Source]) -> Iterator[Overlap]:
+def same_sounds(collections: Sequence[Collection], sources: Sequence[Source]) -> Iterator[Overlap]:
     """Yield the items that are heard in a recording, by their fingerprints.
 
     Yields
@@ -93,23 +92,26 @@ def same_sounds(collection: Collection, sources: Sequence[Source]) -> Iterator[O
     Overlap
         One for each item and recording.
     """
-    clips = [
-        landmarks(clip.read(RATE)) for clip in tqdm(collection.clips, collection.name, disable=None)
-    ]
-    index = Index(clips)
-    log.info(
-        "%s: %d of %d items are long enough to be recognised",
-        collection.name,
-        (~index.few).sum(),
-        len(clips),
-    )
+    indexed = [(collection, index_clips(collection)) for collection in collections]
     for source in sources:
         for item, row in enumerate(tqdm(source.items, source.name, disable=None)):
             for first, part in stretches(source, item):
-                for match in index.heard_in(landmarks(part), LEAST):
-                    why = f"{match.share:.0%} of its fingerprint, from {first + match.second:.1f} s"
-                    clip = collection.clips[match.clip].id
-                    yield Overlap(collection.name, clip, source.name, row["path"], why)
+                heard = landmarks(part)
+                for collection, index in indexed:
+                    for match in index.heard_in(heard, LEAST):
+                        start = first + match.second
+                        why = f"{match.share:.0%} of its fingerprint, from {start:.1f} s"
+                        clip = collection.clips[match.clip].id
+                        yield Overlap(collection.name, clip, source.name, row["path"], why)
+
+
+def index_clips(collection: Collection) -> Index:
+    """Return the landmarks of a collection's clips, and log how many have enough of them."""
+    named = tqdm(collection.clips, collection.name, disable=None)
+    index = Index([landmarks(clip.read(RATE)) for clip in named])
+    known = len(index.few) - int(index.few.sum())
+    log.info("%s: %d of %d items can be recognised", collection.name, known, len(index.few))
+    return index
 
 
 def stretches(source: Source, item: int) -> Iterator[tuple[float, Audio]]:
