@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from musicssl.windows import frame_count
@@ -67,6 +68,12 @@ class Encoder(nn.Module, ABC):
         Only the frames that count, by `state`, mean something. Without memory this is `forward`.
         """
         return self(audio, samples)  # type: ignore[no-any-return]
+
+    def inside(self, samples: Tensor, frames: int) -> Tensor:
+        """Return which frames begin inside their audio: (batch,) samples to (batch, frames)."""
+        index = torch.arange(frames, device=samples.device)
+        out: Tensor = index < -(-samples[:, None] // self.hop)
+        return out
 
     def frames(self, samples: int) -> int:
         """Return the number of frames of that many samples."""

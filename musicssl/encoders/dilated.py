@@ -58,8 +58,7 @@ class Dilated(Encoder):
         spectra = self.spectrum(audio, self.stride * frames)
         mask = None
         if samples is not None:
-            index = torch.arange(frames, device=audio.device)
-            mask = index < -(-samples.to(audio.device)[:, None] // self.hop)  # (batch, frames)
+            mask = self.inside(samples.to(audio.device), frames)
         return self.encode(spectra, mask)
 
     def encode(self, spectra: Spectra, mask: Tensor | None = None) -> list[Tensor]:

@@ -162,8 +162,7 @@ class PaseAttention(_Dense):
         x, pooled = self.trunk(audio, self.frames(audio.shape[1]))
         inside = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         if samples is not None:
-            index = torch.arange(x.shape[1], device=x.device)
-            inside = index < -(-samples.to(x.device)[:, None] // self.hop)
+            inside = self.inside(samples.to(x.device), x.shape[1])
         allowed = within(inside, self.window)
         x = self.enter(x)
         for layer in self.attention:

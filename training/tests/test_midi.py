@@ -1,10 +1,10 @@
 import random
-import shutil
 from pathlib import Path
 
 import mido
 import numpy as np
 import pytest
+from versions import FONT, needs_fluidsynth
 
 from musicssl.errors import AudioError, DependencyError
 from musicssl_training.corpus import midi
@@ -120,11 +120,7 @@ def test_missing_tools_are_named(tmp_path: Path) -> None:
         midi.render(tmp_path / "a.mid", [str(tmp_path / "none.sf2")], 22_050, "0")
 
 
-FONT = Path("/usr/share/sounds/sf2/TimGM6mb.sf2")
-installed = shutil.which("fluidsynth") is not None and FONT.exists()
-
-
-@pytest.mark.skipif(not installed, reason="needs fluidsynth and TimGM6mb")
+@needs_fluidsynth
 def test_rendering(tmp_path: Path) -> None:
     score().save(tmp_path / "a.mid")
     audio, facts, _ = midi.render(tmp_path / "a.mid", [str(FONT)], 22_050, "0")

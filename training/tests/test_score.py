@@ -2,13 +2,13 @@
 
 import json
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
 import mido
 import numpy as np
 import pytest
+from versions import FONT, a_version, needs_fluidsynth
 
 from musicssl.errors import AudioError
 from musicssl_training.corpus import Pack, write_pack
@@ -16,10 +16,9 @@ from musicssl_training.corpus.exercises import Sheet
 from musicssl_training.corpus.midi import read_score, render, truth
 from musicssl_training.corpus.score import DRUMS, SCORES, Score
 from musicssl_training.corpus.truth import beats, sounding, stated_key
-from musicssl_training.corpus.version import FAMILIES, Version, rewrite
+from musicssl_training.corpus.version import FAMILIES, rewrite
 from musicssl_training.targets import score as targets
 
-FONT = Path("/usr/share/sounds/sf2/TimGM6mb.sf2")
 ROWS = [{"path": str(i)} for i in range(4)]
 PROGRAMS = (0, 33, 52, 60, 73, DRUMS)
 
@@ -30,12 +29,6 @@ def a_file(*messages: mido.MetaMessage | mido.Message) -> mido.MidiFile:
 
 def signature(upper: int, lower: int, time: int = 0) -> mido.MetaMessage:
     return mido.MetaMessage("time_signature", numerator=upper, denominator=lower, time=time)
-
-
-def a_version(**changes: Any) -> Version:
-    plain = {"start": 0.0, "seconds": 30.0, "tempo": 1.0, "shift": 0, "programs": {}}
-    rest = {"volumes": {}, "font": "", "gain": 0.5, "reverb": False}
-    return Version(**(plain | rest | changes))  # type: ignore[arg-type]
 
 
 def random_score(seed: int, count: int = 60) -> Score:
@@ -238,7 +231,7 @@ def test_downbeats_are_beats_and_unknown_without_bars() -> None:
     assert np.flatnonzero(targets.beat_phase([edge], 100, 0.04)[0, :, 0]).tolist() == [0, 99]
 
 
-@pytest.mark.skipif(not FONT.is_file() or not shutil.which("fluidsynth"), reason="no fluidsynth")
+@needs_fluidsynth
 def test_energy_rises_where_the_truth_has_onsets(tmp_path: Path) -> None:
     sheet = Sheet(100)
     for beat in range(80):

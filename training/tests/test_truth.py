@@ -4,12 +4,12 @@ import csv
 import json
 import math
 import random
-import shutil
 from pathlib import Path
 
 import mido
 import numpy as np
 import pytest
+from versions import FONT, a_version, needs_fluidsynth
 
 from musicssl.errors import ConfigError
 from musicssl_training.corpus import Pack, write_pack
@@ -17,10 +17,8 @@ from musicssl_training.corpus.exercises import KINDS, Sheet, write_exercises
 from musicssl_training.corpus.midi import read_score, render, truth
 from musicssl_training.corpus.score import DRUMS, Score, from_row, merge, read_scores, to_row
 from musicssl_training.corpus.truth import Clock, beats, key_of, sounding, stated_key
-from musicssl_training.corpus.version import Version, rewrite
+from musicssl_training.corpus.version import rewrite
 from musicssl_training.targets import score as targets
-
-FONT = Path("/usr/share/sounds/sf2/TimGM6mb.sf2")
 
 
 def file(*messages: mido.Message | mido.MetaMessage) -> mido.MidiFile:
@@ -34,12 +32,6 @@ def on(note: int, time: int = 0, channel: int = 0, velocity: int = 90) -> mido.M
 
 def control(number: int, value: int, time: int = 0) -> mido.Message:
     return mido.Message("control_change", control=number, value=value, time=time)
-
-
-def version(**changes: object) -> Version:
-    plain = {"start": 0.0, "seconds": 30.0, "tempo": 1.0, "shift": 0, "programs": {}}
-    rest = {"volumes": {}, "font": "", "gain": 0.5, "reverb": False}
-    return Version(**(plain | rest | changes))  # type: ignore[arg-type]
 
 
 def a_score(*notes: list[float], **facts: object) -> Score:
@@ -115,7 +107,7 @@ def test_a_version_carries_its_truth_along() -> None:
     for beat in range(40):
         sheet.add(0, beat, 0.5, 60, 80)
     score = sheet.midi()
-    played = version(start=2.0, seconds=10.0, tempo=1.25, shift=4)
+    played = a_version(start=2.0, seconds=10.0, tempo=1.25, shift=4)
     found = truth(score, rewrite(score, played), played, {})
     assert found.key == 12 + 1  # C sharp minor
     assert found.tempo == pytest.approx(150)
@@ -192,7 +184,7 @@ def test_rolls_of_a_score() -> None:
     assert targets.key([score, nobody]).tolist() == [-1, -1]
 
 
-@pytest.mark.skipif(not FONT.is_file() or not shutil.which("fluidsynth"), reason="no fluidsynth")
+@needs_fluidsynth
 def test_rendered_notes_begin_where_the_truth_says(tmp_path: Path) -> None:
     sheet = Sheet(tempo=60)
     for beat in range(45):

@@ -104,13 +104,7 @@ class _Sounds:
         return self._at[rate]
 
     def _read(self, clip: Clip, rate: int) -> Audio:
-        try:
-            audio = clip.read(rate)
-        except (MusicSSLError, OSError) as error:
-            raise DataError(
-                f"{self.collection.name}: item {clip.id!r} cannot be used: {error} "
-                f"{self.collection.advice}"
-            ) from error
+        audio = self.collection.read(clip, rate)
         return audio[: round(FRAME_SECONDS * rate)] if self.level == "frame" else audio
 
 

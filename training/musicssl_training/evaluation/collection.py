@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.audio import open_source
-from musicssl.errors import AudioError, ConfigError, nearest
+from musicssl.errors import AudioError, ConfigError, MusicSSLError, nearest
 from musicssl_training.corpus.score import Score
 from musicssl_training.evaluation.errors import DataError
 
@@ -120,6 +120,21 @@ class Collection:
                     ) from error
             self._hash.append(digest.hexdigest()[:12])
         return self._hash[0]
+
+    def read(self, clip: Clip, sample_rate: int) -> Audio:
+        """Return a clip's audio at `sample_rate` in Hz.
+
+        Raises
+        ------
+        DataError
+            If it cannot be read; the message names it.
+        """
+        try:
+            return clip.read(sample_rate)
+        except (MusicSSLError, OSError) as error:
+            raise DataError(
+                f"{self.name}: item {clip.id!r} cannot be used: {error} {self.advice}"
+            ) from error
 
     def pick(self, pattern: str) -> dict[str, Column]:
         """Return the columns that a name or a pattern such as ``tag:*`` names.

@@ -54,7 +54,12 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     )
     add("--map", default="pca", metavar="METHOD", help="of the 2-D maps: pca, tsne or none")
     add("--cache", type=Path, help="folder for embeddings (default: REPORT/cache)")
-    add("--threads", type=int, default=1, help="and processes (default: %(default)s)")
+    add(
+        "--threads",
+        type=int,
+        default=1,
+        help="and probing processes (default: %(default)s)",
+    )
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ from musicssl_training.evaluation.fingerprint import RATE, Index, landmarks
 from musicssl_training.evaluation.tasks import COLLECTIONS, TASKS
 
 log = logging.getLogger(__name__)
-LEAST = 0.05  # of a clip's landmarks: copies at a low bit rate share 0.14, other music 0.002
+LEAST = 0.05  # of a clip's landmarks: copies at a low bit rate share 0.14, other music 0.001
 STRETCH = 600  # seconds of a recording at a time
 SHOWN = 20
 
@@ -73,7 +73,7 @@ def same_names(collection: Collection, sources: Sequence[Source]) -> Iterator[Ov
         One for each item and recording.
     """
     tasks = [task for task in TASKS.values() if task.collection == collection.name]
-    named = {column: collection.columns[column] for task in tasks for column in task.groups}
+    named = {column: collection.pick(column)[column] for task in tasks for column in task.groups}
     named["path"] = np.array([clip.id for clip in collection.clips])
     for source in sources:
         for column, values in named.items():
@@ -108,7 +108,7 @@ def same_sounds(collections: Sequence[Collection], sources: Sequence[Source]) ->
 def index_clips(collection: Collection) -> Index:
     """Return the landmarks of a collection's clips, and log how many have enough of them."""
     named = tqdm(collection.clips, collection.name, disable=None)
-    index = Index([landmarks(clip.read(RATE)) for clip in named])
+    index = Index([landmarks(collection.read(clip, RATE)) for clip in named])
     known = len(index.few) - int(index.few.sum())
     log.info("%s: %d of %d items can be recognised", collection.name, known, len(index.few))
     return index
