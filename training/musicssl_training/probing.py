@@ -14,8 +14,9 @@ from musicssl_training.run import Run
 def probe(run: Run) -> dict[str, float]:
     """Return the averaged encoder's score on each task that there is data for, by its name.
 
-    The linear probe of the evaluation suite on all labels; tasks whose data is missing or broken
-    are logged and left out.
+    And their mean. The linear probe of the evaluation suite on all labels of the development part,
+    so that what is chosen by it can be reported on the test part; tasks whose data is missing or
+    broken are logged and left out.
     """
     config = run.config.probe
     model = MusicEncoder(
@@ -45,4 +46,5 @@ def settings(config: ProbeConfig) -> EvaluateConfig:
         regimes=("100%",),
         seeds=config.seeds,
         map_method="",
+        part="development",
     )

@@ -29,8 +29,11 @@ from musicssl_training.evaluation.measure import make_splits
 from musicssl_training.evaluation.metrics import METRICS
 from musicssl_training.evaluation.naming import make_embedder
 from musicssl_training.evaluation.packs import tempo_class
+from musicssl_training.evaluation.page import page
 from musicssl_training.evaluation.results import Report
+from musicssl_training.evaluation.splits import PARTS, take_part
 from musicssl_training.evaluation.suite import EvaluateConfig, evaluate
+from musicssl_training.evaluation.table import tables
 from musicssl_training.evaluation.tasks import COLLECTIONS, TASKS
 
 RATE = 8000
@@ -173,6 +176,52 @@ def test_a_broken_sound_is_named_and_the_other_tasks_run(tmp_path: Path) -> None
     ((gap),) = report.missing
     assert gap["task"] == "drum class"
     assert "item 'p3/3.wav' cannot be used" in gap["reason"]
+
+
+def test_what_is_chosen_and_what_is_reported_share_no_group(tmp_path: Path) -> None:
+    root = make_root(tmp_path / "data")
+    make_root(tmp_path / "data", 30, "orchestra_notes")
+    roots = {name: root / name for name in ("drum_machines", "orchestra_notes")}
+    groups = COLLECTIONS["drum_machines"](roots["drum_machines"]).groups(("machine",))
+    taken = {part: take_part(part, groups, None)[0] for part in PARTS}
+    assert sorted([*taken["development"], *taken["test"]]) == taken["all"].tolist()
+    assert not set(groups[taken["development"]]) & set(groups[taken["test"]])
+    quick = EvaluateConfig(
+        tasks=("drum class", "octave"), probes=("linear",), regimes=("100%",), seeds=2
+    )
+    models = [make_embedder("mfcc"), make_embedder("log-mel")]
+    found = {
+        part: evaluate(models, roots, tmp_path / "cache", replace(quick, part=part))
+        for part in PARTS
+    }
+    items = {part: report.results[0].n_items for part, report in found.items()}
+    assert items == {"all": 60, "development": 30, "test": 30}
+    assert "Only the test part" in page(found["test"])
+    assert "of the labels, test part" in tables(found["test"])
+    with pytest.raises(ConfigError, match="Did you mean 'test'"):
+        EvaluateConfig(part="tst")
+
+    (mean, other), each = found["all"].results[-2:], found["all"].results
+    assert (mean.task, mean.model, other.model) == ("mean", "mfcc", "log-mel")
+    tasks = {r.task: r for r in each if r.model == "mfcc" and r.metric == "accuracy"}
+    assert mean.per_class == {name: r.score for name, r in tasks.items()}
+    assert mean.score == pytest.approx(np.mean([r.score for r in tasks.values()]))
+    assert mean.low <= mean.score <= mean.high
+    last = found["all"].differences[-1]
+    assert (last.a, last.b, last.task) == ("mfcc", "log-mel", "mean")
+    assert last.difference == pytest.approx(mean.score - other.score)
+    assert "The mean of 2 tasks, each counting alike: drum class, octave." in page(found["all"])
+
+
+def test_parts_of_a_published_split() -> None:
+    groups = np.array(list("abcdef"))
+    sides = np.array(["train", "test", "valid", "train", "test", "valid"])
+    index, found = take_part("development", groups, sides)
+    assert found is not None
+    assert (index.tolist(), found.tolist()) == ([0, 2, 3, 5], ["train", "test", "train", "test"])
+    index, found = take_part("development", groups, np.where(sides == "valid", "train", sides))
+    assert (index.tolist(), found) == ([0, 2, 3, 5], None)
+    assert take_part("test", groups, sides)[0].tolist() == list(range(6))
 
 
 def test_packs_with_truth(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from huggingface_hub import EvalResult, metadata_load, metadata_save
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from musicssl.errors import ConfigError, nearest
-from musicssl_training.evaluation.metrics import METRICS
+from musicssl_training.evaluation.metrics import MEAN, METRICS
 from musicssl_training.evaluation.results import Report, Result
 from musicssl_training.evaluation.tasks import TASKS
 
@@ -43,7 +43,7 @@ def model_index(report: Report, model: str, name: str = "", url: str = "") -> li
             f"the report holds no linear probe of {model!r} with all labels."
             f"{nearest(model, known)} It has {', '.join(known) or 'no results'}."
         )
-    results = [_entry(report, r, url) for r in found]
+    results = [_entry(report, r, url) for r in found if r.task != MEAN]
     index: list[dict[str, Any]] = eval_results_to_model_index(name or model, results)
     return index
 

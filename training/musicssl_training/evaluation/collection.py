@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.audio import open_source
-from musicssl.errors import AudioError, ConfigError, MusicSSLError, nearest
+from musicssl.errors import AudioError, MusicSSLError, nearest
 from musicssl_training.corpus.score import Score
 from musicssl_training.evaluation.errors import DataError
 
@@ -159,17 +159,16 @@ class Collection:
         columns = [self.pick(name)[name] for name in names]
         return np.array(["/".join(str(part) for part in row) for row in zip(*columns, strict=True)])
 
-    def subset(self, keep: NDArray[np.bool_]) -> "Collection":
+    def subset(self, index: NDArray[np.int64]) -> "Collection":
         """Return some of the clips.
 
         Raises
         ------
-        ConfigError
-            If none is left.
+        DataError
+            If there is none.
         """
-        if not keep.any():
-            raise ConfigError(f"{self.name}: no item is left.")
-        index = np.flatnonzero(keep)
+        if len(index) == 0:
+            raise DataError(f"{self.name}: no item is left.")
         return Collection(
             self.name,
             tuple(self.clips[i] for i in index),

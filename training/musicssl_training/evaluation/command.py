@@ -31,6 +31,13 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
         ("regime", "labels for training, such as 10%% or 5-shot (default: 100%%, 10%%, 1%%)"),
     ):
         add(f"--{name}", action="append", default=[], metavar="NAME", help=f"{what}; repeatable")
+    add(
+        "--part",
+        default="all",
+        metavar="PART",
+        help="of every collection: all; or development, to choose layers and settings by, and "
+        "test, to report what was chosen (default: all)",
+    )
     add("--seeds", type=int, default=5, help="of splits and probes (default: %(default)s)")
     add("--quick", action="store_true", help=f"{QUICK} seeds, all labels, the linear probe only")
     add(
@@ -99,6 +106,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
     config = EvaluateConfig(
         map_method="" if args.map == "none" else args.map,
         jobs=args.threads,
+        part=args.part,
         fine_tune=FineTuneConfig() if args.fine_tune else None,
         **choices,
     )

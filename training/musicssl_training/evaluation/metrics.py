@@ -16,6 +16,7 @@ from sklearn import metrics as sk
 from musicssl_training.evaluation.labels import Labels
 
 Array = NDArray[np.float64]
+MEAN = "mean"  # in the place of a task and its metric
 TEMPO_TOLERANCE = 0.04  # of the true tempo
 OCTAVES = (1.0, 2.0, 1 / 2, 3.0, 1 / 3)
 
@@ -214,6 +215,11 @@ METRICS: dict[str, Metric] = {
         **_by_pair(_tempo(OCTAVES)),
     ),
 }
+
+
+def title(metric: str) -> str:
+    """Return what a metric is."""
+    return "mean of each task's first metric" if metric == MEAN else METRICS[metric].title
 
 
 def chance(labels: Labels, metric: str) -> float:

@@ -4,7 +4,7 @@ from importlib import resources
 
 from musicssl_training.evaluation import figures
 from musicssl_training.evaluation.markup import Markup, join, tag
-from musicssl_training.evaluation.metrics import METRICS
+from musicssl_training.evaluation.metrics import MEAN, title
 from musicssl_training.evaluation.results import Map, Report, Result
 from musicssl_training.evaluation.table import FINE_TUNED, Row, columns, kinds, rows
 from musicssl_training.evaluation.tasks import TASKS
@@ -46,14 +46,19 @@ def _reading(report: Report) -> Markup:
     return tag(
         "p",
         "Scores in per cent. Embeddings are frozen and standardised; small probes predict from "
-        f"them; figures are means over {seeds} seeds of splits and probes. Small figures are 95 % "
-        "bootstrap intervals over groups. Bold is the best of a row only where, for each other "
-        "model, the paired interval of its lead excludes 0. Chance is the best constant answer.",
+        f"them; figures are means over {seeds} seeds of splits and probes. "
+        f"{_part(report)}Small figures are 95 % bootstrap intervals over groups. Bold is "
+        "the best of a row only where, for each other model, the paired interval of its lead "
+        "excludes 0. Chance is the best constant answer.",
         " Fine-tuned is the whole encoder trained on the task, with one seed; supervised is the "
         "same from random weights."
         if tuned
         else "",
     )
+
+
+def _part(report: Report) -> str:
+    return "" if report.part == "all" else f"Only the {report.part} part of every collection. "
 
 
 def _tables(report: Report) -> Markup:
@@ -62,7 +67,7 @@ def _tables(report: Report) -> Markup:
     if MAIN in found:
         parts += [tag("h2", "Linear probe, all labels"), _table(rows(report, *MAIN))]
         names = dict.fromkeys(r.metric for r in report.results)
-        metrics = "; ".join(f"{name}: {METRICS[name].title}" for name in names)
+        metrics = "; ".join(f"{name}: {title(name)}" for name in names)
         parts.append(tag("p", f"{metrics}.", class_="soft"))
     for kind in found:
         if kind != MAIN:
@@ -79,7 +84,7 @@ def _table(found: list[Row]) -> Markup:
     for i, row in enumerate(found):
         again = i > 0 and found[i - 1].task == row.task
         name = "" if again else row.task
-        metric = tag("td", row.metric, class_="text", title=METRICS[row.metric].title)
+        metric = tag("td", row.metric, class_="text", title=title(row.metric))
         cells = [tag("td", name), metric, tag("td", f"{100 * row.chance:.1f}")]
         for model in models:
             cell = row.cells.get(model)
@@ -114,13 +119,16 @@ def _task(report: Report, name: str, models: list[str]) -> Markup:
 
 
 def _facts(first: Result, lead: str) -> str:
+    if first.task == MEAN:
+        names = ", ".join(first.per_class)
+        return f"The mean of {len(first.per_class)} tasks, each counting alike: {names}."
     task = TASKS.get(first.task)
     source = f"{task.collection}; labels {', '.join(task.labels)}; " if task else ""
     group = f"no {' and '.join(task.groups)} on both sides; " if task and task.groups else ""
     return (
         f"{source}{first.n_items:,} items tested in {first.n_groups:,} groups; {group}"
         f"{len(first.classes)} {'class' if first.confusion else 'column'}"
-        f"{'es' if first.confusion else 's'}; leading metric: {METRICS[lead].title}; "
+        f"{'es' if first.confusion else 's'}; leading metric: {title(lead)}; "
         f"split {first.split}."
     )
 
@@ -131,7 +139,7 @@ def _intervals(full: list[Result], models: list[str], lead: str) -> Markup:
     for name in dict.fromkeys(r.probe for r in full):
         mark = tag("path", d=figures.MARKS.get(name, figures.OTHER_MARK))
         items.append(tag("li", tag("svg", mark, viewBox="-6 -6 12 12"), name))
-    text = tag("figcaption", f"{METRICS[lead].title}; all labels; dashed: chance")
+    text = tag("figcaption", f"{title(lead)}; all labels; dashed: chance")
     legend = tag("ul", *items, class_="legend")
     return tag("figure", text, figures.intervals(full, models), legend)
 
@@ -178,6 +186,8 @@ def _leads(report: Report, main: list[Result]) -> Markup:
 def _classes(main: list[Result]) -> Markup:
     """Return each class's recall, or each tag's or value's score."""
     what = "recall" if main[0].confusion else main[0].metric
+    if main[0].task == MEAN:
+        return Markup("")  # the tasks have sections of their own
     names = list(main[0].per_class)
     if len(names) < 2:
         return Markup("")

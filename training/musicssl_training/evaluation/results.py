@@ -69,6 +69,7 @@ class Report:
     """All that results.json holds."""
 
     format: int = FORMAT
+    part: str = "all"  # of every collection
     date: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     versions: dict[str, str] = field(default_factory=lambda: _versions())
     data: dict[str, str] = field(default_factory=dict)

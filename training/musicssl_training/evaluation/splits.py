@@ -12,6 +12,7 @@ from musicssl_training.evaluation.labels import Labels
 
 FOLDS = 5
 SMALLEST_VALIDATION = 10  # items; with fewer, nothing can be chosen on them
+PARTS = ("all", "development", "test")
 Index = NDArray[np.int64]
 
 
@@ -105,6 +106,36 @@ def published(part: NDArray[Any], groups: NDArray[Any]) -> Split:
     split = Split(*(np.flatnonzero(part == side) for side in ("train", "valid", "test")))
     check_leaks(split, groups)
     return split
+
+
+def take_part(
+    part: str, groups: NDArray[Any], sides: NDArray[Any] | None
+) -> tuple[Index, NDArray[Any] | None]:
+    """Return which items a part of a collection has, and their published sides.
+
+    What is chosen on the development part can be reported on the test part: they share no group.
+
+    Parameters
+    ----------
+    part
+        "development" or "test": half of the groups each, or where there is a published split all
+        but its test (which its validation side stands in for, if it has one) and the whole of it;
+        or "all".
+    groups
+        Of the items.
+    sides
+        "train", "valid" or "test" of each item; None where no split is published.
+    """
+    everything = np.arange(len(groups))
+    if part == "all" or (part == "test" and sides is not None):
+        return everything, sides
+    if sides is None:
+        half = fold_groups(groups, 2, 29)[PARTS.index(part) - 1 :]
+        return (half[0] if half else everything[:0]), None
+    here = np.flatnonzero(sides != "test")
+    if not (sides == "valid").any():
+        return here, None
+    return here, np.where(sides[here] == "valid", "test", "train")
 
 
 def fewer(train: Index, labels: Labels, regime: str, seed: int) -> Index | None:

@@ -20,13 +20,15 @@ from musicssl_training.evaluation.embedders import Embedder, ModelEmbedder
 from musicssl_training.evaluation.errors import DataError
 from musicssl_training.evaluation.finetune import FineTuneConfig, fine_tune
 from musicssl_training.evaluation.framewise import FRAMEWISE, common_times, frames_at
-from musicssl_training.evaluation.intervals import draw_groups, interval
+from musicssl_training.evaluation.intervals import draw_groups
 from musicssl_training.evaluation.labels import Labels, read_labels
 from musicssl_training.evaluation.maps import draw_map
 from musicssl_training.evaluation.measure import Problem, make_splits, measure, scored
 from musicssl_training.evaluation.probes import PROBES
-from musicssl_training.evaluation.results import Difference, Report, Result
+from musicssl_training.evaluation.results import Report
+from musicssl_training.evaluation.splits import PARTS, take_part
 from musicssl_training.evaluation.table import FINE_TUNED
+from musicssl_training.evaluation.tally import Drawn, Tally
 from musicssl_training.evaluation.tasks import COLLECTIONS, TASKS, Task
 
 log = logging.getLogger(__name__)
@@ -50,6 +52,9 @@ class EvaluateConfig:
         How encoders are trained on the tasks about whole clips; None: they are not.
     jobs
         Processes that probe, of one thread each; the scores do not depend on their number.
+    part
+        Of every collection: "all", or "development" to choose by and "test" to report, which share
+        no group; see `take_part`.
     """
 
     tasks: tuple[str, ...] = ()
@@ -59,12 +64,14 @@ class EvaluateConfig:
     map_method: str = "pca"
     fine_tune: FineTuneConfig | None = None
     jobs: int = 1
+    part: str = "all"
 
     def __post_init__(self) -> None:
         for name in self.tasks:
             pick(TASKS, name, "task")
         for name in self.probes:
             pick(PROBES, name, "probe")
+        pick(dict.fromkeys(PARTS), self.part, "part")
         for name in self.regimes:
             number = name.rstrip("%") if name.endswith("%") else name.removesuffix("-shot")
             if number == name or not number.isdecimal() or not int(number):
@@ -94,7 +101,7 @@ def evaluate(
     cache
         Folder for embeddings.
     keep
-        Gets the report so far after every collection.
+        Gets the report so far after every collection, and the whole at the end.
 
     Raises
     ------
@@ -106,20 +113,23 @@ def evaluate(
     names = [embedder.name for embedder in embedders]
     if len(set(names)) < len(names):
         raise ConfigError(f"models need different names, got {', '.join(names)}.")
-    report = Report(spaces={e.name: e.space for e in embedders})
+    report = Report(spaces={e.name: e.space for e in embedders}, part=config.part)
+    tally = Tally(report)
     chosen = {name: TASKS[name] for name in config.tasks or TASKS}
     for collection in dict.fromkeys(task.collection for task in chosen.values()):
         tasks = {n: t for n, t in chosen.items() if t.collection == collection}
         try:
             data = _read(collection, roots)
             report.data[collection] = data.hash
-            _collection(data, tasks, embedders, cache, config, report)
+            _collection(data, tasks, embedders, cache, config, tally)
         except DataError as error:
             if collection in roots:
                 log.warning("%s: %s", collection, error)
             for name in tasks:
                 report.lack(name, error)
         keep(report)
+    tally.add_means()
+    keep(report)
     return report
 
 
@@ -135,7 +145,7 @@ def _collection(
     embedders: Sequence[Embedder],
     cache: Path,
     config: EvaluateConfig,
-    report: Report,
+    tally: Tally,
 ) -> None:
     """Measure all tasks of one collection."""
     for level in ("clip", "frame"):
@@ -146,20 +156,20 @@ def _collection(
         for model, found in embed_collection(data, embedders, cache, level).items():
             if isinstance(found, MusicSSLError):
                 for name in here:
-                    report.lack(f"{name} ({model})", found)
+                    tally.report.lack(f"{name} ({model})", found)
                 continue
             embedded[model] = found
-            before = report.embedding_seconds.get(model, 0.0)
-            report.embedding_seconds[model] = round(before + found.seconds, 3)
+            before = tally.report.embedding_seconds.get(model, 0.0)
+            tally.report.embedding_seconds[model] = round(before + found.seconds, 3)
         for name, task in here.items():
             try:
                 if level == "clip":
                     tuned = [e for e in embedders if isinstance(e, ModelEmbedder)]
-                    _clips(name, task, data, embedded, tuned, config, report)
+                    _clips(name, task, data, embedded, tuned, config, tally)
                 else:
-                    _frames(name, task, data, embedded, config, report)
+                    _frames(name, task, data, embedded, config, tally)
             except DataError as error:
-                report.lack(name, error)
+                tally.report.lack(name, error)
 
 
 def _clips(
@@ -169,7 +179,7 @@ def _clips(
     embedded: dict[str, Embedded],
     models: Sequence[ModelEmbedder],
     config: EvaluateConfig,
-    report: Report,
+    tally: Tally,
 ) -> None:
     """Measure a task about whole clips; clips without a label or outside the split are left out."""
     keep = np.ones(len(data.clips), bool)
@@ -179,17 +189,21 @@ def _clips(
         keep &= data.columns["part"] != ""
     if not keep.any():
         raise DataError(f"{data.name}: no item has a label {task.labels[0]!r}. {data.advice}")
-    part = data.subset(keep)
+    index = np.flatnonzero(keep)
+    sides = data.columns["part"][index] if "part" in data.columns else None
+    taken, sides = take_part(config.part, data.groups(task.groups)[index], sides)
+    index = index[taken]
+    part = data.subset(index)
     labels = read_labels(part, task.kind, task.labels)
     ids, groups = [clip.id for clip in part.clips], part.groups(task.groups)
-    problem = _problem(name, task, ids, labels, groups, part.columns.get("part"), config.seeds)
-    values = {model: found.values[keep] for model, found in embedded.items()}
-    _measure(problem, values, config, report)
+    problem = _problem(name, task, ids, labels, groups, sides, config.seeds)
+    values = {model: found.values[index] for model, found in embedded.items()}
+    _measure(problem, values, config, tally)
     if config.fine_tune:
-        _fine_tune(problem, part, [m for m in models if m.name in values], config, report)
+        _fine_tune(problem, part, [m for m in models if m.name in values], config, tally)
     if config.map_method:
         for model, x in values.items():
-            report.maps.append(draw_map(x, problem, model, config.map_method))
+            tally.report.maps.append(draw_map(x, problem, model, config.map_method))
 
 
 def _frames(
@@ -198,7 +212,7 @@ def _frames(
     data: Collection,
     embedded: dict[str, Embedded],
     config: EvaluateConfig,
-    report: Report,
+    tally: Tally,
 ) -> None:
     """Measure a task about frames, for all models at the same times."""
     if not data.scores:
@@ -208,7 +222,8 @@ def _frames(
     truth, names = FRAMEWISE[task.labels[0]]
     times = common_times(list(embedded.values()))
     clip = np.repeat(np.arange(len(data.clips)), [len(t) for t in times])
-    index = np.arange(0, len(clip), max(1, -(-len(clip) // FRAMES)))
+    taken, _ = take_part(config.part, data.groups(task.groups)[clip], None)
+    index = taken[:: max(1, -(-len(taken) // FRAMES))]
     second = np.concatenate(times)
     ids = [f"{data.clips[clip[i]].id}#{second[i]:.3f}" for i in index]
     y = np.concatenate([truth(s, t) for s, t in zip(data.scores, times, strict=True)])
@@ -216,7 +231,7 @@ def _frames(
     groups = data.groups(task.groups)[clip[index]]
     problem = _problem(name, task, ids, labels, groups, None, config.seeds)
     values = {model: frames_at(found, times)[index] for model, found in embedded.items()}
-    _measure(problem, values, config, report)
+    _measure(problem, values, config, tally)
 
 
 def _problem(
@@ -229,7 +244,7 @@ def _problem(
     seeds: int,
 ) -> Problem:
     if len(np.unique(groups)) < 2:
-        raise DataError(f"{name}: all items belong to the group {groups[0]!r}.")
+        raise DataError(f"{name}: one group, {len(groups)} items of it: nothing to test on.")
     splits = make_splits(groups, part, seeds)
     tested = np.sort(np.concatenate([split.test for split in splits[0]]))
     if not len(tested) or not len(splits[0][0].train):
@@ -242,7 +257,7 @@ def _measure(
     problem: Problem,
     values: dict[str, NDArray[np.float32]],
     config: EvaluateConfig,
-    report: Report,
+    tally: Tally,
 ) -> None:
     """Add all scores of a task, and the differences between its embeddings."""
     choices = [
@@ -258,13 +273,13 @@ def _measure(
     with joblib.parallel_config("loky", inner_max_num_threads=1), threadpool_limits(1):
         measured = joblib.Parallel(config.jobs, return_as="generator")(calls)
         for probe, regime in choices:
-            found: list[tuple[Result, NDArray[np.float64]]] = []
+            found: list[Drawn] = []
             for model in values:
                 found += next(measured)
                 log.info("%s, %s, %s, %s", problem.name, model, probe, regime)
             if not found:
-                report.lack(problem.name, f"{regime} of the labels are too few of them.")
-            _add(found, report)
+                tally.report.lack(problem.name, f"{regime} of the labels are too few of them.")
+            tally.add(found)
 
 
 def _fine_tune(
@@ -272,34 +287,15 @@ def _fine_tune(
     data: Collection,
     models: Sequence[ModelEmbedder],
     config: EvaluateConfig,
-    report: Report,
+    tally: Tally,
 ) -> None:
     """Add the scores of encoders trained on the task itself."""
     assert config.fine_tune is not None
-    found: list[tuple[Result, NDArray[np.float64]]] = []
+    found: list[Drawn] = []
     for model in models:
         begin = time.perf_counter()
         scores = fine_tune(model, data, problem, config.fine_tune)
         seconds = time.perf_counter() - begin
         names = {"model": model.name, "probe": FINE_TUNED, "regime": "100%"}
         found += scored(scores, problem, seconds, **names)
-    _add(found, report)
-
-
-def _add(found: Sequence[tuple[Result, NDArray[np.float64]]], report: Report) -> None:
-    """Add results of one task, probe and regime, and the differences between their models."""
-    report.results += [result for result, _ in found]
-    for (a, draws_a), (b, draws_b) in itertools.combinations(found, 2):
-        if a.metric != b.metric:
-            continue
-        low, high = interval(draws_a - draws_b)
-        report.differences.append(
-            Difference(
-                **{"a": a.model, "b": b.model, "task": a.task, "probe": a.probe},
-                regime=a.regime,
-                metric=a.metric,
-                difference=a.score - b.score,
-                low=low,
-                high=high,
-            )
-        )
+    tally.add(found)

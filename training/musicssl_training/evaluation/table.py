@@ -89,8 +89,9 @@ def table(report: Report, probe: str = "linear", regime: str = "100%") -> str:
 
 def tables(report: Report) -> str:
     """Return a table for every probe and regime, and what is missing."""
+    only = "" if report.part == "all" else f", {report.part} part"
     parts = [
-        f"## {probe}, {regime} of the labels\n\n{table(report, probe, regime)}\n"
+        f"## {probe}, {regime} of the labels{only}\n\n{table(report, probe, regime)}\n"
         for probe, regime in kinds(report)
     ]
     if report.missing:
