@@ -11,7 +11,6 @@ from musicssl_training.weighting import WEIGHTINGS, EqualConfig, WeightingConfig
 from musicssl_training.workers import resolve
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # ours: Fabric's
-OPTIMISERS = ("adamw", "muon")
 SCHEDULES = ("plateau", "cosine")
 DISTORT_IN = ("auto", "spectrum", "wave", "both")
 
@@ -44,7 +43,6 @@ class DataConfig:
 class OptimConfig:
     """How the encoder and the workers learn."""
 
-    name: str = "adamw"  # or "muon": it moves the encoder's matrices, AdamW the rest
     learning_rate: float = 1e-3
     weight_decay: float = 0.02
     warm_up: int = 500  # steps
@@ -55,7 +53,6 @@ class OptimConfig:
     accumulate: int = 1  # parts in which a batch is heard, one after the other
 
     def __post_init__(self) -> None:
-        pick(dict.fromkeys(OPTIMISERS), self.name, "optim.name")
         pick(dict.fromkeys(SCHEDULES), self.schedule, "optim.schedule")
         if self.accumulate < 1:
             raise ConfigError(f"optim.accumulate must be at least 1, got {self.accumulate}.")

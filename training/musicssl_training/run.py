@@ -24,7 +24,6 @@ from musicssl.frontends import DualSpectrum, Spectra
 from musicssl.model import load_model
 from musicssl_training.config import PRECISIONS, PretrainConfig, write_config
 from musicssl_training.corpus import Sampler, open_sources
-from musicssl_training.optimisers import make_optimizer
 from musicssl_training.sound import Grid, make_grid
 from musicssl_training.weighting import make_weighting
 from musicssl_training.workers import make_workers, resolve
@@ -61,7 +60,7 @@ class Run:
         )
         self.weighting = make_weighting(config.weighting, names).to(device)
         self.average = copy.deepcopy(self.encoder).requires_grad_(False).eval()
-        self.optimizer = make_optimizer(self.encoder, self.workers, config.optim)
+        self.optimizer = make_optimizer([*self.parameters()], config)
         self.scaler = torch.amp.GradScaler(
             self.fabric.device.type, enabled=config.precision == "fp16"
         )
@@ -125,11 +124,9 @@ class Run:
         OutputError
             If it cannot be written; the old one is intact.
         """
-        state = {
-            part: getattr(self, part).state_dict() for part in self._parts()
-        }  # of all processes
         if not self.fabric.is_global_zero:
             return
+        state = {part: getattr(self, part).state_dict() for part in self._parts()}
         part = (self.folder / STATE).with_suffix(".part")
         try:
             torch.save(state | {"progress": vars(self.progress)}, part)
@@ -158,9 +155,8 @@ class Run:
             self.progress = Progress(**state["progress"])
         except (RuntimeError, ValueError, KeyError, TypeError, EOFError) as error:
             raise ConfigError(
-                f"{self.folder} holds a run with another encoder or optimiser, other workers or "
-                f"another weighting, or a damaged {STATE}; use its settings or another folder. "
-                f"({error})"
+                f"{self.folder} holds a run with another encoder, other workers or another "
+                f"weighting, or a damaged {STATE}; use its settings or another folder. ({error})"
             ) from error
 
     @staticmethod
@@ -229,6 +225,16 @@ def make_fabric(config: PretrainConfig) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def make_optimizer(parameters: list[nn.Parameter], config: PretrainConfig) -> torch.optim.AdamW:
+    """Return AdamW with weight decay on matrices and filters alone."""
+    decay = config.optim.weight_decay
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.optim.learning_rate, betas=(0.9, 0.98))
 
 
 def share_gradients(parameters: list[nn.Parameter], fabric: Fabric) -> None:

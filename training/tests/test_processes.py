@@ -7,24 +7,19 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 import torch
 
-from musicssl_training.config import OPTIMISERS, PretrainConfig, write_config
+from musicssl_training.config import PretrainConfig, write_config
 from musicssl_training.pretrain import pretrain
 
 
-@pytest.mark.parametrize("optimiser", OPTIMISERS)
-def test_two_processes_learn_what_one_does(
-    optimiser: str, toy_config: PretrainConfig, tmp_path: Path
-) -> None:
+def test_two_processes_learn_what_one_does(toy_config: PretrainConfig, tmp_path: Path) -> None:
     config = replace(
         toy_config,
         data=replace(toy_config.data, recordings=4, gain_db=0.0),
         distort=replace(toy_config.distort, clean=1.0),  # its random numbers differ by process
         workers=("chroma", "shape", "contrast"),
         compare_every=2,
-        optim=replace(toy_config.optim, name=optimiser),
         steps=4,
     )
     one = pretrain(config, tmp_path / "one")
@@ -51,17 +46,10 @@ def test_two_processes_learn_what_one_does(
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    near = 3e-4 if optimiser == "muon" else 1e-4  # Muon makes small steps of rounding large
     state = torch.load(tmp_path / "two" / "state.pt", weights_only=True)
     assert state["progress"]["hours"] == one.progress.hours
     for name, value in one.encoder.state_dict().items():
-        torch.testing.assert_close(state["encoder"][name], value, rtol=1e-3, atol=near)
-    if optimiser == "muon":
-        ours, theirs = one.optimizer.state_dict()["muon"], state["optimizer"]["muon"]
-        assert ours["state"].keys() == theirs["state"].keys()
-        for i, kept in ours["state"].items():
-            momentum = theirs["state"][i]["momentum_buffer"]
-            torch.testing.assert_close(momentum, kept["momentum_buffer"], rtol=1e-2, atol=1e-4)
+        torch.testing.assert_close(state["encoder"][name], value, rtol=1e-3, atol=1e-4)
     logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("one", "two")]
     for a, b in zip(*logs, strict=True):
         assert abs(json.loads(a)["loss/contrast"] - json.loads(b)["loss/contrast"]) < 1e-3
