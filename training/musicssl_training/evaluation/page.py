@@ -235,6 +235,8 @@ def _times(report: Report, tasks: list[str], models: list[str]) -> Markup:
     first = [tag("td", f"{report.embedding_seconds.get(m, 0):.0f}") for m in models]
     lines = [tag("tr", tag("td", "embedding, all collections"), *first)]
     for task in tasks:
+        if task == MEAN:
+            continue
         cells = [tag("td", f"{sum(spent.get((task, model), {}).values()):.0f}") for model in models]
         lines.append(tag("tr", tag("td", task), *cells))
     return join([tag("h2", "Times"), _wide(head, lines)])
