@@ -10,11 +10,13 @@ from pathlib import Path
 from timing import Row, best, machine, music, table, threads, usable_cores, write_json
 
 from musicssl import MusicSSLError
+from musicssl.errors import pick
 from musicssl_training.evaluation.collection import Clip
 from musicssl_training.evaluation.embedders import Embedder, ModelEmbedder
 from musicssl_training.evaluation.metrics import MEAN
 from musicssl_training.evaluation.naming import make_embedder
 from musicssl_training.evaluation.results import Report, read_report
+from musicssl_training.evaluation.table import rows
 
 CLIP_SECONDS, CLIPS = 30, 8
 
@@ -38,12 +40,10 @@ def measure(embedder: Embedder, report: Report | None, cores: int, repeats: int)
     }
     if report is None:
         return row
-    for r in report.results:
-        if (r.task, r.model, r.probe, r.regime) == (MEAN, embedder.name, "linear", "100%"):
-            interval = f"[{100 * r.low:.1f}, {100 * r.high:.1f}]"
-            return row | {f"mean of {len(r.per_class)} tasks": f"{100 * r.score:.1f} {interval}"}
-    known = ", ".join(dict.fromkeys(r.model for r in report.results))
-    raise MusicSSLError(f"the report has no mean of {embedder.name!r}; it has {known}.")
+    means = next((found.cells for found in rows(report) if found.task == MEAN), {})
+    mean = pick(means, embedder.name, "model with a mean in the report")
+    interval = f"[{100 * mean.low:.1f}, {100 * mean.high:.1f}]"
+    return row | {f"mean of {len(mean.per_class)} tasks": f"{100 * mean.score:.1f} {interval}"}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -58,13 +58,13 @@ def main(argv: list[str] | None = None) -> int:
     try:
         report = read_report(options.report) if options.report else None
         embedders = [make_embedder(name) for name in options.models]
-        rows = [measure(e, report, options.cores, options.repeats) for e in embedders]
+        found = [measure(e, report, options.cores, options.repeats) for e in embedders]
     except MusicSSLError as error:
         print(f"frontier.py: {error}", file=sys.stderr)
         return 2
     print(table([{"what": name, "is": value} for name, value in machine().items()]), end="\n\n")
-    print(table(rows))
-    write_json(options.json, {"machine": machine(), "rows": rows})
+    print(table(found))
+    write_json(options.json, {"machine": machine(), "rows": found})
     return 0
 
 
