@@ -12,10 +12,13 @@ import yaml
 from torch import Tensor
 
 from musicssl.checkpoint import ModelConfig
+from musicssl.encoders import Encoder
 from musicssl.errors import ConfigError, MusicSSLError
+from musicssl.hub import find_checkpoint
 from musicssl.model import MusicEncoder
 from musicssl_training.config import PretrainConfig, read_config, write_config
 from musicssl_training.hearing import moved, read
+from musicssl_training.lineage import ancestry, averaged, load_encoder
 from musicssl_training.run import STATE, Run, git_commit, versions, write_whole
 from musicssl_training.workers import SELECTIONS, resolve
 
@@ -31,11 +34,14 @@ class ReleaseConfig:
     licence: str = "cc-by-sa-4.0"
     layer: tuple[int, ...] = (-1,)
     pooling: str = "mean"
+    average_with: tuple[str, ...] = ()  # models whose encoders the run's is averaged with
     notes: str = ""  # Markdown: scores, limits
 
 
 def release(run_folder: Path, out: Path, config: ReleaseConfig) -> Path:
     """Write the averaged encoder of a run as a checkpoint folder.
+
+    With `config.average_with`, the mean of its weights and of those models' is written.
 
     Parameters
     ----------
@@ -55,7 +61,9 @@ def release(run_folder: Path, out: Path, config: ReleaseConfig) -> Path:
     Raises
     ------
     ConfigError
-        If `run_folder` is not a run.
+        If `run_folder` is not a run, or a model to average with has another encoder.
+    ModelError
+        If a model that it began with, or is averaged with, cannot be found.
     MusicSSLError
         If what was written does not give the encoder's own output.
     """
@@ -64,14 +72,17 @@ def release(run_folder: Path, out: Path, config: ReleaseConfig) -> Path:
     settings = read_config(json.loads((run_folder / "config.json").read_text("utf-8")))
     run = Run(replace(settings, compile=False, precision="fp32"), run_folder)
     run.restore()
-    encoder = settings.encoder
-    model = MusicEncoder(ModelConfig(encoder=encoder, pooling=config.pooling, layer=config.layer))
-    model.encoder.load_state_dict(run.average.state_dict())
+    shape = settings.encoder
+    others = [load_encoder(name, shape, "average_with") for name in config.average_with]
+    encoder = averaged([run.average, *others])
+    model = MusicEncoder(ModelConfig(encoder=shape, pooling=config.pooling, layer=config.layer))
+    model.encoder.load_state_dict(encoder.state_dict())
     model = model.requires_grad_(False).eval().to(run.fabric.device)
     model.centre, model.spread = layer_statistics(model, run)
     model.save_pretrained(out)
-    similarity = check(model, MusicEncoder.from_pretrained(out), run)
-    facts = provenance(run, settings) | {"cosine_of_fp16_to_fp32": round(similarity, 7)}
+    similarity = check(encoder, model, MusicEncoder.from_pretrained(out), excerpts(run, 0))
+    facts = ancestry(provenance(run, settings), settings.start_from, config.average_with)
+    facts["cosine_of_fp16_to_fp32"] = round(similarity, 7)
     write_whole(out / "training.json", json.dumps(facts, indent=2) + "\n")
     write_whole(out / "README.md", card(out.name, model, facts, config))
     return out
@@ -101,8 +112,8 @@ def excerpts(run: Run, step: int) -> Tensor:
 
 
 @torch.inference_mode()
-def check(model: MusicEncoder, loaded: MusicEncoder, run: Run) -> float:
-    """Compare the checkpoint, as a user loads it, with the training code's own output.
+def check(encoder: Encoder, model: MusicEncoder, loaded: MusicEncoder, audio: Tensor) -> float:
+    """Compare the checkpoint, as a user loads it, with the output of the encoder in training.
 
     Returns
     -------
@@ -114,9 +125,8 @@ def check(model: MusicEncoder, loaded: MusicEncoder, run: Run) -> float:
     MusicSSLError
         If they differ by more than the rounding of the weights to 16 bits.
     """
-    audio = excerpts(run, 0)
     whole = [
-        (x - c) / s for x, c, s in zip(run.average(audio), model.centre, model.spread, strict=True)
+        (x - c) / s for x, c, s in zip(encoder(audio), model.centre, model.spread, strict=True)
     ]
     if not torch.allclose(torch.cat(whole, dim=2), model(audio, layer="all"), atol=1e-5):
         raise MusicSSLError("the model differs from the encoder that was trained.")
@@ -154,7 +164,8 @@ def provenance(run: Run, settings: PretrainConfig) -> dict[str, Any]:
             }
         )
     names = tuple(source.name for source in run.sampler.sources)  # not where they lay
-    shown = replace(settings, data=replace(settings.data, sources=names))
+    first = settings.start_from and find_checkpoint(settings.start_from).model_id
+    shown = replace(settings, data=replace(settings.data, sources=names), start_from=first)
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "commit": git_commit(),
@@ -227,7 +238,7 @@ to both sides |
 ## How it was trained
 
 {training(facts)}
-The weights are an average over the last steps. `training.json` has every setting.
+A run's weights are an average over its last steps. `training.json` has every setting.
 
 ## Data
 
@@ -253,8 +264,24 @@ def training(facts: dict[str, Any]) -> str:
 the targets stayed clean: {facts["steps"]:,} steps of {heard} excerpts, {facts["hours_heard"]:,}
 hours of audio heard, in {facts["hours_of_computing"]:g} hours of computing in
 {settings["precision"]}."""
+    if "began_with" in facts:
+        text += f"""
+It began with the encoder of {tell(facts["began_with"])}."""
+    if "averaged_with" in facts:
+        text += f"""
+The weights are the mean of those and of {"; ".join(map(tell, facts["averaged_with"]))}."""
     if told:
         text += f"""
 Of the workers, {", ".join(told)} read what truly sounds from the scores behind the rendered music:
 that is no label by a human, but no self-supervision from the sound either."""
     return text
+
+
+def tell(facts: dict[str, Any]) -> str:
+    """Return a model that came before, as the card says it."""
+    if "steps" not in facts:
+        return f"{facts['model']}, of which nothing more is known here"
+    return (
+        f"{facts['model']} ({facts['steps']:,} steps, {facts['hours_heard']:,} hours heard, "
+        f"{facts['hours_of_computing']:g} hours of computing)"
+    )

@@ -21,9 +21,9 @@ from musicssl.devices import cpu_has_bf16
 from musicssl.encoders import ENCODERS, Encoder
 from musicssl.errors import ConfigError, OutputError
 from musicssl.frontends import DualSpectrum, Spectra
-from musicssl.model import load_model
 from musicssl_training.config import PRECISIONS, PretrainConfig, write_config
 from musicssl_training.corpus import Sampler, open_sources
+from musicssl_training.lineage import load_encoder
 from musicssl_training.sound import Grid, make_grid
 from musicssl_training.weighting import make_weighting
 from musicssl_training.workers import make_workers, resolve
@@ -194,13 +194,8 @@ def make_encoder(config: PretrainConfig) -> Encoder:
     kind, _ = ENCODERS[config.encoder.name]
     encoder: Encoder = kind(config.encoder)
     if config.start_from:
-        other = load_model(config.start_from, device="cpu")
-        if other.config.encoder != config.encoder:
-            raise ConfigError(
-                f"start_from {config.start_from!r}: its encoder is {other.config.encoder}, "
-                f"the settings say {config.encoder}."
-            )
-        encoder.load_state_dict(other.encoder.state_dict())
+        other = load_encoder(config.start_from, config.encoder, "start_from")
+        encoder.load_state_dict(other.state_dict())
     return encoder
 
 

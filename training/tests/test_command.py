@@ -13,6 +13,7 @@ from musicssl.errors import ConfigError
 from musicssl.model import load_model
 from musicssl_training.cli import main
 from musicssl_training.config import PretrainConfig, read_config, write_config
+from musicssl_training.lineage import ancestry
 from musicssl_training.pretrain import pretrain
 from musicssl_training.release import ReleaseConfig, excerpts, release
 from musicssl_training.weighting import WEIGHTINGS
@@ -94,3 +95,54 @@ def test_a_released_model_gives_what_was_trained(
     assert values.mean().abs() < 0.3
     assert 0.7 < values.std() < 1.3
     assert model.clip_dim == 64
+
+
+def test_a_release_averages_runs_of_one_line(toy_config: PretrainConfig, tmp_path: Path) -> None:
+    config = ReleaseConfig(summary="A toy.", data_licences="CC0", pooling="meanstd")
+    pretrain(toy_config, tmp_path / "one")
+    first = release(tmp_path / "one", tmp_path / "first", config)
+    pretrain(replace(toy_config, start_from=str(first), seed=1), tmp_path / "two")
+    second = release(tmp_path / "two", tmp_path / "second", config)
+    both = replace(config, average_with=(str(first),))
+    mean = release(tmp_path / "two", tmp_path / "mean", both)
+    weights = [
+        load_model(path, device="cpu").encoder.state_dict() for path in (first, second, mean)
+    ]
+    for name, values in weights[2].items():
+        torch.testing.assert_close(
+            values, (weights[0][name] + weights[1][name]) / 2, atol=1e-3, rtol=1e-3
+        )
+    assert any(not torch.equal(weights[0][name], values) for name, values in weights[2].items())
+    facts = json.loads((mean / "training.json").read_text())
+    assert facts["began_with"]["model"] == facts["settings"]["start_from"] == "first"
+    assert [told["model"] for told in facts["averaged_with"]] == ["first"]
+    assert facts["averaged_with"][0]["steps"] == toy_config.steps
+    assert len(facts["data"]) == 1  # all of them heard the same
+    assert str(tmp_path) not in json.dumps(facts)
+    card = " ".join((mean / "README.md").read_text().split())
+    assert "It began with the encoder of first (" in card
+    assert "The weights are the mean of those and of first (" in card
+
+
+def test_a_release_tells_what_the_others_alone_have_heard(tmp_path: Path) -> None:
+    own = {"pack": "own", "sources": [{"source": "a", "licence": "CC0"}]}
+    other = {"pack": "other", "sources": [{"source": "b", "licence": "CC BY 4.0"}]}
+    folder = load_model("musicssl-small", device="cpu").save_pretrained(tmp_path / "before")
+    (folder / "training.json").write_text(json.dumps({"steps": 3, "data": [own, other]}))
+    facts = ancestry({"data": [own]}, str(folder), ())
+    assert facts["data"] == [own, other]
+    assert facts["began_with"]["steps"] == 3
+    assert "data" not in facts["began_with"]
+    (folder / "training.json").unlink()
+    facts = ancestry({"data": [own]}, "", [str(folder)])
+    assert facts["averaged_with"][0].keys() == {"model", "weights_sha256"}
+
+
+def test_only_encoders_of_one_shape_are_averaged(
+    toy_config: PretrainConfig, tmp_path: Path
+) -> None:
+    pretrain(replace(toy_config, steps=1), tmp_path / "run")
+    config = ReleaseConfig(summary="A toy.", data_licences="CC0", average_with=("musicssl-small",))
+    with pytest.raises(ConfigError, match="average_with 'musicssl-small': its encoder is"):
+        release(tmp_path / "run", tmp_path / "out", config)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,102 @@
+"""Encoders that come from other encoders: begun with their weights, or averaged with them."""
+
+import copy
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from musicssl.encoders import Encoder, EncoderConfig
+from musicssl.errors import ConfigError
+from musicssl.hub import find_checkpoint
+from musicssl.model import load_model
+
+FACTS = "training.json"
+TOLD = (  # of a model that came before; what it heard is told with the data
+    "model",
+    "weights_sha256",
+    "commit",
+    "steps",
+    "hours_heard",
+    "hours_of_computing",
+    "settings",
+    "began_with",
+    "averaged_with",
+)
+
+
+def load_encoder(model: str, config: EncoderConfig, setting: str) -> Encoder:
+    """Return the encoder of a model, on the CPU.
+
+    Parameters
+    ----------
+    model
+        Name, folder or repository.
+    config
+        The shape it must have.
+    setting
+        What to call the model in an error.
+
+    Raises
+    ------
+    ConfigError
+        If its encoder has another shape.
+    ModelError
+        If there is no such model.
+    """
+    other = load_model(model, device="cpu")
+    if other.config.encoder != config:
+        raise ConfigError(
+            f"{setting} {model!r}: its encoder is {other.config.encoder}, "
+            f"the settings say {config}."
+        )
+    return other.encoder
+
+
+@torch.no_grad()
+def averaged(encoders: Sequence[Encoder]) -> Encoder:
+    """Return an encoder whose weights are the mean of theirs (Wortsman et al., 2022).
+
+    That works for encoders trained on from the same weights, not for independent ones.
+    """
+    mean = copy.deepcopy(encoders[0])
+    for name, values in mean.state_dict().items():
+        if values.is_floating_point():
+            same = [encoder.state_dict()[name].to(values.device) for encoder in encoders]
+            values.copy_(torch.stack(same).mean(dim=0))
+    return mean
+
+
+def facts_of(model: str) -> dict[str, Any]:
+    """Return how a model was trained: its training.json, with its name and its weights' hash."""
+    loaded = load_model(model, device="cpu")
+    file = find_checkpoint(model).folder / FACTS
+    facts = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    return {"model": loaded.model_id, "weights_sha256": loaded.weights_sha256} | facts
+
+
+def ancestry(
+    facts: dict[str, Any], began_with: str, averaged_with: Sequence[str]
+) -> dict[str, Any]:
+    """Return the facts of a run with what came before it.
+
+    Parameters
+    ----------
+    facts
+        Of the run: its `data` grows by what only the others heard.
+    began_with, averaged_with
+        Models; none if empty.
+    """
+    before = {model: facts_of(model) for model in (began_with, *averaged_with) if model}
+    data = list(facts["data"])
+    for other in before.values():
+        known = [pack["sources"] for pack in data]
+        data += [pack for pack in other.get("data", []) if pack["sources"] not in known]
+    told = {model: {k: other[k] for k in TOLD if k in other} for model, other in before.items()}
+    facts = facts | {"data": data}
+    if began_with:
+        facts["began_with"] = told[began_with]
+    if averaged_with:
+        facts["averaged_with"] = [told[model] for model in averaged_with]
+    return facts
