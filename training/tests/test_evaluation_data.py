@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,16 @@ def centroid(audio: np.ndarray, sr: int) -> np.ndarray:
 
 
 centroid.sample_rate = 8000
+
+
+def power(exponent: float, audio: np.ndarray, sr: int) -> np.ndarray:
+    return np.abs(audio) ** exponent
+
+
+def test_a_partial_is_known_by_its_function_and_arguments() -> None:
+    one, same, other = (FunctionEmbedder(partial(power, e), "power").space for e in (1, 1, 2))
+    assert one == same
+    assert one != other
 
 
 def test_functions_arrays_and_baselines_are_measured_alike_by_any_number_of_processes(

@@ -4,6 +4,7 @@ import hashlib
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,9 @@ def _checked(values: NDArray[Any], name: str, item: str) -> NDArray[np.float32]:
 
 def _source_hash(function: Callable[..., Any]) -> str:
     """Return a hash of the file that a function comes from, or of its name."""
+    if isinstance(function, partial):
+        text = repr((_source_hash(function.func), function.args, function.keywords))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
     try:
         text = inspect.getsource(inspect.getmodule(function) or function)
     except (OSError, TypeError):
