@@ -82,13 +82,25 @@ def hear(run: Run, batch: Batch) -> tuple[Tensor, list[Tensor | slice]]:
     return run.encode(heard), rows
 
 
+def distorted_in(run: Run) -> str:
+    """Return where the input is distorted: "spectrum", "wave" or "both"."""
+    if run.config.distort_in != "auto":
+        return run.config.distort_in
+    return "wave" if run.spectrum is None else "spectrum"
+
+
+def distorts(run: Run) -> bool:
+    """Return whether the encoder hears any excerpt other than as it is."""
+    where, config = distorted_in(run), run.config
+    in_spectrum = where != "wave" and config.distort.clean < 1
+    return in_spectrum or (where != "spectrum" and config.wave.clean < 1)
+
+
 def distorted(run: Run, batch: Batch) -> tuple[Tensor | Spectra, Tensor | None]:
     """Return what the encoder is to hear instead of the clean audio, and the frames it misses."""
     config, spectrum, sound = run.config, run.spectrum, batch.sound
     audio, masked = sound.audio, None
-    where = config.distort_in
-    if where == "auto":
-        where = "wave" if spectrum is None else "spectrum"
+    where = distorted_in(run)
     if where != "spectrum":
         rate, recordings = run.grid.sample_rate, batch.recordings
         found = distort_wave(audio, config.wave, rate, batch.random, recordings)

@@ -17,12 +17,17 @@ from musicssl.errors import ConfigError, MusicSSLError
 from musicssl.hub import find_checkpoint
 from musicssl.model import MusicEncoder
 from musicssl_training.config import PretrainConfig, read_config, write_config
-from musicssl_training.hearing import moved, read
+from musicssl_training.hearing import distorts, moved, read
 from musicssl_training.lineage import ancestry, averaged, load_encoder
 from musicssl_training.run import STATE, Run, git_commit, versions, write_whole
 from musicssl_training.workers import SELECTIONS, resolve
 
 STATISTICS_BATCHES = 60
+INPUT = {  # what the card says of it
+    True: """The encoder heard them mixed with other music, filtered, masked and made noisy, while
+the targets stayed clean.""",
+    False: "The encoder heard them as they are.",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +136,7 @@ def check(encoder: Encoder, model: MusicEncoder, loaded: MusicEncoder, audio: Te
     if not torch.allclose(torch.cat(whole, dim=2), model(audio, layer="all"), atol=1e-5):
         raise MusicSSLError("the model differs from the encoder that was trained.")
     similarity = torch.cosine_similarity(
-        model(audio, layer="all").flatten(1), loaded(audio, layer="all").flatten(1)
+        *(one(audio, layer="all").flatten(1).double() for one in (model, loaded))
     )
     least = similarity.min().item()
     if not least >= 0.9999:
@@ -173,6 +178,7 @@ def provenance(run: Run, settings: PretrainConfig) -> dict[str, Any]:
         "steps": run.progress.step,
         "hours_heard": round(run.progress.hours, 1),
         "hours_of_computing": round(run.progress.wall / 3600, 2),
+        "distorted": distorts(run),
         "settings": write_config(shown),
         "data": data,
     }
@@ -260,10 +266,9 @@ def training(facts: dict[str, Any]) -> str:
     told = [name for name in workers if name in SELECTIONS["score"]]
     text = f"""Self-supervised: no human label was used. {len(workers)} workers
 ({", ".join(workers)}), their losses weighted by `{settings["weighting"]["name"]}`, on excerpts of
-{data["seconds"]:g} s whose input was mixed with other music, filtered, masked and made noisy, while
-the targets stayed clean: {facts["steps"]:,} steps of {heard} excerpts, {facts["hours_heard"]:,}
-hours of audio heard, in {facts["hours_of_computing"]:g} hours of computing in
-{settings["precision"]}."""
+{data["seconds"]:g} s: {facts["steps"]:,} steps of {heard} excerpts, {facts["hours_heard"]:,} hours
+of audio heard, in {facts["hours_of_computing"]:g} hours of computing in {settings["precision"]}.
+{INPUT[facts["distorted"]]}"""
     if "began_with" in facts:
         text += f"""
 It began with the encoder of {tell(facts["began_with"])}."""

@@ -13,6 +13,7 @@ from musicssl.errors import ConfigError
 from musicssl.model import load_model
 from musicssl_training.cli import main
 from musicssl_training.config import PretrainConfig, read_config, write_config
+from musicssl_training.distort import DistortConfig
 from musicssl_training.lineage import ancestry
 from musicssl_training.pretrain import pretrain
 from musicssl_training.release import ReleaseConfig, excerpts, release
@@ -101,7 +102,8 @@ def test_a_release_averages_runs_of_one_line(toy_config: PretrainConfig, tmp_pat
     config = ReleaseConfig(summary="A toy.", data_licences="CC0", pooling="meanstd")
     pretrain(toy_config, tmp_path / "one")
     first = release(tmp_path / "one", tmp_path / "first", config)
-    pretrain(replace(toy_config, start_from=str(first), seed=1), tmp_path / "two")
+    undistorted = replace(toy_config, start_from=str(first), distort=DistortConfig(clean=1.0))
+    pretrain(undistorted, tmp_path / "two")
     second = release(tmp_path / "two", tmp_path / "second", config)
     both = replace(config, average_with=(str(first),))
     mean = release(tmp_path / "two", tmp_path / "mean", both)
@@ -119,7 +121,10 @@ def test_a_release_averages_runs_of_one_line(toy_config: PretrainConfig, tmp_pat
     assert facts["averaged_with"][0]["steps"] == toy_config.steps
     assert len(facts["data"]) == 1  # all of them heard the same
     assert str(tmp_path) not in json.dumps(facts)
+    told = " ".join((first / "README.md").read_text().split())
+    assert "the targets stayed clean." in told
     card = " ".join((mean / "README.md").read_text().split())
+    assert "The encoder heard them as they are." in card
     assert "It began with the encoder of first (" in card
     assert "The weights are the mean of those and of first (" in card
 
