@@ -273,8 +273,10 @@ of audio heard, in {facts["hours_of_computing"]:g} hours of computing in {settin
         text += f"""
 It began with the encoder of {tell(facts["began_with"])}."""
     if "averaged_with" in facts:
+        known = facts.get("began_with")
+        others = (one["model"] if one == known else tell(one) for one in facts["averaged_with"])
         text += f"""
-The weights are the mean of those and of {"; ".join(map(tell, facts["averaged_with"]))}."""
+The weights are the mean of this run's and those of {"; ".join(others)}."""
     if told:
         text += f"""
 Of the workers, {", ".join(told)} read what truly sounds from the scores behind the rendered music:
@@ -286,7 +288,10 @@ def tell(facts: dict[str, Any]) -> str:
     """Return a model that came before, as the card says it."""
     if "steps" not in facts:
         return f"{facts['model']}, of which nothing more is known here"
-    return (
+    text = (
         f"{facts['model']} ({facts['steps']:,} steps, {facts['hours_heard']:,} hours heard, "
         f"{facts['hours_of_computing']:g} hours of computing)"
+    )
+    return text + (
+        f", which began with {tell(facts['began_with'])}" if "began_with" in facts else ""
     )

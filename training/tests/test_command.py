@@ -16,7 +16,7 @@ from musicssl_training.config import PretrainConfig, read_config, write_config
 from musicssl_training.distort import DistortConfig
 from musicssl_training.lineage import ancestry
 from musicssl_training.pretrain import pretrain
-from musicssl_training.release import ReleaseConfig, excerpts, release
+from musicssl_training.release import ReleaseConfig, excerpts, release, tell
 from musicssl_training.weighting import WEIGHTINGS
 
 ROOT = Path(__file__).parent.parent
@@ -126,7 +126,7 @@ def test_a_release_averages_runs_of_one_line(toy_config: PretrainConfig, tmp_pat
     card = " ".join((mean / "README.md").read_text().split())
     assert "The encoder heard them as they are." in card
     assert "It began with the encoder of first (" in card
-    assert "The weights are the mean of those and of first (" in card
+    assert "The weights are the mean of this run's and those of first." in card
 
 
 def test_a_release_tells_what_the_others_alone_have_heard(tmp_path: Path) -> None:
@@ -141,6 +141,16 @@ def test_a_release_tells_what_the_others_alone_have_heard(tmp_path: Path) -> Non
     (folder / "training.json").unlink()
     facts = ancestry({"data": [own]}, "", [str(folder)])
     assert facts["averaged_with"][0].keys() == {"model", "weights_sha256"}
+
+
+def test_a_card_tells_the_line_that_a_model_comes_from() -> None:
+    first = {"model": "one", "steps": 9200, "hours_heard": 359.8, "hours_of_computing": 1.5}
+    second = first | {"model": "two", "steps": 10, "began_with": first}
+    assert tell(second) == (
+        "two (10 steps, 359.8 hours heard, 1.5 hours of computing), "
+        "which began with one (9,200 steps, 359.8 hours heard, 1.5 hours of computing)"
+    )
+    assert tell({"model": "three", "began_with": first}).startswith("three, of which nothing")
 
 
 def test_only_encoders_of_one_shape_are_averaged(
