@@ -16,9 +16,9 @@ import safetensors
 
 from musicssl import models
 from musicssl.errors import ModelError, nearest
-from musicssl.models import CARD, CONFIG, DEFAULT_MODEL, MODELS, WEIGHTS
+from musicssl.models import CARD, CONFIG, DEFAULT_MODEL, FACTS, MODELS, WEIGHTS
 
-PUSHED = (CONFIG, WEIGHTS, CARD, "training.json")
+PUSHED = (CONFIG, WEIGHTS, CARD, FACTS)
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 WAITS = (1.0, 3.0)  # seconds before asking again for a file
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)

@@ -15,6 +15,7 @@ CHECKPOINTS = Path(__file__).parent / "checkpoints"  # one folder a bundled mode
 DEFAULT_MODEL = "musicssl-small"
 CODE_LICENCE = "MIT"
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+FACTS = "training.json"  # how it was trained
 
 
 @dataclass(frozen=True)

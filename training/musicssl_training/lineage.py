@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 
+from musicssl.checkpoint import read_checkpoint
 from musicssl.encoders import Encoder, EncoderConfig
 from musicssl.errors import ConfigError
 from musicssl.hub import find_checkpoint
 from musicssl.model import load_model
+from musicssl.models import FACTS
 
-FACTS = "training.json"
 TOLD = (  # of a model that came before; what it heard is told with the data
     "model",
     "weights_sha256",
@@ -70,10 +71,11 @@ def averaged(encoders: Sequence[Encoder]) -> Encoder:
 
 def facts_of(model: str) -> dict[str, Any]:
     """Return how a model was trained: its training.json, with its name and its weights' hash."""
-    loaded = load_model(model, device="cpu")
-    file = find_checkpoint(model).folder / FACTS
+    found = find_checkpoint(model)
+    *_, sha256 = read_checkpoint(found.folder)
+    file = found.folder / FACTS
     facts = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-    return {"model": loaded.model_id, "weights_sha256": loaded.weights_sha256} | facts
+    return {"model": found.model_id, "weights_sha256": sha256} | facts
 
 
 def ancestry(

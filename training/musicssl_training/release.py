@@ -16,6 +16,7 @@ from musicssl.encoders import Encoder
 from musicssl.errors import ConfigError, MusicSSLError
 from musicssl.hub import find_checkpoint
 from musicssl.model import MusicEncoder
+from musicssl.models import CARD, FACTS
 from musicssl_training.config import PretrainConfig, read_config, write_config
 from musicssl_training.hearing import distorts, moved, read
 from musicssl_training.lineage import ancestry, averaged, load_encoder
@@ -88,8 +89,8 @@ def release(run_folder: Path, out: Path, config: ReleaseConfig) -> Path:
     similarity = check(encoder, model, MusicEncoder.from_pretrained(out), excerpts(run, 0))
     facts = ancestry(provenance(run, settings), settings.start_from, config.average_with)
     facts["cosine_of_fp16_to_fp32"] = round(similarity, 7)
-    write_whole(out / "training.json", json.dumps(facts, indent=2) + "\n")
-    write_whole(out / "README.md", card(out.name, model, facts, config))
+    write_whole(out / FACTS, json.dumps(facts, indent=2) + "\n")
+    write_whole(out / CARD, card(out.name, model, facts, config))
     return out
 
 

@@ -192,12 +192,12 @@ def _checked(values: NDArray[Any], name: str, item: str) -> NDArray[np.float32]:
 
 
 def _source_hash(function: Callable[..., Any]) -> str:
-    """Return a hash of the file that a function comes from, or of its name."""
-    if isinstance(function, partial):
-        text = repr((_source_hash(function.func), function.args, function.keywords))
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+    """Return a hash of the file that a function comes from (and its arguments), or of its name."""
     try:
-        text = inspect.getsource(inspect.getmodule(function) or function)
+        if isinstance(function, partial):
+            text = repr((_source_hash(function.func), function.args, function.keywords))
+        else:
+            text = inspect.getsource(inspect.getmodule(function) or function)
     except (OSError, TypeError):
         text = repr(getattr(function, "__qualname__", function))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
