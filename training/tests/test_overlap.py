@@ -1,14 +1,19 @@
-"""Labelled music among what an encoder is trained on is found, by its sound and by its name."""
+"""Labelled music among what an encoder is trained on is found, by sound, by tune and by name."""
 
+import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile as sf
 
 from musicssl_training.cli import main
+from musicssl_training.corpus import write_pack
+from musicssl_training.corpus.score import DRUMS, Score
 from musicssl_training.evaluation.fingerprint import RATE, Index, landmarks
 from musicssl_training.evaluation.overlap import LEAST
+from musicssl_training.evaluation.tunes import LENGTH, runs
 
 PER_SECOND = 3  # notes
 
@@ -83,3 +88,77 @@ def test_the_command_lists_what_is_in_both(
     assert "labelled music is in the corpus, 1 x:\nemotify/1.wav: " in error
     assert why in error
     assert error.rstrip().endswith("of pack/a.flac")
+
+
+def melody(seed: int, notes: int = 40) -> np.ndarray:
+    """Pitches of which each differs from the one before."""
+    random = np.random.default_rng(seed)
+    return 60 + np.cumsum(random.choice([-4, -3, -2, -1, 1, 2, 3, 4], notes))
+
+
+def part(pitches: np.ndarray, program: int, beat: float = 0.5, loose: float = 0.0) -> np.ndarray:
+    """One note after the other, up to `loose` seconds early or late and legato, as a `Score`'s."""
+    random = np.random.default_rng(len(pitches))
+    onsets = beat * np.arange(len(pitches)) + random.uniform(-loose, loose, len(pitches))
+    columns = (onsets, onsets + beat + loose, pitches, 0 * pitches + program, 0 * pitches + 90)
+    return np.stack(columns, 1).astype(np.float32)
+
+
+def played(*parts: np.ndarray) -> Score:
+    return Score(np.concatenate(parts), np.zeros((0, 2), np.float32))
+
+
+def test_a_tune_is_the_same_in_any_key_at_any_speed_among_other_voices() -> None:
+    pitches = melody(0)
+    plain = runs(played(part(pitches, 73)))
+    assert len(plain) == len(pitches) - LENGTH
+    lower = part(melody(1, 20) - 30, 0, 0.6)
+    hymn = played(part(pitches + 5, 0, 0.3, 0.01), part(pitches - 7, 0, 0.3, 0.01), lower)
+    assert plain <= runs(hymn)
+    bass = played(part(pitches - 24, 32), part(melody(2), 32), part(melody(3), DRUMS))
+    assert plain <= runs(bass)
+    assert not plain & runs(played(part(melody(4), 73), part(pitches, DRUMS)))
+
+
+def test_scales_and_figures_are_no_tune() -> None:
+    scale, figure = np.arange(40, 90), np.tile([60, 64, 67, 72], 10)
+    assert runs(played(part(scale, 0))) == runs(played(part(figure, 0))) == set()
+    assert runs(played(part(melody(0, LENGTH), 0))) == runs(played(part(melody(0, 0), 0))) == set()
+
+
+@pytest.mark.parametrize(("seed", "found"), [(0, True), (5, False)])
+def test_the_command_finds_a_tune_by_the_scores_of_packs(
+    seed: int,
+    found: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def read(row: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any], Score]:
+        return tune(row["sound"], 21), {}, row.pop("score")
+
+    def pack(name: str, *rows: tuple[str, int, Score]) -> Path:
+        keys = {"source": "s", "licence": "CC0", "sample_rate": RATE}
+        named = [
+            {"path": path, "group": path[0], "sound": sound, "score": score} | keys
+            for path, sound, score in rows
+        ]
+        write_pack(named, tmp_path / name, read)
+        return tmp_path / name
+
+    air = part(melody(0), 40)
+    pack(
+        "data/rendered",
+        ("a.mid", 1, played(air)),
+        ("b.mid", 2, played(part(melody(1), 40))),
+        ("b2.mid", 3, played(part(melody(1) + 1, 41))),
+        ("c.mid", 4, played(part(melody(1)[:20], 42))),
+    )
+    corpus = pack("corpus", ("x.mid", 5, played(part(melody(seed) - 3, 0, 0.3))))
+    with caplog.at_level(logging.WARNING):
+        code = main(["overlap", str(corpus), "--data", str(tmp_path / "data")])
+    assert caplog.messages.count("rendered: groups b and c have a tune in common") == 1
+    error = capsys.readouterr().err
+    assert code == (2 if found else 0)
+    line = "1 x:\nrendered/a.mid: a tune (24 of 24 runs of 16 intervals) of corpus/x.mid"
+    assert (line in error) is found

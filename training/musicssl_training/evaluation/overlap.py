@@ -1,6 +1,8 @@
 """`musicssl-train overlap`: nothing that measures an encoder may be in what it was trained on."""
 
+import itertools
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from musicssl_training.evaluation.collection import Audio, Collection
 from musicssl_training.evaluation.errors import LeakError
 from musicssl_training.evaluation.fingerprint import RATE, Index, landmarks
 from musicssl_training.evaluation.tasks import COLLECTIONS, TASKS
+from musicssl_training.evaluation.tunes import LENGTH, runs
 
 log = logging.getLogger(__name__)
 LEAST = 0.05  # of a clip's landmarks: copies at a low bit rate share 0.14, other music 0.001
@@ -36,7 +39,9 @@ class Overlap:
 
 
 def check_overlap(corpora: Sequence[str], roots: dict[str, Path]) -> None:
-    """Make sure that no labelled music is in a corpus, by name or by sound.
+    """Make sure that no labelled music is in a corpus, by name, by tune or by sound.
+
+    Labelled recordings that share a tune but no group are logged: splits may part them.
 
     Parameters
     ----------
@@ -57,6 +62,8 @@ def check_overlap(corpora: Sequence[str], roots: dict[str, Path]) -> None:
     sources = open_sources(corpora, RATE)
     collections = [COLLECTIONS[name](root) for name, root in roots.items()]
     found = [each for one in collections for each in same_names(one, sources)]
+    for collection in collections:
+        found += same_tunes(collection, sources)
     found += same_sounds(collections, sources)
     if found:
         listed = "\n".join(map(str, found[:SHOWN]))
@@ -82,6 +89,42 @@ def same_names(collection: Collection, sources: Sequence[Source]) -> Iterator[Ov
                 if path := known.get(_plain(value)):
                     why = f"{column} {str(value)!r}"
                     yield Overlap(collection.name, clip.id, source.name, path, why)
+
+
+def same_tunes(collection: Collection, sources: Sequence[Source]) -> Iterator[Overlap]:
+    """Yield the items whose score has a tune of a recording's, where both scores are known.
+
+    Yields
+    ------
+    Overlap
+        One for each item and recording.
+    """
+    index = index_tunes(collection)
+    sizes = Counter(itertools.chain.from_iterable(index.values()))
+    for source in sources:
+        for item, row in enumerate(source.items):
+            score = source.score(item, 0, row["samples"])
+            tunes = runs(score) if score is not None and index else set()
+            shared = Counter(clip for run in tunes for clip in index.get(run, ()))
+            for clip, count in sorted(shared.items()):
+                why = f"a tune ({count} of {sizes[clip]} runs of {LENGTH} intervals)"
+                id_ = collection.clips[clip].id
+                yield Overlap(collection.name, id_, source.name, row["path"], why)
+
+
+def index_tunes(collection: Collection) -> dict[bytes, list[int]]:
+    """Return the clips in whose scores each run of intervals is, and log tunes of two groups."""
+    index: dict[bytes, list[int]] = {}
+    for clip, score in enumerate(collection.scores):
+        for run in runs(score):
+            index.setdefault(run, []).append(clip)
+    alike = (
+        sorted({collection.columns["group"][clip] for clip in clips}) for clips in index.values()
+    )
+    pairs = {pair for names in alike for pair in itertools.combinations(names, 2)}
+    for one, two in sorted(pairs):
+        log.warning("%s: groups %s and %s have a tune in common", collection.name, one, two)
+    return index
 
 
 def same_sounds(collections: Sequence[Collection], sources: Sequence[Source]) -> Iterator[Overlap]:

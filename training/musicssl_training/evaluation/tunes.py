@@ -1,0 +1,58 @@
+"""Runs of intervals in scores, to find a tune in any key, at any speed and on any instrument."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musicssl_training.corpus.score import DRUMS, Score
+
+LENGTH = 16  # intervals
+DIFFERENT = 5  # among them at least: scales and figures that repeat are everybody's
+TOGETHER = 0.03  # seconds: notes that begin within it are a chord
+LEGATO = 0.05  # seconds that a note may sound into the next one of its voice
+
+
+def runs(score: Score) -> set[bytes]:
+    """Return all runs of `LENGTH` intervals in the highest and lowest voice of every instrument.
+
+    Parameters
+    ----------
+    score
+        Of a whole recording, or of a stretch.
+
+    Returns
+    -------
+    set of bytes
+        Semitones as signed bytes; runs of fewer than `DIFFERENT` different intervals are left out.
+    """
+    found = set()
+    for program in np.unique(score.notes[:, 3]):
+        if program == DRUMS:
+            continue
+        notes = score.notes[score.notes[:, 3] == program]
+        for side in (1, -1):
+            steps = np.diff(np.array(list(_outer(notes, side)), np.int16)).astype(np.int8)
+            for i in range(len(steps) - LENGTH + 1):
+                run = steps[i : i + LENGTH].tobytes()
+                if len(set(run)) >= DIFFERENT:
+                    found.add(run)
+    return found
+
+
+def _outer(notes: NDArray[np.float32], side: int) -> Iterator[int]:
+    """Yield the pitches of the highest (side 1) or lowest (-1) voice."""
+    begin, end, pitch = -np.inf, -np.inf, 0
+    for onset, off, other, _, _ in notes[notes[:, 0].argsort(kind="stable")].tolist():
+        inner = side * other <= side * pitch
+        if onset - begin < TOGETHER:
+            if not inner:
+                end, pitch = off, other
+            continue
+        if inner and end - onset > LEGATO:
+            continue
+        if begin > -np.inf:
+            yield int(pitch)
+        begin, end, pitch = onset, off, other
+    if begin > -np.inf:
+        yield int(pitch)
