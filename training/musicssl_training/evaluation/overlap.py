@@ -99,12 +99,14 @@ def same_tunes(collection: Collection, sources: Sequence[Source]) -> Iterator[Ov
     Overlap
         One for each item and recording.
     """
+    if not collection.scores:
+        return
     index = index_tunes(collection)
     sizes = Counter(itertools.chain.from_iterable(index.values()))
     for source in sources:
         for item, row in enumerate(source.items):
             score = source.score(item, 0, row["samples"])
-            tunes = runs(score) if score is not None and index else set()
+            tunes = runs(score) if score is not None else set()
             shared = Counter(clip for run in tunes for clip in index.get(run, ()))
             for clip, count in sorted(shared.items()):
                 why = f"a tune ({count} of {sizes[clip]} runs of {LENGTH} intervals)"
@@ -118,9 +120,8 @@ def index_tunes(collection: Collection) -> dict[bytes, list[int]]:
     for clip, score in enumerate(collection.scores):
         for run in runs(score):
             index.setdefault(run, []).append(clip)
-    alike = (
-        sorted({collection.columns["group"][clip] for clip in clips}) for clips in index.values()
-    )
+    groups = collection.groups(["group"])
+    alike = (sorted({groups[clip] for clip in clips}) for clips in index.values())
     pairs = {pair for names in alike for pair in itertools.combinations(names, 2)}
     for one, two in sorted(pairs):
         log.warning("%s: groups %s and %s have a tune in common", collection.name, one, two)

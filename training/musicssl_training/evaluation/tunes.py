@@ -1,7 +1,5 @@
 """Runs of intervals in scores, to find a tune in any key, at any speed and on any instrument."""
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,7 +30,7 @@ def runs(score: Score) -> set[bytes]:
             continue
         notes = score.notes[score.notes[:, 3] == program]
         for side in (1, -1):
-            steps = np.diff(np.array(list(_outer(notes, side)), np.int16)).astype(np.int8)
+            steps = np.diff(np.array(_outer(notes, side), np.int16)).astype(np.int8)
             for i in range(len(steps) - LENGTH + 1):
                 run = steps[i : i + LENGTH].tobytes()
                 if len(set(run)) >= DIFFERENT:
@@ -40,19 +38,16 @@ def runs(score: Score) -> set[bytes]:
     return found
 
 
-def _outer(notes: NDArray[np.float32], side: int) -> Iterator[int]:
-    """Yield the pitches of the highest (side 1) or lowest (-1) voice."""
-    begin, end, pitch = -np.inf, -np.inf, 0
-    for onset, off, other, _, _ in notes[notes[:, 0].argsort(kind="stable")].tolist():
-        inner = side * other <= side * pitch
+def _outer(notes: NDArray[np.float32], side: int) -> list[int]:
+    """Return the pitches of the highest (side 1) or lowest (-1) voice."""
+    voice: list[int] = []
+    begin = end = -np.inf
+    for onset, off, pitch in notes[notes[:, 0].argsort(kind="stable"), :3].tolist():
+        inner = bool(voice) and side * pitch <= side * voice[-1]
         if onset - begin < TOGETHER:
             if not inner:
-                end, pitch = off, other
-            continue
-        if inner and end - onset > LEGATO:
-            continue
-        if begin > -np.inf:
-            yield int(pitch)
-        begin, end, pitch = onset, off, other
-    if begin > -np.inf:
-        yield int(pitch)
+                voice[-1], end = int(pitch), off
+        elif not inner or end - onset <= LEGATO:
+            voice.append(int(pitch))
+            begin, end = onset, off
+    return voice
