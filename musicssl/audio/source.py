@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias, Union
@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.audio.arrays import open_array
-from musicssl.audio.decode import Decoder, open_file
+from musicssl.audio.decode import falls_short, open_file
+from musicssl.audio.decoder import Decoder
+from musicssl.audio.mix import MIXES, Mix
 from musicssl.audio.resample import RESAMPLERS, Resampler, resampled_length
 from musicssl.errors import AudioError, pick
 
@@ -24,6 +26,7 @@ AudioInput: TypeAlias = Union[str, os.PathLike[str], BinaryIO, NDArray[Any], "to
 
 LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz
 MOST_CHANNELS = 64
+SHORTEST_DAMAGED = 0.04  # seconds; less than that of a damaged file is no result
 MOST_PEAK = 64.0  # float audio is about [-1, 1]; 16-bit integers as floats reach 32768
 
 
@@ -35,14 +38,24 @@ class Source:
     """
 
     name: str  # for messages
-    native_rate: int  # Hz
-    channels: int
+    native_rate: int  # Hz, at the beginning
+    channels: int  # at the beginning
     native_samples: int | None  # by the header; None: unknown
     sample_rate: int  # Hz, of the blocks
     _decoder: Decoder = field(repr=False)
-    _resampler: Resampler | None = field(repr=False)
-    truncated: bool = False  # after `blocks`: the header promised more, or decoding broke off
+    _make: Callable[[int, int], Resampler] = field(repr=False)
+    _mix: Mix = field(repr=False)
+    # What was heard, known after `blocks`:
+    decoded: float = 0.0  # seconds
+    promised: float | None = None  # seconds, by the header; None: it does not say
+    damaged: int = 0  # spots where something could not be decoded and was skipped
+    truncated: bool = False  # the content ends before what the header promised
+    cancels: bool = False  # the channels are in opposite phase: their mean is nearly silent
     _used: bool = field(default=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if (samples := self._decoder.promised) is not None:
+            self.promised = samples / self.native_rate
 
     @property
     def samples(self) -> int | None:
@@ -57,18 +70,19 @@ class Source:
         return None if self.native_samples is None else self.native_samples / self.native_rate
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """Decode, mix to mono as the mean of the channels, and resample.
+        """Decode, mix to mono, and resample.
 
         Returns
         -------
         iterator of numpy.ndarray, shape (samples,)
-            About 10 s each, ``resampled_length(decoded samples)`` in total.
+            About 10 s each; in total ``resampled_length(decoded samples)``, of each stretch at
+            one rate where the rate changes inside a file.
 
         Raises
         ------
         AudioError
-            If called a second time or after `close`; while reading, if there are no samples,
-            or NaN, infinity or peaks that no audio has.
+            If called a second time or after `close`; while reading, if the file cannot be read
+            to its end, if there are no samples, or NaN, infinity or peaks that no audio has.
         """
         if self._used:
             raise AudioError(f"{self.name}: already read or closed; open it again.")
@@ -76,58 +90,89 @@ class Source:
         return self._blocks()
 
     def _blocks(self) -> Iterator[NDArray[np.float32]]:
-        native = given = 0
+        section = _Section(self._rate_now(), self.sample_rate, self._make)
+        native = 0
         try:
             for block in self._decoder.read():
-                mono = _mono(block)
-                self._check(block, mono, native)
+                if self._decoder.rate != section.rate:
+                    if len(rest := section.end()):
+                        yield rest
+                    section = _Section(self._rate_now(), self.sample_rate, self._make)
+                mono = self._mix(block)
+                self._check(block, mono, self.decoded)
                 native += len(mono)
-                ready = mono if self._resampler is None else self._resampler(mono)
-                given += len(ready)
-                if len(ready):
+                self.decoded += len(mono) / section.rate
+                if len(ready := section.add(mono)):
                     yield ready
             self._finish(native)
+        except AudioError as error:
+            if str(error).startswith(f"{self.name}: "):
+                raise
+            raise AudioError(f"{self.name}: {error}") from error.__cause__
         finally:
             self.close()
-        left = resampled_length(native, self.native_rate, self.sample_rate) - given
-        if self._resampler is not None and left:
-            yield self._resampler(np.empty(0, np.float32), last=True)[:left]
+        if len(rest := section.end()):
+            yield rest
 
-    def _check(self, block: NDArray[np.float32], mono: NDArray[np.float32], start: int) -> None:
-        """Refuse what is not audio; `start` is the block's first sample."""
+    def _rate_now(self) -> int:
+        """Return the rate of the block at hand."""
+        return _rate(self._decoder.rate, "its sample rate")
+
+    def _check(self, block: NDArray[np.float32], mono: NDArray[np.float32], start: float) -> None:
+        """Refuse what is not audio; `start` is when the block begins, in seconds."""
         low, high = mono.min(), mono.max()
         if low >= -MOST_PEAK and high <= MOST_PEAK:  # false for NaN
             return
         finite = np.isfinite(block).all(axis=1)
         if not finite.all():
-            first = (start + int(finite.argmin())) / self.native_rate
+            first = start + int(finite.argmin()) / self._decoder.rate
             raise AudioError(
-                f"{self.name}: {np.count_nonzero(~finite):,} of {len(block):,} samples from "
-                f"{start / self.native_rate:.3f} s on are NaN or infinite, the first at "
-                f"{first:.6f} s."
+                f"{np.count_nonzero(~finite):,} of {len(block):,} samples from "
+                f"{start:.3f} s on are NaN or infinite, the first at {first:.6f} s."
             )
         raise AudioError(
-            f"{self.name}: peak {max(-low, high):,.0f}, but audio lies in [-1, 1]. "
+            f"peak {max(-low, high):,.0f}, but audio lies in [-1, 1]. "
             "This looks like integers stored as floats: divide by 32768."
         )
 
     def _finish(self, native: int) -> None:
-        """Say what is missing of a file that ends before its time."""
-        promised, damage = self._decoder.promised, self._decoder.damage
+        """Say what is missing of a file that is damaged or ends before its time."""
+        decoder = self._decoder
         if not native:
-            raise AudioError(f"{self.name}: no samples could be decoded ({damage or 'empty'}).")
-        if promised is None:
-            self.truncated = damage is not None
-        else:  # encoders' padding makes headers wrong by a few thousand samples
-            self.truncated = native < promised - max(self.native_rate // 10, 4096)
+            raise AudioError(f"no samples could be decoded ({decoder.broken or 'empty'}).")
+        self.damaged = decoder.damaged
+        self.truncated = falls_short(
+            max(native, round(decoder.reached * self.native_rate)),
+            decoder.promised,
+            self.native_rate,
+        )
+        if decoder.promised is None:
+            self.truncated = decoder.cut or decoder.broken is not None
+        reason = f" ({decoder.broken})" if decoder.broken else ""
+        if (self.truncated or self.damaged) and self.decoded < SHORTEST_DAMAGED:
+            raise AudioError(
+                f"damaged; only {1000 * self.decoded:.1f} ms could be decoded{reason}."
+            )
         if self.truncated:
-            whole = "" if promised is None else f" of {promised / self.native_rate:.3f} s"
+            whole = "" if self.promised is None else f" of {self.promised:.3f} s"
             log.warning(
-                "%s: cut off or damaged; only its first %.3f s%s are used%s",
+                "%s: cut off or damaged; only its first %.3f s%s are used%s.",
                 self.name,
-                native / self.native_rate,
+                self.decoded,
                 whole,
-                f" ({damage})." if damage else ".",
+                reason,
+            )
+        if self.damaged:
+            spots = (
+                "1 damaged spot was" if self.damaged == 1 else f"{self.damaged} damaged spots were"
+            )
+            log.warning("%s: %s skipped; %.3f s are used.", self.name, spots, self.decoded)
+        if self._mix.cancels:
+            self.cancels = True
+            log.warning(
+                "%s: its channels are in opposite phase and cancel each other: their mean is "
+                "nearly silent. mono='left' or 'right' hears one of them.",
+                self.name,
             )
 
     def close(self) -> None:
@@ -149,14 +194,15 @@ def open_source(
     sample_rate: int,
     resampler: str = "soxr",
     channel_axis: int | None = None,
+    mono: str = "mean",
 ) -> Source:
     """Open a path, binary file, array or tensor for reading at `sample_rate`.
 
     Parameters
     ----------
     audio
-        Files are decoded by content, by libsndfile or, where that fails, by PyAV, in constant
-        memory; file objects from where they stand. Arrays and tensors (any device; moved to
+        Files are decoded by content, by FFmpeg or libsndfile, in constant memory; file objects
+        from where they stand. Arrays and tensors (any device; moved to
         the CPU) have shape (samples,) or (channels, samples) with up to 64 channels; floats
         within about [-1, 1], or int8, int16, int32 or uint8, scaled to it.
     sr
@@ -169,6 +215,8 @@ def open_source(
     channel_axis
         Axis of the channels in a 2-D array: 0 or 1, counted from the end if negative. Needed
         if there are more rows than columns.
+    mono
+        How channels become one: "mean", or "left" or "right", the first or the second alone.
 
     Returns
     -------
@@ -181,7 +229,7 @@ def open_source(
         If there is no such file or it cannot be decoded, or if the array, its rate or its
         shape cannot be audio.
     ConfigError
-        If there is no such resampler.
+        If there is no such resampler or `mono`.
     DependencyError
         If the resampler's package is missing.
 
@@ -194,6 +242,7 @@ def open_source(
     """
     name = _name(audio)
     make = pick(RESAMPLERS, resampler, "resampler")
+    mix = pick(MIXES, mono, "mono")()
     try:
         to_rate = _rate(sample_rate, "sample_rate")
         if channel_axis not in (None, 0, 1, -1, -2):
@@ -214,26 +263,37 @@ def open_source(
                 raise AudioError(
                     f"{decoder.channels:,} channels; expected 1 to {MOST_CHANNELS}. Transposed?"
                 )
-            resample = None if rate == to_rate else make(rate, to_rate)
+            if rate != to_rate:
+                make(rate, to_rate)  # a missing package shows here
         except Exception:
             decoder.close()
             raise
     except AudioError as error:
-        raise AudioError(f"{name}: {error}") from error.__cause__
-    return Source(name, rate, decoder.channels, decoder.frames, to_rate, decoder, resample)
+        raise type(error)(f"{name}: {error}") from error.__cause__
+    return Source(name, rate, decoder.channels, decoder.frames, to_rate, decoder, make, mix)
 
 
-def _mono(block: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mean over channels, (samples, channels) -> (samples,); ten times faster than ``mean(1)``."""
-    channels = block.shape[1]
-    if channels == 1:
-        return block[:, 0].copy()  # the next block overwrites this one
-    with np.errstate(over="ignore", invalid="ignore"):  # checked and reported afterwards
-        total = block[:, 0] + block[:, 1]
-        for channel in range(2, channels):
-            total += block[:, channel]
-        total *= np.float32(1 / channels)
-    return total
+class _Section:
+    """A stretch of audio at one rate on its way to another."""
+
+    def __init__(self, rate: int, to_rate: int, make: Callable[[int, int], Resampler]) -> None:
+        self.rate, self._to_rate = rate, to_rate
+        self._resampler = None if rate == to_rate else make(rate, to_rate)
+        self._native = self._given = 0
+
+    def add(self, mono: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what can be said so far."""
+        self._native += len(mono)
+        ready = mono if self._resampler is None else self._resampler(mono)
+        self._given += len(ready)
+        return ready
+
+    def end(self) -> NDArray[np.float32]:
+        """Return what is left."""
+        left = resampled_length(self._native, self.rate, self._to_rate) - self._given
+        if self._resampler is None or not left:
+            return np.empty(0, np.float32)
+        return self._resampler(np.empty(0, np.float32), last=True)[:left]
 
 
 def _rate(value: Any, what: str) -> int:

@@ -1,0 +1,40 @@
+"""What every decoder promises: blocks of float32, once through."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK_SECONDS = 10
+BLOCK_VALUES = 2**23  # samples times channels: 32 MiB, for very high rates and many channels
+
+
+class Decoder(ABC):
+    """An opened input: what its header says, and its samples, once through."""
+
+    rate: int  # Hz, of the last block; another one where the stream changes
+    channels: int
+    frames: int | None  # expected; None: unknown
+    promised: int | None  # what the header says, more than `frames` if the file is cut off
+    broken: str | None = None  # why decoding ended before the end
+    reached: float = 0.0  # seconds, where the last sample belongs that was decoded, if it says so
+    cut: bool = False  # whether the content itself ends early
+    damaged: int = 0  # spots that were skipped
+
+    def __init__(self) -> None:
+        self.closing = ExitStack()
+
+    @property
+    def block_frames(self) -> int:
+        """Length of a block."""
+        return max(1, min(BLOCK_SECONDS * self.rate, BLOCK_VALUES // self.channels))
+
+    @abstractmethod
+    def read(self) -> Iterator[NDArray[np.float32]]:
+        """Yield blocks, shape (samples, channels); each is valid until the next is asked for."""
+
+    def close(self) -> None:
+        """Release the file; the second time does nothing."""
+        self.closing.close()

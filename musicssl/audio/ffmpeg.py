@@ -1,0 +1,161 @@
+"""Decoding with FFmpeg, through PyAV: compressed formats, past damage and changes of format."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import av
+import numpy as np
+from av.audio.fifo import AudioFifo
+from numpy.typing import NDArray
+
+from musicssl.audio.decoder import Decoder
+from musicssl.audio.headers import mp3_promise, ogg_breaks_off
+from musicssl.audio.stream import ByteStream
+from musicssl.errors import AudioError, NoAudioError
+
+# Containers that state their length, where others have it guessed from the bit rate.
+STATED = frozenset(
+    {"flac", "mov,mp4,m4a,3gp,3g2,mj2", "wav", "w64", "aiff", "caf", "au", "ape", "tta", "wv"}
+    | {"dsf", "iff", "asf", "mpc", "mpc8", "tak", "avi", "matroska,webm"}
+)
+TIMED = frozenset({"flac", "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})  # packets say when they are
+GAP = 0.02  # seconds that a packet comes too late: something between was lost
+PATIENCE = 20  # errors of the container in a row, without a packet between them
+OPTIONS = {
+    "protocol_whitelist": "none",  # a playlist must not open other files or addresses
+    "seek2any": "0",
+}
+SCALES = {"u8": 2**7, "s16": 2**15, "s32": 2**31, "s64": 2**63}
+
+
+class FFmpegDecoder(Decoder):
+    """What FFmpeg reads.
+
+    A packet that cannot be decoded is skipped and counted; reading goes on to the end of the
+    file, whatever a header says of its length.
+    """
+
+    def __init__(self, stream: ByteStream, hint: str | None = None) -> None:
+        """Open `stream` as what its content says, or as FFmpeg's format `hint`."""
+        super().__init__()
+        self._stream = stream
+        stream.seek(0)
+        try:
+            self._open(hint)
+        except Exception as error:
+            self.close()
+            stream.check()
+            if isinstance(error, AudioError):
+                raise
+            raise AudioError(getattr(error, "strerror", None) or str(error)) from None
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, hint: str | None) -> None:
+        container: Any = av.open(
+            self._stream, format=hint, options=dict(OPTIONS), metadata_errors="ignore"
+        )
+        self.closing.callback(container.close)
+        self._container = container
+        audio = container.streams.best("audio")
+        if audio is None:
+            raise NoAudioError("no audio stream")
+        self._audio = audio
+        audio.codec_context.thread_count = 1  # files are what is decoded side by side
+        self._timed = container.format.name in TIMED
+        self._frames = self._decode()
+        self._first = next(self._frames, None)
+        self._stream.check()
+        if self._first is None:
+            raise AudioError(self.broken or "no samples")
+        self.rate, self.channels = self._first.sample_rate, self._first.layout.nb_channels
+        self.frames = self.promised = self._stated()
+
+    def _stated(self) -> int | None:
+        """Return how many samples the file says it has, where it does."""
+        name, audio = self._container.format.name, self._audio
+        if name == "mp3":
+            return mp3_promise(self._stream)
+        if name not in STATED:
+            return None
+        if audio.duration is not None:
+            return round(audio.duration * audio.time_base * self.rate)
+        alone = len(self._container.streams) == 1  # the length of a film is not that of its sound
+        if alone and self._container.duration is not None:
+            return round(self._container.duration * self.rate / 1_000_000)
+        return None
+
+    def read(self) -> Iterator[NDArray[np.float32]]:
+        """Join decoded frames to blocks; a change of rate, channels or format begins a new one."""
+        frame: Any = self._first
+        while frame is not None:
+            kind = _kind(frame)
+            self.rate, self.channels = frame.sample_rate, frame.layout.nb_channels
+            size, fifo = self.block_frames, AudioFifo()
+            while frame is not None and _kind(frame) == kind:
+                frame.pts = None  # the order of the file is the order of time
+                fifo.write(frame)
+                if fifo.samples >= size:
+                    yield _samples(fifo.read(size))
+                frame = next(self._frames, None)
+            if fifo.samples:
+                yield _samples(fifo.read(fifo.samples))
+        self._stream.check()
+        if self._container.format.name == "ogg":
+            self.cut = ogg_breaks_off(self._stream)
+
+    def _decode(self) -> Iterator[Any]:
+        """Yield decoded frames, past all that cannot be decoded."""
+        errors, lost = 0, False
+        due: float | None = None
+        while True:
+            try:
+                for packet in self._container.demux(self._audio):
+                    errors = 0
+                    try:
+                        frames: list[Any] = packet.decode()
+                    except av.FFmpegError:
+                        lost = lost or packet.size > 0
+                        continue
+                    for frame in frames:
+                        if not frame.samples:
+                            continue
+                        if self._timed and frame.time is not None:
+                            lost = lost or (due is not None and frame.time > due + GAP)
+                            due = frame.time + frame.samples / frame.sample_rate
+                            self.reached = due
+                        if lost:
+                            self.damaged, lost = self.damaged + 1, False
+                        yield frame
+                break
+            except av.FFmpegError as error:
+                self._stream.check()
+                errors += 1
+                if errors > PATIENCE:
+                    self.broken = error.strerror or str(error)
+                    break
+        self.damaged += lost
+
+
+def _kind(frame: Any) -> tuple[int, str, str]:
+    return frame.sample_rate, frame.layout.name, frame.format.name
+
+
+def _samples(frame: Any) -> NDArray[np.float32]:
+    """Return a frame's samples in [-1, 1], shape (samples, channels)."""
+    name, values = frame.format.name, frame.to_ndarray()
+    if frame.format.is_planar:
+        values = values.T
+    else:
+        values = values.reshape(-1, frame.layout.nb_channels)
+        name += "p"
+    scale = SCALES.get(name[:-1])
+    if scale is None:
+        block: NDArray[np.float32] = values.astype(np.float32, copy=False)
+        return block
+    block = values.astype(np.float32)
+    if name == "u8p":
+        block -= np.float32(128)
+    block *= np.float32(1 / scale)
+    return block
