@@ -87,6 +87,6 @@ def test_dependencies_are_those_promised() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     names = {entry.split(">")[0] for entry in project["dependencies"]}
     assert names == {
-        *("numpy", "torch", "soundfile", "soxr"),
+        *("numpy", "torch", "av", "soundfile", "soxr"),
         *("huggingface_hub", "safetensors", "tqdm"),
     }

@@ -1,15 +1,15 @@
 """Decoding with FFmpeg, through PyAV: compressed formats, past damage and changes of format."""
 
 from collections.abc import Iterator
+from fractions import Fraction
+from importlib import import_module
 from typing import Any
 
-import av
 import numpy as np
-from av.audio.fifo import AudioFifo
 from numpy.typing import NDArray
 
 from musicssl.audio.decoder import Decoder
-from musicssl.audio.headers import mp3_promise, ogg_breaks_off
+from musicssl.audio.headers import mp3_has_tag, mp3_promise, ogg_breaks_off
 from musicssl.audio.stream import ByteStream
 from musicssl.errors import AudioError, NoAudioError
 
@@ -20,11 +20,9 @@ STATED = frozenset(
 )
 TIMED = frozenset({"flac", "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})  # packets say when they are
 GAP = 0.02  # seconds that a packet comes too late: something between was lost
+NOT_A_REST = 4096  # bytes that cannot be decoded at the end: more than half a frame or a tag
 PATIENCE = 20  # errors of the container in a row, without a packet between them
-OPTIONS = {
-    "protocol_whitelist": "none",  # a playlist must not open other files or addresses
-    "seek2any": "0",
-}
+OPTIONS = {"protocol_whitelist": "none"}  # a playlist must not open other files or addresses
 SCALES = {"u8": 2**7, "s16": 2**15, "s32": 2**31, "s64": 2**63}
 
 
@@ -41,6 +39,10 @@ class FFmpegDecoder(Decoder):
         self._stream = stream
         stream.seek(0)
         try:
+            self._av = import_module("av")  # takes a while; arrays and WAV files do without
+        except ImportError as error:
+            raise AudioError(f"PyAV cannot be imported ({error})") from error
+        try:
             self._open(hint)
         except Exception as error:
             self.close()
@@ -53,7 +55,7 @@ class FFmpegDecoder(Decoder):
             raise
 
     def _open(self, hint: str | None) -> None:
-        container: Any = av.open(
+        container: Any = self._av.open(
             self._stream, format=hint, options=dict(OPTIONS), metadata_errors="ignore"
         )
         self.closing.callback(container.close)
@@ -70,21 +72,35 @@ class FFmpegDecoder(Decoder):
         if self._first is None:
             raise AudioError(self.broken or "no samples")
         self.rate, self.channels = self._first.sample_rate, self._first.layout.nb_channels
-        self.frames = self.promised = self._stated()
+        self.promised = self._promised()
+        self.frames = self._expected()
 
-    def _stated(self) -> int | None:
-        """Return how many samples the file says it has, where it does."""
+    def _promised(self) -> int | None:
+        """Return how many samples the header says there are, where it is to be relied on."""
         name, audio = self._container.format.name, self._audio
         if name == "mp3":
             return mp3_promise(self._stream)
         if name not in STATED:
             return None
         if audio.duration is not None:
-            return round(audio.duration * audio.time_base * self.rate)
+            return self._samples_in(audio.duration * audio.time_base)
         alone = len(self._container.streams) == 1  # the length of a film is not that of its sound
         if alone and self._container.duration is not None:
-            return round(self._container.duration * self.rate / 1_000_000)
+            return self._samples_in(Fraction(self._container.duration, 1_000_000))
         return None
+
+    def _expected(self) -> int | None:
+        """Return how many samples there probably are; None where FFmpeg would only guess."""
+        name, audio = self._container.format.name, self._audio
+        if self.promised is not None or audio.duration is None:
+            return self.promised
+        if name == "ogg" or (name == "mp3" and mp3_has_tag(self._stream)):
+            skipped = audio.codec_context.delay if audio.codec_context.name == "opus" else 0
+            return self._samples_in(audio.duration * audio.time_base) - skipped
+        return None
+
+    def _samples_in(self, seconds: Fraction) -> int:
+        return round(seconds * self.rate)
 
     def read(self) -> Iterator[NDArray[np.float32]]:
         """Join decoded frames to blocks; a change of rate, channels or format begins a new one."""
@@ -92,7 +108,7 @@ class FFmpegDecoder(Decoder):
         while frame is not None:
             kind = _kind(frame)
             self.rate, self.channels = frame.sample_rate, frame.layout.nb_channels
-            size, fifo = self.block_frames, AudioFifo()
+            size, fifo = self.block_frames, self._av.AudioFifo()
             while frame is not None and _kind(frame) == kind:
                 frame.pts = None  # the order of the file is the order of time
                 fifo.write(frame)
@@ -103,39 +119,46 @@ class FFmpegDecoder(Decoder):
                 yield _samples(fifo.read(fifo.samples))
         self._stream.check()
         if self._container.format.name == "ogg":
-            self.cut = ogg_breaks_off(self._stream)
+            self.cut = self.cut or ogg_breaks_off(self._stream)
 
     def _decode(self) -> Iterator[Any]:
         """Yield decoded frames, past all that cannot be decoded."""
-        errors, lost = 0, False
+        lost = 0  # bytes since the last frame, in packets that could not be decoded
+        gap = False
         due: float | None = None
+        for packet in self._packets():
+            try:
+                frames: list[Any] = packet.decode()
+            except self._av.FFmpegError:
+                lost += packet.size
+                continue
+            for frame in frames:
+                if not frame.samples:
+                    continue
+                if self._timed and frame.time is not None:
+                    gap = due is not None and frame.time > due + GAP
+                    self.reached = due = frame.time + frame.samples / frame.sample_rate
+                if lost or gap:
+                    self.damaged += 1
+                    lost = 0
+                yield frame
+        self.cut = lost >= NOT_A_REST
+
+    def _packets(self) -> Iterator[Any]:
+        """Yield the file's packets, past errors of the container as long as it goes on."""
+        errors = 0
         while True:
             try:
                 for packet in self._container.demux(self._audio):
                     errors = 0
-                    try:
-                        frames: list[Any] = packet.decode()
-                    except av.FFmpegError:
-                        lost = lost or packet.size > 0
-                        continue
-                    for frame in frames:
-                        if not frame.samples:
-                            continue
-                        if self._timed and frame.time is not None:
-                            lost = lost or (due is not None and frame.time > due + GAP)
-                            due = frame.time + frame.samples / frame.sample_rate
-                            self.reached = due
-                        if lost:
-                            self.damaged, lost = self.damaged + 1, False
-                        yield frame
-                break
-            except av.FFmpegError as error:
+                    yield packet
+                return
+            except self._av.FFmpegError as error:
                 self._stream.check()
                 errors += 1
                 if errors > PATIENCE:
                     self.broken = error.strerror or str(error)
-                    break
-        self.damaged += lost
+                    return
 
 
 def _kind(frame: Any) -> tuple[int, str, str]:

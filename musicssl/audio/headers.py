@@ -10,6 +10,7 @@ from musicssl.audio.stream import ByteStream
 # Sizes from here on are what programs write that cannot know the length, such as pipes.
 PLACEHOLDER_SIZE = 0x7FFF0000
 SEARCHED = 2**20  # bytes in which the beginning of a damaged file is looked for
+MP3_TAGS = (b"Xing", b"Info", b"VBRI")
 _TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN", b"3DI")  # that programs put behind a file
 
 
@@ -202,31 +203,43 @@ def mp3_promise(stream: ByteStream) -> int | None:
     ----------
     .. [1] Gabriel Bouvigne, "MP3 Info Tag rev 1 specifications", 2002.
     """
-    at = 0
-    while (head := stream.peek(at, 10))[:3] == b"ID3" and len(head) == 10:
-        at += 10 + sum((byte & 127) << 7 * i for i, byte in enumerate(head[:5:-1]))
-    first = stream.peek(at, 4096)
-    tags = {name: first.find(name, 4, 200) for name in (b"Xing", b"Info", b"VBRI")}
-    place = next((p for p in tags.values() if p > 0), None)
-    if place is None or len(first) < place + 26:
-        return None
-    sync = next(
-        (i for i, (one, two) in enumerate(pairwise(first)) if one == 255 and two >= 224), None
-    )
-    if sync is None:
+    at, first = _mp3_first(stream)
+    place = max(first.find(name, 4, 200) for name in MP3_TAGS)
+    sync = next((i for i, (one, two) in enumerate(pairwise(first)) if one == 255 <= two + 31), None)
+    if sync is None or not sync < place <= len(first) - 26:
         return None
     per_frame = 1152 if first[sync + 1] & 0x18 == 0x18 else 576  # MPEG 1, or 2 and 2.5
-    if tags[b"VBRI"] == place:
+    if first[place : place + 4] == b"VBRI":
         size, frames = struct.unpack(">II", first[place + 10 : place + 18])
     else:
-        flags, *numbers = struct.unpack(">III", first[place + 4 : place + 16])
+        flags, frames, size = struct.unpack(">III", first[place + 4 : place + 16])
         if not flags & 1:
             return None
-        frames, size = numbers[0], numbers[1] if flags & 2 else 0
+        size = size if flags & 2 else 0
     there = stream.length() - at
     if size and there >= size - 4096:
         return None
     return frames * per_frame or None
+
+
+def mp3_has_tag(stream: ByteStream) -> bool:
+    """Tell whether an MP3's first frame says how long it is; without, the length is a guess.
+
+    Raises
+    ------
+    AudioError
+        If the stream cannot be read.
+    """
+    _, first = _mp3_first(stream)
+    return any(name in first for name in MP3_TAGS)
+
+
+def _mp3_first(stream: ByteStream) -> tuple[int, bytes]:
+    """Return where an MP3 begins behind its ID3 tags, and its first bytes."""
+    at = 0
+    while (head := stream.peek(at, 10))[:3] == b"ID3" and len(head) == 10:
+        at += 10 + sum((byte & 127) << 7 * i for i, byte in enumerate(head[:5:-1]))
+    return at, stream.peek(at, 4096)
 
 
 def ogg_breaks_off(stream: ByteStream) -> bool:
