@@ -70,6 +70,13 @@ def build_parser() -> argparse.ArgumentParser:
     add("--jobs", type=_count, default=1, help="files at a time (default: %(default)s)")
     command.set_defaults(run=_manifest)
 
+    command = commands.add_parser("teach", help="write what a teacher says of a pack beside it")
+    add = command.add_argument
+    add("packs", nargs="+", type=Path, metavar="PACK", help="of pack or render")
+    add("--teacher", required=True, metavar="NAME", help="or MODULE:FUNCTION that returns one")
+    add("--jobs", type=_count, default=1, help="recordings at a time (default: %(default)s)")
+    command.set_defaults(run=_teach)
+
     command = commands.add_parser("exercises", help="write synthetic scores to render")
     add = command.add_argument
     add("out", type=Path, metavar="FOLDER")
@@ -175,6 +182,19 @@ def _manifest(args: argparse.Namespace) -> None:
         f"{found.duplicates} duplicates",
         file=sys.stderr,
     )
+
+
+def _teach(args: argparse.Namespace) -> None:
+    import torch
+
+    from musicssl_training.teachers import load_teacher
+    from musicssl_training.teachers.teach import teach
+
+    torch.set_num_threads(1)  # of each job
+    teacher = load_teacher(args.teacher)
+    for pack in args.packs:
+        rows = teach(pack, teacher, args.jobs)
+        print(f"{pack}: {rows:,} rows of {teacher.facts.name}", file=sys.stderr)
 
 
 def _exercises(args: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from musicssl.errors import AudioError, ConfigError
 from musicssl_training.corpus.score import SCORES, Score, read_scores, to_row
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 RATE = 22_050  # Hz, of packs that do not say
 Row = dict[str, Any]  # path, source, licence and whatever else is known of a recording
 Read = Callable[[Row], tuple[NDArray[np.float32], Row, Score | None]]  # audio, facts, the truth
@@ -138,9 +139,9 @@ def write_pack(rows: Iterable[Row], folder: Path, read: Read, jobs: int = 1) -> 
     todo = [row for row in rows if row["path"] not in known]
     _keep_scores(folder / SCORES, known)
     with (
-        _cut(folder / "audio.i16", 2 * position) as audio,
-        _whole_lines(folder / "index.jsonl") as index,
-        closing(_in_order(todo, read, jobs)) as results,
+        cut(folder / "audio.i16", 2 * position) as audio,
+        whole_lines(folder / "index.jsonl") as index,
+        closing(in_order(todo, read, jobs)) as results,
     ):
         for row, result in tqdm(results, total=len(todo), unit="file"):
             try:
@@ -162,7 +163,7 @@ def write_pack(rows: Iterable[Row], folder: Path, read: Read, jobs: int = 1) -> 
     return len(known)
 
 
-def _cut(file: Path, size: int) -> BinaryIO:
+def cut(file: Path, size: int) -> BinaryIO:
     """Open a file, new or not, at `size` bytes; what follows is dropped."""
     file.touch()
     out = file.open("r+b")
@@ -171,9 +172,9 @@ def _cut(file: Path, size: int) -> BinaryIO:
     return out
 
 
-def _whole_lines(file: Path) -> BinaryIO:
+def whole_lines(file: Path) -> BinaryIO:
     """Open a file of lines behind its last whole one."""
-    return _cut(file, file.read_bytes().rfind(b"\n") + 1 if file.exists() else 0)
+    return cut(file, file.read_bytes().rfind(b"\n") + 1 if file.exists() else 0)
 
 
 def _keep_scores(file: Path, known: set[str]) -> None:
@@ -182,17 +183,17 @@ def _keep_scores(file: Path, known: set[str]) -> None:
     while lines and not (lines[-1].endswith(b"\n") and json.loads(lines[-1])["path"] in known):
         lines.pop()
     if lines:
-        _cut(file, sum(map(len, lines))).close()
+        cut(file, sum(map(len, lines))).close()
     else:
         file.unlink(missing_ok=True)
 
 
-def _in_order(
-    rows: list[Row], read: Read, jobs: int
-) -> Generator[tuple[Row, "Future[Any]"], None, None]:
+def in_order(
+    rows: list[Row], read: Callable[[Row], T], jobs: int
+) -> Generator[tuple[Row, "Future[T]"], None, None]:
     """Yield each row with its result, in order, while others are read."""
     with ThreadPoolExecutor(jobs) as pool:
-        waiting: deque[tuple[Row, Future[Any]]] = deque()
+        waiting: deque[tuple[Row, Future[T]]] = deque()
         try:
             for row in rows:
                 waiting.append((row, pool.submit(read, row)))

@@ -1,0 +1,57 @@
+"""Models of others whose values an encoder can learn to predict."""
+
+from collections.abc import Callable
+from importlib import import_module
+
+from musicssl.errors import ConfigError, pick
+from musicssl_training.teachers.base import Facts, Teacher
+
+__all__ = ["TEACHERS", "Facts", "Teacher", "load_teacher"]
+
+
+def _musicnn(data: str) -> Callable[[], Teacher]:
+    def load() -> Teacher:
+        from musicssl_training.teachers.musicnn import Musicnn
+
+        return Musicnn(data)
+
+    return load
+
+
+TEACHERS: dict[str, Callable[[], Teacher]] = {
+    "musicnn-msd": _musicnn("MSD"),
+    "musicnn-mtt": _musicnn("MTT"),
+}
+
+
+def load_teacher(name: str) -> Teacher:
+    """Return a teacher.
+
+    Parameters
+    ----------
+    name
+        A name of `TEACHERS`, or ``module:function`` of one that returns a `Teacher`.
+
+    Raises
+    ------
+    ConfigError
+        If there is none of that name, or the function returns something else.
+    DependencyError
+        If the package with its weights is not installed.
+    ModelError
+        If its weights cannot be read.
+    """
+    module, colon, function = name.partition(":")
+    if not colon:
+        return pick(TEACHERS, name, "teacher")()
+    try:
+        make = getattr(import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"teacher {name!r} cannot be imported: {error}.") from error
+    teacher = make()
+    if not isinstance(teacher, Teacher):
+        raise ConfigError(
+            f"teacher {name!r} must return a musicssl_training.teachers.Teacher, "
+            f"got {type(teacher).__name__}."
+        )
+    return teacher
