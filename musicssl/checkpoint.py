@@ -2,22 +2,36 @@
 
 import hashlib
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from musicssl.config import named_from_dict, named_to_dict
+from musicssl.config import (
+    Length,
+    Range,
+    check_ranges,
+    from_dict,
+    named_from_dict,
+    named_to_dict,
+    pick_named,
+)
 from musicssl.encoders import ENCODERS, EncoderConfig
-from musicssl.errors import ConfigError, ModelError, nearest, pick
+from musicssl.errors import ConfigError, ModelError, pick, shown
+from musicssl.models import CONFIG, WEIGHTS
 from musicssl.pooling import POOLINGS
+from musicssl.untrusted import DamageError, TensorEntry, open_file, read_header, read_json
 
 FORMAT = 1
-WEIGHT_DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
+WEIGHT_DTYPES = {"fp16": torch.float16, "fp32": torch.float32}  # to write
+FLOATS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}  # to read
+Layers = Annotated[tuple[Annotated[int, Range(-256, 255)], ...], Length(1, 256)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +40,11 @@ class ModelConfig:
 
     encoder: EncoderConfig
     pooling: str = "mean"  # of clips, unless asked otherwise
-    layer: tuple[int, ...] = (-1,)  # layers put side by side, unless asked otherwise
+    layer: Layers = (-1,)  # layers put side by side, unless asked otherwise
 
     def __post_init__(self) -> None:
-        pick(POOLINGS, self.pooling, "pooling")
+        check_ranges(self)
+        pick_named(POOLINGS, self.pooling, "pooling")
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-able values; `from_dict` is the inverse."""
@@ -41,30 +56,27 @@ class ModelConfig:
         }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "ModelConfig":
+    def from_dict(cls, values: Any) -> "ModelConfig":
         """Read what `to_dict` gives.
 
         Raises
         ------
         ConfigError
-            For another format, an unknown key, a missing one, or a value of another type.
+            For another format, an unknown key, a missing one, or a value of another type or
+            beyond its limits.
         """
+        if not isinstance(values, dict):
+            raise ConfigError(f"config must be a mapping, got {shown(values)}.")
         rest = dict(values)
-        if (found := rest.pop("format", None)) != FORMAT:
+        found = rest.pop("format", None)
+        if type(found) is not int or found != FORMAT:
             raise ConfigError(
-                f"config.format is {found!r}; this version reads format {FORMAT}. "
+                f"config.format is {shown(found)}; this version reads format {FORMAT}. "
                 "A newer musicssl may read it."
             )
-        encoder = rest.pop("encoder", None)
-        for key in rest:
-            if key not in ("pooling", "layer"):
-                raise ConfigError(f"config.{key}: unknown key.{nearest(key, ['pooling', 'layer'])}")
-        layer = rest.pop("layer", [-1])
-        if not isinstance(layer, list) or any(type(number) is not int for number in layer):
-            raise ConfigError(f"config.layer must be a list of numbers, got {layer!r}.")
         kinds = {name: kind for name, (_, kind) in ENCODERS.items()}
-        encoder = named_from_dict(kinds, encoder, "config.encoder")
-        return cls(encoder=encoder, layer=tuple(layer), **rest)
+        rest["encoder"] = named_from_dict(kinds, rest.get("encoder"), "config.encoder")
+        return from_dict(cls, rest, "config")
 
 
 def write_checkpoint(
@@ -82,33 +94,112 @@ def write_checkpoint(
     kept = {name: x.detach().to("cpu", kind).contiguous() for name, x in tensors.items()}
     weights = safetensors.torch.save(kept, metadata={"format": "pt"})
     text = json.dumps(config.to_dict(), indent=2) + "\n"
-    for name, data in (("model.safetensors", weights), ("config.json", text.encode())):
+    for name, data in ((WEIGHTS, weights), (CONFIG, text.encode())):
         part = folder / f".{name}.part"
         part.write_bytes(data)
         part.replace(folder / name)
 
 
-def read_checkpoint(folder: Path) -> tuple[ModelConfig, dict[str, Tensor], str]:
-    """Return the configuration, the weights in fp32, and the weight file's SHA-256.
+def read_config(folder: Path) -> ModelConfig:
+    """Return what config.json says.
 
     Raises
     ------
     ModelError
-        If a file is missing or damaged.
+        If it is missing, damaged or not for this version.
     """
+    path = folder / CONFIG
     try:
-        config = ModelConfig.from_dict(json.loads((folder / "config.json").read_text("utf-8")))
-        data = (folder / "model.safetensors").read_bytes()
-        tensors = safetensors.torch.load(data)
+        return ModelConfig.from_dict(read_json(path))
     except ConfigError as error:
-        raise ModelError(f"{folder / 'config.json'}: {error}") from error
-    except ValueError as error:  # also where it is not UTF-8
-        raise ModelError(f"{folder / 'config.json'} is not JSON: {error}.") from error
+        raise ModelError(f"{path}: {error}") from error
+    except DamageError as damage:
+        raise ModelError(f"{path} {damage}.") from damage
     except OSError as error:
         raise ModelError(f"{folder} is not a whole checkpoint: {error}.") from error
-    except safetensors.SafetensorError as error:
-        raise ModelError(
-            f"{folder / 'model.safetensors'} is damaged ({error}); fetch it again."
-        ) from error
-    weights = {name: x.float() for name, x in tensors.items()}
-    return config, weights, hashlib.sha256(data).hexdigest()
+
+
+def read_weights(
+    folder: Path, shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[dict[str, Tensor], str]:
+    """Return the weights in fp32, and the file's SHA-256.
+
+    Parameters
+    ----------
+    folder
+        A checkpoint.
+    shapes
+        Of the weights that there must be, no more and no fewer. Unless the file's header agrees,
+        nothing is allocated.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing or damaged, or holds other weights.
+    """
+    path = folder / WEIGHTS
+    try:
+        with open_file(path) as file:
+            entries = read_header(file)
+            _compare(entries, shapes, path)
+            return _read_tensors(file, entries)
+    except DamageError as damage:
+        raise ModelError(f"{path} is damaged: it {damage}. Fetch it again.") from damage
+    except OSError as error:
+        raise ModelError(f"{folder} is not a whole checkpoint: {error}.") from error
+
+
+def hash_weights(folder: Path) -> str:
+    """Return the SHA-256 of model.safetensors.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be read.
+    """
+    try:
+        with open_file(folder / WEIGHTS) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"{folder} is not a whole checkpoint: {error}.") from error
+
+
+def _compare(entries: list[TensorEntry], shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:
+    """Refuse a header that does not announce the weights that there must be."""
+    found = {entry.name: entry.shape for entry in entries}
+    faults = [f"{name} is missing" for name in shapes if name not in found]
+    faults += [f"{shown(name)} is too many" for name in found if name not in shapes]
+    faults += [
+        f"{name} has the shape {found[name]} instead of {shape}"
+        for name, shape in shapes.items()
+        if found.get(name, shape) != shape
+    ]
+    if faults:
+        more = f"; and {len(faults) - 3:,} more" if len(faults) > 3 else ""
+        raise ModelError(f"{path}: the weights do not fit {CONFIG}: {'; '.join(faults[:3])}{more}.")
+    for entry in entries:
+        if entry.dtype not in FLOATS:
+            raise ModelError(
+                f"{path}: {entry.name} is of dtype {shown(entry.dtype)}; weights must be "
+                f"{', '.join(FLOATS)}."
+            )
+
+
+def _read_tensors(
+    file: BufferedReader, entries: list[TensorEntry]
+) -> tuple[dict[str, Tensor], str]:
+    """Read the tensors in their order; only one of them is in memory twice."""
+    begin = file.tell()
+    file.seek(0)
+    sha256 = hashlib.sha256(file.read(begin))
+    weights = {}
+    for entry in entries:
+        x = torch.empty(math.prod(entry.shape), dtype=FLOATS[entry.dtype], device="cpu")
+        data = x.view(torch.uint8).numpy().data
+        if file.readinto(data) != len(data):
+            raise DamageError(f"ends within {entry.name}")
+        sha256.update(data)
+        if not x.isfinite().all():
+            raise DamageError(f"holds NaN or infinity in {entry.name}")
+        weights[entry.name] = x.float().view(entry.shape)
+    return weights, sha256.hexdigest()

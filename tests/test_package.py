@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 # a module may import those of the groups before its own
 ORDER = [
     {"errors"},
-    {"config", "windows", "pooling"},
+    {"config", "windows", "pooling", "untrusted"},
     {"models"},
     {"audio", "frontends", "devices"},
     {"encoders"},

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from musicssl.frontends import constant_device
+
 
 class LocalAttention(nn.Module):
     """Residual: each frame attends to those up to `window` away, then two dense layers.
@@ -28,8 +30,10 @@ class LocalAttention(nn.Module):
         self.merge = nn.Linear(dim, dim)
         self.expand, self.reduce = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
         pairs = dim // heads // 2
-        speeds = 10_000.0 ** -(torch.arange(pairs) / pairs)
-        self.register_buffer("angles", torch.arange(3 * window)[:, None] * speeds, persistent=False)
+        with constant_device():
+            speeds = 10_000.0 ** -(torch.arange(pairs, dtype=torch.float32) / pairs)
+            angles = torch.arange(3 * window)[:, None] * speeds
+        self.register_buffer("angles", angles, persistent=False)
 
     def forward(self, x: Tensor, allowed: Tensor) -> Tensor:
         """Return (batch, frames, dim) for the same; `allowed` is that of `within`."""

@@ -7,14 +7,22 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from musicssl.config import check_ranges
 from musicssl.windows import frame_count
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """Base of the encoders' configurations."""
+    """Base of the encoders' configurations.
+
+    Limits stand in the fields' types, as ``Annotated[int, Range(1, 8)]``: a config.json may come
+    from anywhere, and what it asks for is laid out before its weights are looked at.
+    """
 
     name: ClassVar[str]  # key in ENCODERS and in config.json
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 @dataclass
@@ -35,6 +43,9 @@ class Encoder(nn.Module, ABC):
 
     An encoder with `memory` hears everything before as well. Its stretches give the frames of
     the whole where each is taken up, by `resume`, with what was remembered after the one before.
+
+    To load a checkpoint, an encoder is made on the device "meta" first, where tensors have shapes
+    but no values, and is compared with the file.
     """
 
     sample_rate: int  # Hz

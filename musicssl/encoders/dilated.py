@@ -1,15 +1,19 @@
 """The flagship: a thin 2-D stem over pitch, a mel path, and dilated depthwise-separable blocks."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from musicssl.config import Length, Range
 from musicssl.encoders.base import Encoder, EncoderConfig
-from musicssl.errors import ConfigError
+from musicssl.errors import ConfigError, shown
 from musicssl.frontends import DualSpectrum, DualSpectrumConfig, Spectra
+
+Size = Annotated[int, Range(1, 32_768)]
+REACH = 16_384  # frames heard to each side, at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,20 +22,24 @@ class DilatedConfig(EncoderConfig):
 
     name: ClassVar[str] = "dilated"
     spectrum: DualSpectrumConfig = field(default_factory=DualSpectrumConfig)
-    pitch_channels: tuple[int, ...] = (16, 24)
-    mel_channels: int = 128
-    dim: int = 256
-    inner: int = 768
-    kernel: int = 9  # frames
-    dilations: tuple[int, ...] = (1, 2, 4, 8, 1, 2, 4, 8)
+    pitch_channels: tuple[Size, ...] = (16, 24)
+    mel_channels: Size = 128
+    dim: Size = 256
+    inner: Size = 768
+    kernel: Annotated[int, Range(1, 1023)] = 9  # frames
+    dilations: Annotated[tuple[Size, ...], Length(1, 255)] = (1, 2, 4, 8, 1, 2, 4, 8)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.kernel % 2 == 0:
             raise ConfigError(f"kernel must be odd, got {self.kernel}.")
         if len(self.pitch_channels) != 2:
-            raise ConfigError(f"pitch_channels must be two, got {self.pitch_channels}.")
-        if not self.dilations:
-            raise ConfigError("dilations must not be empty.")
+            raise ConfigError(f"pitch_channels must be two, got {shown(self.pitch_channels)}.")
+        reach = self.kernel // 2 * sum(self.dilations)
+        if reach > REACH:
+            raise ConfigError(
+                f"kernel and dilations reach {reach:,} frames to each side; {REACH:,} are allowed."
+            )
 
 
 class Dilated(Encoder):

@@ -9,16 +9,22 @@ earlier, so that frame ``i`` is centred on sample ``i * hop`` (to half a sample)
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from musicssl.config import Length, Range
 from musicssl.encoders.attention import LocalAttention, within
 from musicssl.encoders.base import Encoder, EncoderConfig, State
 from musicssl.encoders.qrnn import Qrnn
 from musicssl.encoders.trunk import BatchNorm, Trunk
-from musicssl.errors import ConfigError
+from musicssl.errors import ConfigError, shown
+
+Size = Annotated[int, Range(1, 32_768)]
+Blocks = Length(2, 32)
+FIELD = 2**20  # samples that the convolutions hear, at most
+ANGLES = 2**24  # values that the attention's positions take, at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +32,14 @@ class PaseConfig(EncoderConfig):
     """Shape of a `Pase`; the first of the blocks are sinc filters."""
 
     name: ClassVar[str] = "pase"
-    sample_rate: int = 16_000  # Hz
-    channels: tuple[int, ...] = (64, 64, 128, 128, 256, 256, 512, 512)
-    kernels: tuple[int, ...] = (251, 20, 11, 11, 11, 11, 11, 11)
-    strides: tuple[int, ...] = (1, 10, 2, 1, 2, 1, 2, 2)
-    dim: int = 100
+    sample_rate: Annotated[int, Range(1000, 1_000_000)] = 16_000  # Hz
+    channels: Annotated[tuple[Size, ...], Blocks] = (64, 64, 128, 128, 256, 256, 512, 512)
+    kernels: Annotated[tuple[Size, ...], Blocks] = (251, 20, 11, 11, 11, 11, 11, 11)
+    strides: Annotated[tuple[Size, ...], Blocks] = (1, 10, 2, 1, 2, 1, 2, 2)
+    dim: Size = 100
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not len(self.channels) == len(self.kernels) == len(self.strides) >= 2:
             raise ConfigError(
                 "channels, kernels and strides must be equally many, at least two, got "
@@ -46,6 +53,13 @@ class PaseConfig(EncoderConfig):
                     f"a kernel of {kernel} and a stride of {stride} leave gaps; kernels must be "
                     "at least 3, strides at most half of them and 1."
                 )
+        field = 1
+        for kernel, stride in zip(reversed(self.kernels), reversed(self.strides), strict=True):
+            field = (field - 1) * stride + kernel
+        if field > FIELD:
+            raise ConfigError(
+                f"kernels and strides hear {shown(field)} samples; {FIELD:,} are allowed."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +68,7 @@ class PasePlusConfig(PaseConfig):
 
     name: ClassVar[str] = "pase_plus"
     dim: int = 256
-    hidden: int = 512  # of the recurrent layer
+    hidden: Size = 512  # of the recurrent layer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,21 +76,22 @@ class PaseAttentionConfig(PasePlusConfig):
     """Shape of a `PaseAttention`."""
 
     name: ClassVar[str] = "pase_attention"
-    hidden: int = 256  # of the attention layers
-    attention_layers: int = 2
-    heads: int = 4
-    window: int = 200  # frames that a layer hears to each side
+    hidden: Size = 256  # of the attention layers
+    attention_layers: Annotated[int, Range(1, 64)] = 2
+    heads: Annotated[int, Range(1, 1024)] = 4
+    window: Annotated[int, Range(1, 4096)] = 200  # frames that a layer hears to each side
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.heads < 1 or self.hidden % (2 * self.heads):
+        if self.hidden % (2 * self.heads):
             raise ConfigError(
                 f"hidden must be a multiple of 2 * heads, got {self.hidden} and {self.heads}."
             )
-        if self.window < 1 or self.attention_layers < 1:
+        angles = 3 * self.window * self.hidden // (2 * self.heads) * self.attention_layers
+        if angles > ANGLES:
             raise ConfigError(
-                "window and attention_layers must be at least 1, got "
-                f"{self.window} and {self.attention_layers}."
+                f"window, hidden and attention_layers ask for {angles:,} angles; {ANGLES:,} are "
+                "allowed."
             )
 
 

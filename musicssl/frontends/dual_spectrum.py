@@ -2,38 +2,48 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from musicssl.config import Range, check_ranges
 from musicssl.errors import ConfigError
+from musicssl.frontends.constants import constant_device
+
+BANK = 2**23  # values of a filter bank, at most
 
 
 @dataclass(frozen=True, kw_only=True)
 class DualSpectrumConfig:
     """Shape of a `DualSpectrum`."""
 
-    sample_rate: int = 22_050  # Hz
-    hop: int = 441  # samples between spectra: 20 ms
-    pitch_fft: int = 4096  # samples
-    pitch_low: float = 32.703  # Hz, C1
-    pitch_octaves: int = 7
-    pitch_bands_per_octave: int = 24
-    mel_fft: int = 1024  # samples
-    mels: int = 64
-    knee: float = 1e-6  # power, relative to a full-scale sine, below which the log flattens
+    sample_rate: Annotated[int, Range(1000, 1_000_000)] = 22_050  # Hz
+    hop: Annotated[int, Range(1, 65_536)] = 441  # samples between spectra: 20 ms
+    pitch_fft: Annotated[int, Range(16, 65_536)] = 4096  # samples
+    pitch_low: Annotated[float, Range(0.1, 100_000)] = 32.703  # Hz, C1
+    pitch_octaves: Annotated[int, Range(1, 16)] = 7
+    pitch_bands_per_octave: Annotated[int, Range(1, 256)] = 24
+    mel_fft: Annotated[int, Range(16, 65_536)] = 1024  # samples
+    mels: Annotated[int, Range(1, 1024)] = 64
+    # power, relative to a full-scale sine, below which the log flattens
+    knee: Annotated[float, Range(1e-30, 1.0)] = 1e-6
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         top = self.pitch_low * 2.0**self.pitch_octaves
         if top > self.sample_rate / 2:
             raise ConfigError(
                 f"pitch bands reach {top:.0f} Hz, beyond the Nyquist frequency of "
                 f"{self.sample_rate / 2:.0f} Hz."
             )
-        if self.knee <= 0:
-            raise ConfigError(f"knee must be positive, got {self.knee}.")
+        largest = max(self.pitch_bands * self.pitch_fft, self.mels * self.mel_fft)
+        if largest > BANK:
+            raise ConfigError(
+                f"a filter bank of {largest:,} values is too large; bands times samples of a "
+                f"transform may be {BANK:,}."
+            )
 
     @property
     def pitch_bands(self) -> int:
@@ -64,15 +74,16 @@ class DualSpectrum(nn.Module):
     def __init__(self, config: DualSpectrumConfig) -> None:
         super().__init__()
         self.config = config
-        for name, n_fft, centres in (
-            ("pitch", config.pitch_fft, _log_centres(config)),
-            ("mel", config.mel_fft, _mel_centres(config)),
-        ):
-            window = torch.hann_window(n_fft, dtype=torch.float64)
-            scale = (2 / window.sum()).item()
-            bank = _triangles(centres, n_fft, config.sample_rate)
-            self.register_buffer(f"window_{name}", (window * scale).float(), persistent=False)
-            self.register_buffer(f"bank_{name}", bank.float(), persistent=False)
+        with constant_device():
+            for name, n_fft, centres in (
+                ("pitch", config.pitch_fft, _log_centres(config)),
+                ("mel", config.mel_fft, _mel_centres(config)),
+            ):
+                window = torch.hann_window(n_fft, dtype=torch.float64)
+                scale = (2 / window.sum()).item()
+                bank = _triangles(centres, n_fft, config.sample_rate)
+                self.register_buffer(f"window_{name}", (window * scale).float(), persistent=False)
+                self.register_buffer(f"bank_{name}", bank.float(), persistent=False)
 
     @property
     def reach(self) -> int:

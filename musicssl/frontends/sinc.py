@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from musicssl.errors import ConfigError
+from musicssl.frontends.constants import constant_device
 
 
 class SincFilters(nn.Module):
@@ -35,8 +36,9 @@ class SincFilters(nn.Module):
         self.low_hz = nn.Parameter(edges[:-1].float())
         self.band_hz = nn.Parameter(edges.diff().float())
         half = kernel // 2
-        times = torch.arange(-half, 0, dtype=torch.float64) / sample_rate
-        window = torch.hamming_window(kernel, periodic=False, dtype=torch.float64)[:half]
+        with constant_device():
+            times = torch.arange(-half, 0, dtype=torch.float64) / sample_rate
+            window = torch.hamming_window(kernel, periodic=False, dtype=torch.float64)[:half]
         self.register_buffer("times", times.float(), persistent=False)
         self.register_buffer("window", window.float(), persistent=False)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from musicssl.checkpoint import read_checkpoint
+from musicssl.checkpoint import hash_weights
 from musicssl.encoders import Encoder, EncoderConfig
 from musicssl.errors import ConfigError
 from musicssl.hub import find_checkpoint
@@ -72,7 +72,7 @@ def averaged(encoders: Sequence[Encoder]) -> Encoder:
 def facts_of(model: str) -> dict[str, Any]:
     """Return how a model was trained: its training.json, with its name and its weights' hash."""
     found = find_checkpoint(model)
-    *_, sha256 = read_checkpoint(found.folder)
+    sha256 = hash_weights(found.folder)
     file = found.folder / FACTS
     facts = json.loads(file.read_text("utf-8")) if file.is_file() else {}
     return {"model": found.model_id, "weights_sha256": sha256} | facts
