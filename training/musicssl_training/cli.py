@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from musicssl import __version__
 from musicssl.errors import ConfigError, MusicSSLError
 from musicssl_training.evaluation.command import add_data, add_evaluate, find_roots, run_evaluate
+from musicssl_training.teachers.command import add_teach, run_teach
 
 if TYPE_CHECKING:
     from musicssl_training.corpus import Read
@@ -71,11 +72,8 @@ def build_parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_manifest)
 
     command = commands.add_parser("teach", help="write what a teacher says of a pack beside it")
-    add = command.add_argument
-    add("packs", nargs="+", type=Path, metavar="PACK", help="of pack or render")
-    add("--teacher", required=True, metavar="NAME", help="or MODULE:FUNCTION that returns one")
-    add("--jobs", type=_count, default=1, help="recordings at a time (default: %(default)s)")
-    command.set_defaults(run=_teach)
+    add_teach(command, _count)
+    command.set_defaults(run=run_teach)
 
     command = commands.add_parser("exercises", help="write synthetic scores to render")
     add = command.add_argument
@@ -182,19 +180,6 @@ def _manifest(args: argparse.Namespace) -> None:
         f"{found.duplicates} duplicates",
         file=sys.stderr,
     )
-
-
-def _teach(args: argparse.Namespace) -> None:
-    import torch
-
-    from musicssl_training.teachers import load_teacher
-    from musicssl_training.teachers.teach import teach
-
-    torch.set_num_threads(1)  # of each job
-    teacher = load_teacher(args.teacher)
-    for pack in args.packs:
-        rows = teach(pack, teacher, args.jobs)
-        print(f"{pack}: {rows:,} rows of {teacher.facts.name}", file=sys.stderr)
 
 
 def _exercises(args: argparse.Namespace) -> None:

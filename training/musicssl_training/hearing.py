@@ -32,14 +32,17 @@ def read(run: Run, step: int) -> list[Batch]:
         score and score.within(first, last)
         for score, (first, last) in zip(drawn.scores, spans.tolist(), strict=True)
     ]
+    taught = [
+        {name: part for name, one in row.items() if (part := one.within(first, last))}
+        for row, (first, last) in zip(drawn.taught, spans.tolist(), strict=True)
+    ]
     recordings, starts = torch.from_numpy(drawn.recordings), torch.from_numpy(drawn.starts)
     parts = []
     for rows in torch.arange(len(audio)).chunk(config.optim.accumulate):
         some = slice(int(rows[0]), int(rows[-1]) + 1)
         sound = Sound(audio[some], run.grid)
-        parts.append(
-            Batch(sound, recordings[some], scores[some], random=random, starts=starts[some])
-        )
+        known = scores[some], None, random, starts[some], taught[some]
+        parts.append(Batch(sound, recordings[some], *known))
     return parts
 
 

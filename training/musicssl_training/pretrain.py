@@ -22,6 +22,7 @@ from musicssl_training.run import STATE, Run, share_gradients
 from musicssl_training.weighting import output_gradients, output_gram
 from musicssl_training.workers import Batch
 from musicssl_training.workers.regression import Regression
+from musicssl_training.workers.teacher import Imitation
 
 log = logging.getLogger(__name__)
 
@@ -248,7 +249,7 @@ def note(record: Record, run: Run, heard: Heard) -> None:
         "r2": {
             name: worker.r2.item()
             for name, worker in run.workers.items()
-            if isinstance(worker, Regression)
+            if isinstance(worker, Regression | Imitation)
         },
     }
     values["memory"] = peak_memory(run.fabric.device)

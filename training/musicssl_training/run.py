@@ -27,6 +27,7 @@ from musicssl_training.lineage import load_encoder
 from musicssl_training.sound import Grid, make_grid
 from musicssl_training.weighting import make_weighting
 from musicssl_training.workers import make_workers, resolve
+from musicssl_training.workers.teacher import join, taught_by
 
 log = logging.getLogger(__name__)
 STATE = "state.pt"
@@ -52,30 +53,22 @@ class Run:
         encoder = make_encoder(config)
         self.grid: Grid = make_grid(encoder)
         names = resolve(config.workers)
+        self.sampler = make_sampler(config, encoder.sample_rate, taught_by(names), self.fabric)
+        self.lessons = {
+            name: join(name, lessons, config.data.shares)
+            for name, lessons in self.sampler.lessons.items()
+        }
         heads = {"statistics": config.statistics, "edges": config.edges}
         device = self.fabric.device
         self.encoder = encoder.to(device)
-        self.workers = make_workers(names, encoder.dim, self.grid, config.hidden, **heads).to(
-            device
-        )
+        self.workers = make_workers(
+            names, encoder.dim, self.grid, config.hidden, self.lessons, **heads
+        ).to(device)
         self.weighting = make_weighting(config.weighting, names).to(device)
         self.average = copy.deepcopy(self.encoder).requires_grad_(False).eval()
         self.optimizer = make_optimizer([*self.parameters()], config)
         self.scaler = torch.amp.GradScaler(
             self.fabric.device.type, enabled=config.precision == "fp16"
-        )
-        data = config.data
-        self.sampler = Sampler(
-            open_sources(data.sources, encoder.sample_rate),
-            data.shares,
-            sample_rate=encoder.sample_rate,
-            seconds=data.seconds,
-            seed=config.seed,
-            recordings=data.recordings,
-            per_recording=data.per_recording,
-            layered=data.layered,
-            rank=self.fabric.global_rank,
-            ranks=self.fabric.world_size,
         )
         self.progress = Progress()
         self._encode = torch.compile(self.encode_heard) if config.compile else self.encode_heard
@@ -172,6 +165,7 @@ class Run:
             "device": str(self.fabric.device),
             "processes": self.fabric.world_size,
             "sources": {source.name: source.digest() for source in self.sampler.sources},
+            "teachers": {name: lesson.facts.sha256 for name, lesson in self.lessons.items()},
         }
 
     def write_settings(self) -> None:
@@ -220,6 +214,26 @@ def make_fabric(config: PretrainConfig) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def make_sampler(
+    config: PretrainConfig, sample_rate: int, teachers: tuple[str, ...], fabric: Fabric
+) -> Sampler:
+    """Return what draws this process's excerpts."""
+    data = config.data
+    return Sampler(
+        open_sources(data.sources, sample_rate),
+        data.shares,
+        sample_rate=sample_rate,
+        seconds=data.seconds,
+        seed=config.seed,
+        recordings=data.recordings,
+        per_recording=data.per_recording,
+        layered=data.layered,
+        teachers=teachers,
+        rank=fabric.global_rank,
+        ranks=fabric.world_size,
+    )
 
 
 def make_optimizer(parameters: list[nn.Parameter], config: PretrainConfig) -> torch.optim.AdamW:

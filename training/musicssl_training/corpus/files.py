@@ -21,6 +21,7 @@ from musicssl.errors import AudioError, ConfigError
 from musicssl_training.corpus.index import leave_out, read_rows
 from musicssl_training.corpus.packed import RATE, Row
 from musicssl_training.corpus.score import Score
+from musicssl_training.corpus.taught import Lessons
 
 log = logging.getLogger(__name__)
 MANIFEST = "manifest.jsonl"  # one line says where the files are, then one a file
@@ -98,6 +99,10 @@ class Files:
 
     def score(self, item: int, start: int, samples: int) -> Score | None:
         """Return None: of recordings nothing is known."""
+        return None
+
+    def lessons(self, teacher: str) -> Lessons | None:
+        """Return None: teachers are asked about packs only."""
         return None
 
     def digest(self) -> str:

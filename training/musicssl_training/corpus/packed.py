@@ -22,6 +22,7 @@ from tqdm import tqdm
 from musicssl.audio import open_source
 from musicssl.errors import AudioError, ConfigError
 from musicssl_training.corpus.score import SCORES, Score, read_scores, to_row
+from musicssl_training.corpus.taught import Lessons
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -75,6 +76,10 @@ class Pack:
             return None
         rate = self.items[item].get("sample_rate", RATE)
         return self._scores[item].cut(start / rate, samples / rate)
+
+    def lessons(self, teacher: str) -> Lessons | None:
+        """Return what a teacher said of the recordings, if it was asked."""
+        return Lessons.open(self.folder, teacher, self.items)
 
     def digest(self) -> str:
         """Return the SHA-256 of the index: what was packed, and where it lies."""

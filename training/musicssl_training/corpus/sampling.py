@@ -13,6 +13,7 @@ from musicssl.errors import AudioError, ConfigError
 from musicssl_training.corpus.files import Files
 from musicssl_training.corpus.packed import Pack
 from musicssl_training.corpus.score import Score, merge
+from musicssl_training.corpus.taught import Lessons, Taught
 
 log = logging.getLogger(__name__)
 QUIET = 1e-3  # largest magnitude of an excerpt that is taken to be silence
@@ -44,6 +45,9 @@ class Source(Protocol):
     def score(self, item: int, start: int, samples: int) -> Score | None:
         """Return what truly sounds in that stretch, where it is known."""
 
+    def lessons(self, teacher: str) -> Lessons | None:
+        """Return what a teacher said of the recordings, if it was asked."""
+
     def digest(self) -> str:
         """Return a hash of what it holds."""
 
@@ -56,6 +60,7 @@ class Drawn:
     recordings: NDArray[np.int64]  # (rows,): the same number, the same recording
     starts: NDArray[np.float32]  # (rows,): seconds into the recording
     scores: list[Score | None]
+    taught: list[dict[str, Taught]]  # what is known of each, by teacher
 
 
 class Sampler:
@@ -85,6 +90,8 @@ class Sampler:
     layered
         Share of the recordings with a score on which a second one of their source is laid, at -12
         to 6 dB; both scores then hold.
+    teachers
+        Whose values of the excerpts are looked up; those of layered ones are not known.
     rank, ranks
         Which process this is and how many there are; each hears as many recordings.
 
@@ -105,6 +112,7 @@ class Sampler:
         recordings: int,
         per_recording: int = 2,
         layered: float = 0.0,
+        teachers: Sequence[str] = (),
         rank: int = 0,
         ranks: int = 1,
     ) -> None:
@@ -123,6 +131,7 @@ class Sampler:
         lengths = [len(source.items) for source in self.sources]
         self.offsets = np.cumsum([0, *lengths[:-1]])
         self.broken: set[tuple[int, int]] = set()
+        self.lessons = {name: [one.lessons(name) for one in self.sources] for name in teachers}
 
     def _odds(self, source: Source) -> NDArray[np.float64]:
         """Return the probability of each recording of a source."""
@@ -148,17 +157,19 @@ class Sampler:
         audio = np.empty((rows, self.samples), np.float32)
         numbers, starts = np.empty(rows, np.int64), np.empty(rows, np.float32)
         scores: list[Score | None] = []
+        taught: list[dict[str, Taught]] = []
         for k in range(each):
             random = np.random.default_rng([self.seed, step, self.rank * each + k])
             part = slice(k * self.per_recording, (k + 1) * self.per_recording)
-            audio[part], numbers[part], starts[part], found = self._recording(random)
+            audio[part], numbers[part], starts[part], found, said = self._recording(random)
             scores += found
-        return Drawn(audio, numbers, starts, scores)
+            taught += said
+        return Drawn(audio, numbers, starts, scores, taught)
 
     def _recording(
         self, random: np.random.Generator
-    ) -> tuple[NDArray[np.float32], int, list[float], list[Score | None]]:
-        """Return the excerpts of one recording, its number, where they start, and their scores."""
+    ) -> tuple[NDArray[np.float32], int, list[float], list[Score | None], list[dict[str, Taught]]]:
+        """Return the excerpts of one recording, its number, their starts, and what is known."""
         chosen = int(random.choice(len(self.sources), p=self.shares))
         for _ in range(BROKEN):
             item = int(random.choice(len(self.odds[chosen]), p=self.odds[chosen]))
@@ -166,8 +177,10 @@ class Sampler:
             layer = random.random() < self.layered and second != item
             try:
                 found = [self._excerpt(chosen, item, random) for _ in range(self.per_recording)]
+                taught = [self._taught(chosen, item, start) for _, start, _ in found]
                 if layer and all(score is not None for _, _, score in found):
                     found = [self._layer(one, chosen, second, random) for one in found]
+                    taught = [{} for _ in found]
             except AudioError as error:
                 if (chosen, item) not in self.broken:
                     log.warning("another recording is heard instead: %s", error)
@@ -175,7 +188,8 @@ class Sampler:
                 continue
             audio, starts, scores = zip(*found, strict=True)
             number = int(self.offsets[chosen]) + item
-            return np.stack(audio), number, [s / self.sample_rate for s in starts], list(scores)
+            seconds = [start / self.sample_rate for start in starts]
+            return np.stack(audio), number, seconds, list(scores), taught
         raise AudioError(
             f"{self.sources[chosen].name}: {BROKEN} recordings in a row cannot be read; see above. "
             "Has the folder moved?"
@@ -192,6 +206,17 @@ class Sampler:
             if np.abs(audio).max() > QUIET:
                 break
         return audio, start, source.score(item, start, self.samples)
+
+    def _taught(self, chosen: int, item: int, start: int) -> dict[str, Taught]:
+        """Return what each teacher says of an excerpt, where that is known."""
+        path = self.sources[chosen].items[item]["path"]
+        place = start / self.sample_rate, self.samples / self.sample_rate
+        found = {
+            name: lessons.excerpt(path, *place)
+            for name, of_sources in self.lessons.items()
+            if (lessons := of_sources[chosen]) is not None
+        }
+        return {name: taught for name, taught in found.items() if taught is not None}
 
     def _layer(
         self,

@@ -61,11 +61,12 @@ class Taught:
 
     values: NDArray[np.float32]  # (steps, size)
     times: NDArray[np.float64]  # (steps,): seconds from the excerpt's start to each step's
+    window: float  # seconds that each step spans from there; 0 if it holds at one time
 
-    def within(self, first: float, last: float, window: float) -> "Taught | None":
-        """Return what lies between two times, or None if nothing does."""
-        kept = (self.times >= first - EDGE) & (self.times + window <= last + EDGE)
-        return Taught(self.values[kept], self.times[kept]) if kept.any() else None
+    def within(self, first: float, last: float) -> "Taught | None":
+        """Return what lies between two times, in seconds, or None if nothing does."""
+        kept = (self.times >= first - EDGE) & (self.times + self.window <= last + EDGE)
+        return Taught(self.values[kept], self.times[kept], self.window) if kept.any() else None
 
 
 class Lessons:
@@ -111,12 +112,12 @@ class Lessons:
             return None
         rows = self.values[place.first : place.first + place.steps]
         if facts.kind == "clips":
-            return Taught(rows.astype(np.float32), np.zeros(1))
+            return Taught(rows[:1].astype(np.float32), np.zeros(1), seconds)
         first = max(0, int(np.floor(start / facts.hop)))
         last = int(np.ceil((start + seconds) / facts.hop)) + 1
         values = rows[first:last].astype(np.float32)
         times = np.arange(first, first + len(values), dtype=np.float64) * facts.hop - start
-        return Taught(values, times).within(0.0, seconds, facts.window)
+        return Taught(values, times, facts.window).within(0.0, seconds)
 
     def moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return mean and variance of each value, of evenly spread rows if there are very many."""

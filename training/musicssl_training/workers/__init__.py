@@ -1,14 +1,16 @@
 """The pretext tasks, by the name that stands in a run's settings."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import nn
 
 from musicssl.errors import ConfigError, pick
+from musicssl_training.corpus.taught import NAME
 from musicssl_training.sound import Grid
 from musicssl_training.targets import TARGETS
 from musicssl_training.targets.base import Coarse
 from musicssl_training.targets.spectral import Context
+from musicssl_training.teachers import TEACHERS
 from musicssl_training.workers import score
 from musicssl_training.workers.base import Batch, Worker
 from musicssl_training.workers.contrast import Contrast, Segments
@@ -16,6 +18,7 @@ from musicssl_training.workers.equivariance import Transposition
 from musicssl_training.workers.masked import Masked
 from musicssl_training.workers.pairing import Gim, Lim, Spc
 from musicssl_training.workers.regression import Regression
+from musicssl_training.workers.teacher import PREFIX, Imitation, Lesson
 from musicssl_training.workers.waveform import Waveform, WaveformSpectra
 
 __all__ = ["SELECTIONS", "WORKERS", "Batch", "Worker", "make_workers", "resolve"]
@@ -109,6 +112,7 @@ SELECTIONS: dict[str, tuple[str, ...]] = {
     ),
     "score": ("piano_roll", "families", "beats", "tempo", "key", "chord"),
     "all": tuple(WORKERS),
+    "teachers": tuple(f"{PREFIX}{name}" for name in TEACHERS),  # no part of "all"
 }
 
 
@@ -120,7 +124,8 @@ def resolve(names: Sequence[str]) -> tuple[str, ...]:
     names
         Workers, selections, and ``-name`` or ``all-but-name`` to leave one of either out:
         the former of what was named before it, the latter of all. A worker that predicts a target
-        may have options of its own, ``name:key=value,key=value``: see `OPTIONS`.
+        may have options of its own, ``name:key=value,key=value``: see `OPTIONS`. One that predicts
+        what a teacher says is called ``teacher:NAME``.
 
     Raises
     ------
@@ -157,6 +162,13 @@ def _members(name: str) -> tuple[str, ...]:
     """Return the workers of a selection, or the one of that name."""
     if name in SELECTIONS:
         return SELECTIONS[name]
+    if name.startswith(PREFIX):
+        if not NAME.fullmatch(name.removeprefix(PREFIX)):
+            raise ConfigError(
+                f"workers: {name!r} names no teacher: names have small letters, digits, - and _ "
+                "only. One of your own is called as its facts say, not as its module."
+            )
+        return (name,)
     plain, options = parse(name)
     pick(dict.fromkeys([*WORKERS, *SELECTIONS]), plain, "worker or selection")
     if options and plain not in TARGETS:
@@ -189,7 +201,12 @@ def parse(name: str) -> tuple[str, dict[str, int | str]]:
 
 
 def make_workers(
-    names: Sequence[str], dim: int, grid: Grid, hidden: int = 256, **options: str
+    names: Sequence[str],
+    dim: int,
+    grid: Grid,
+    hidden: int = 256,
+    lessons: Mapping[str, Lesson] | None = None,
+    **options: str,
 ) -> nn.ModuleDict:
     """Return the named workers, in order.
 
@@ -203,6 +220,8 @@ def make_workers(
         Where targets are measured.
     hidden
         Units of their hidden layers.
+    lessons
+        Of the teachers, by their names.
     options
         Of those that predict a target and have none of their own: see `OPTIONS`.
 
@@ -213,6 +232,10 @@ def make_workers(
     """
     made = nn.ModuleDict()
     for name in names:
+        if name.startswith(PREFIX):
+            lesson = pick(lessons or {}, name.removeprefix(PREFIX), "teacher")
+            made[name] = Imitation(dim, grid, lesson, hidden=hidden)
+            continue
         plain, own = parse(name)
         make = pick(WORKERS, plain, "worker")
         given: dict[str, int | str] = {**options, **own} if plain in TARGETS else {}

@@ -1,7 +1,7 @@
 """What every worker gets and promises."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from musicssl_training.sound import Sound
 
 if TYPE_CHECKING:
     from musicssl_training.corpus.score import Score
+    from musicssl_training.corpus.taught import Taught
 
 
 @dataclass
@@ -24,6 +25,7 @@ class Batch:
     masked: Tensor | None = None  # (batch, frames), true where the encoder heard silence instead
     random: torch.Generator = field(default_factory=torch.Generator)  # on the CPU
     starts: Tensor | None = None  # (batch,), seconds into the recording, where known
+    taught: Sequence[Mapping[str, "Taught"]] = ()  # what teachers say of each, by their names
 
 
 class Worker(nn.Module, ABC):
@@ -45,6 +47,13 @@ class Worker(nn.Module, ABC):
 
     def measure(self, batch: Batch) -> None:
         """Gather the statistics that the worker needs, before training."""
+
+    def asks(self, batch: Batch) -> bool:
+        """Tell whether these excerpts hold anything that is asked; if not, the loss is `nothing`.
+
+        That zero says nothing of how well the worker does.
+        """
+        return True
 
     def view(self, batch: Batch) -> Tensor | None:
         """Return further audio for the encoder, (rows, samples of an excerpt), or None.

@@ -75,6 +75,9 @@ class Labels(Worker):
         truth = self.truth(scores, frames, self.seconds)[:, : steps * pool].float()
         return truth.reshape(len(scores), steps, pool, -1).amax(dim=2)
 
+    def asks(self, batch: Batch) -> bool:
+        return bool(scored(batch))
+
     def loss(self, frames: Tensor, batch: Batch) -> Tensor:
         rows = scored(batch)
         if not rows:
@@ -137,6 +140,9 @@ class Classes(Worker):
         """Return the distributions of the rows that have a score, (rows, size)."""
         scores = [score for score in batch.scores if score is not None]
         return self.truth(scores).float() if scores else torch.zeros(0, self.size)
+
+    def asks(self, batch: Batch) -> bool:
+        return bool((~self.classes(batch).isnan().any(dim=1)).any())
 
     def loss(self, frames: Tensor, batch: Batch) -> Tensor:
         truth = self.classes(batch)

@@ -1,0 +1,32 @@
+"""The sub-command `teach` of `musicssl-train`."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+
+def add_teach(parser: argparse.ArgumentParser, count: Callable[[str], int]) -> None:
+    """Add its arguments; `count` reads a number from 1 on."""
+    add = parser.add_argument
+    add("packs", nargs="+", type=Path, metavar="PACK", help="of pack or render")
+    add("--teacher", required=True, metavar="NAME", help="or MODULE:FUNCTION that returns one")
+    add("--jobs", type=count, default=1, help="recordings at a time (default: %(default)s)")
+
+
+def run_teach(args: argparse.Namespace) -> None:
+    """Ask a teacher about packs, with one thread of torch a job."""
+    import torch
+
+    from musicssl_training.teachers import load_teacher
+    from musicssl_training.teachers.teach import teach
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        teacher = load_teacher(args.teacher)
+        for pack in args.packs:
+            rows = teach(pack, teacher, args.jobs)
+            print(f"{pack}: {rows:,} rows of {teacher.facts.name}", file=sys.stderr)
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,167 @@
+"""Predict what a teacher, a model of somebody else's, says of the clean sound."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from musicssl.errors import ConfigError
+from musicssl_training.corpus.taught import Facts, Lessons, Taught
+from musicssl_training.sound import Grid
+from musicssl_training.workers.base import Batch, Worker
+from musicssl_training.workers.heads import mlp, pooled
+from musicssl_training.workers.statistics import Moments
+
+PREFIX = "teacher:"  # of the workers' names
+LIMIT = 6.0  # standard deviations
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a worker must know of a teacher before anything is asked."""
+
+    facts: Facts
+    mean: NDArray[np.float64]  # (size,)
+    variance: NDArray[np.float64]  # (size,)
+
+
+class Imitation(Worker):
+    """Mean squared error of a teacher's normalised values, by a perceptron with a hidden layer.
+
+    Values of patches and clips are predicted from mean and standard deviation of the frames that
+    they span, values of frames from the encoder's nearest frame, of which several share the mean.
+    The first prediction is the mean over the packs, so that the first loss is about 1. Excerpts of
+    which nothing is known carry no loss.
+
+    Parameters
+    ----------
+    dim
+        Values a frame of the encoder.
+    grid
+        Says the encoder's hop.
+    lesson
+        The teacher, and the moments of its values.
+    hidden
+        Units of the hidden layer.
+    """
+
+    r2: Tensor  # of the last loss: the share of the batch's variance that was predicted; or NaN
+
+    def __init__(self, dim: int, grid: Grid, lesson: Lesson, *, hidden: int = 256) -> None:
+        super().__init__()
+        facts = lesson.facts
+        self.name, self.kind = facts.name, facts.kind
+        self.seconds = grid.hop * grid.stride / grid.sample_rate
+        inputs = dim if self.kind == "frames" else 2 * dim
+        self.head = mlp(inputs, hidden, facts.size, silent=True)
+        self.values = Moments(facts.size)
+        self.values.seen.fill_(2)  # so that the deviations count
+        self.values.mean.copy_(torch.from_numpy(lesson.mean))
+        self.values.spread.copy_(torch.from_numpy(2 * lesson.variance))
+        self.register_buffer("r2", torch.tensor(float("nan")), persistent=False)
+
+    def asks(self, batch: Batch) -> bool:
+        return bool(self.known(batch))
+
+    def known(self, batch: Batch) -> list[tuple[int, Taught]]:
+        """Return the rows of which the teacher's values are known, and these."""
+        return [
+            (row, taught[self.name])
+            for row, taught in enumerate(batch.taught)
+            if self.name in taught
+        ]
+
+    def loss(self, frames: Tensor, batch: Batch) -> Tensor:
+        known = self.known(batch)
+        if not known:
+            self.r2.fill_(float("nan"))
+            return self.nothing(frames)
+        rows = np.concatenate([np.full(len(one.times), row) for row, one in known])
+        times = np.concatenate([one.times for _, one in known])
+        values = torch.from_numpy(np.concatenate([one.values for _, one in known]))
+        values = self.values.normalised(values.to(frames.device))
+        if self.kind == "frames":
+            heard, values = self.nearest(frames, rows, times, values)
+        else:
+            heard = self.spanned(frames, rows, times, known[0][1].window)
+        target = values.clamp(-LIMIT, LIMIT)
+        loss = F.mse_loss(self.head(heard).float(), target)
+        with torch.no_grad():
+            around = target - target.mean(dim=0)
+            self.r2 = 1 - loss / around.square().mean().clamp(min=1e-6)
+        return loss
+
+    def spanned(
+        self, frames: Tensor, rows: NDArray[np.int64], times: NDArray[np.float64], window: float
+    ) -> Tensor:
+        """Return mean and deviation of the frames centred in each patch, (patches, 2 * dim)."""
+        count = min(max(1, int(window / self.seconds + 1e-6)), frames.shape[1])
+        first = np.ceil(times / self.seconds - 1e-6).astype(np.int64)
+        first = first.clip(0, frames.shape[1] - count)
+        places = torch.from_numpy(first[:, None] + np.arange(count)).to(frames.device)
+        return pooled(frames[torch.from_numpy(rows).to(frames.device)[:, None], places])
+
+    def nearest(
+        self, frames: Tensor, rows: NDArray[np.int64], times: NDArray[np.float64], values: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the frames that have values, (steps, dim), and the means of these values."""
+        frame = np.rint(times / self.seconds).astype(np.int64).clip(0, frames.shape[1] - 1)
+        places, which = np.unique(rows * frames.shape[1] + frame, return_inverse=True)
+        index = torch.from_numpy(which).to(values.device)
+        total = values.new_zeros(len(places), values.shape[1]).index_add_(0, index, values)
+        count = torch.bincount(index, minlength=len(places))
+        return frames.flatten(0, 1)[torch.from_numpy(places).to(frames.device)], (
+            total / count[:, None]
+        )
+
+
+def join(name: str, lessons: Sequence[Lessons | None], shares: Sequence[float]) -> Lesson:
+    """Return what several sources know of one teacher.
+
+    Parameters
+    ----------
+    name
+        Of the teacher.
+    lessons
+        Its values in each source, where there are any.
+    shares
+        Of the excerpts, one a source.
+
+    Raises
+    ------
+    ConfigError
+        If no source has any, or their values are not of the very same teacher.
+    """
+    known = [
+        (one, share)
+        for one, share in zip(lessons, shares, strict=True)
+        if one is not None and len(one.values)
+    ]
+    if not known:
+        raise ConfigError(
+            f"worker '{PREFIX}{name}': no source has values of that teacher. Run "
+            f"`musicssl-train teach PACK --teacher {name}`, or leave it out: '-{PREFIX}{name}'."
+        )
+    facts = known[0][0].facts
+    for other, _ in known:
+        if other.facts != facts:
+            raise ConfigError(
+                f"{known[0][0].file} and {other.file} are of different teachers "
+                f"({facts.model}, {facts.sha256[:12]}; {other.facts.model}, "
+                f"{other.facts.sha256[:12]}). Delete one and run `musicssl-train teach` again."
+            )
+    weights = np.array([share for _, share in known]) / sum(share for _, share in known)
+    means, variances = (
+        np.stack(part) for part in zip(*(o.moments() for o, _ in known), strict=True)
+    )
+    mean = weights @ means
+    return Lesson(facts, mean, weights @ (variances + (means - mean) ** 2))
+
+
+def taught_by(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the teachers of the workers that have one."""
+    return tuple(name.removeprefix(PREFIX) for name in names if name.startswith(PREFIX))
