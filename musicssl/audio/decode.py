@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from musicssl.audio.decoder import Decoder
 from musicssl.audio.ffmpeg import FFmpegDecoder
 from musicssl.audio.formats import FORMAT_HINTS, for_sound_file
-from musicssl.audio.headers import find_beginning, find_layout
+from musicssl.audio.headers import Layout, find_beginning, find_layout
 from musicssl.audio.sndfile import SoundFileDecoder
 from musicssl.audio.stream import ByteStream, open_path
 from musicssl.errors import AudioError, NoAudioError
@@ -56,6 +57,20 @@ def open_file(audio: Any) -> Decoder:
         return decoder
 
 
+@dataclass
+class Link:
+    """One of the files that are joined to one; usually the only one."""
+
+    stream: ByteStream
+    decoder: Decoder
+    others: list[Opener]  # of decoders that may know more
+
+    @property
+    def end(self) -> int | None:
+        """Where the next link begins, as far as was seen; None for the last."""
+        return self.stream.stop
+
+
 class FileDecoder(Decoder):
     """A file's samples, by whichever decoders it takes, with all that is joined to it.
 
@@ -65,31 +80,36 @@ class FileDecoder(Decoder):
     def __init__(self, stream: ByteStream, hint: str | None) -> None:
         super().__init__()
         self._stream, self._hint = stream, hint
-        self._link, self._next, self._others = self._open(0)
-        self.rate, self.channels = self._link.rate, self._link.channels
-        self.frames, self.promised = self._link.frames, self._link.promised
-        if self._next is not None:  # the first link's length is not the file's
+        self._link = self._open(stream.start)
+        first = self._link.decoder
+        self.rate, self.channels = first.rate, first.channels
+        self.frames, self.promised = first.frames, first.promised
+        if self._link.end is not None:  # the first link's length is not the file's
             self.frames = self.promised = None
+        self.closing.callback(lambda: self._link.decoder.close())
 
-    def _open(self, start: int) -> tuple[Decoder, int | None, list[Opener]]:
-        """Open what begins at `start`: its decoder, where the next link begins, other decoders."""
-        stream = self._stream.part(start) if start else self._stream
-        layout = find_layout(stream)
-        if layout.stop is not None or layout.patches:
-            stream = stream.part(0, layout.stop, layout.patches)
-        following = None if layout.stop is None else start + layout.stop
-        decoder, others = _open_first(stream, self._hint if not start else None)
-        self.closing.callback(decoder.close)
-        return decoder, following, others
+    def _open(self, start: int) -> Link:
+        """Open what begins at `start`, an offset in the file."""
+        whole = self._stream.part(start - self._stream.start)
+        layout = find_layout(whole)
+        if layout == Layout():
+            stream = whole
+        else:
+            stream = whole.part(0, layout.stop, layout.patches, layout.mark, layout.after)
+        return Link(
+            stream, *_open_first(stream, self._hint if start == self._stream.start else None)
+        )
 
     def read(self) -> Iterator[NDArray[np.float32]]:
         """Yield the blocks of one link after the other."""
         for _ in range(MOST_LINKS):
             yield from self._relay()
-            if self._next is None:
+            following = self._link.end
+            if following is None:
                 return
+            self.promised = None
             try:
-                self._link, self._next, self._others = self._open(self._next)
+                self._link = self._open(following)
             except AudioError:
                 self._stream.check()
                 self.damaged += 1
@@ -98,24 +118,24 @@ class FileDecoder(Decoder):
     def _relay(self) -> Iterator[NDArray[np.float32]]:
         """Yield a link's blocks, of the other decoder where the first breaks off."""
         heard = Fraction(0)  # seconds
-        for block in self._link.read():
-            self.rate, self.channels = self._link.rate, self._link.channels
+        decoder = self._link.decoder
+        for block in decoder.read():
+            self.rate, self.channels = decoder.rate, decoder.channels
             heard += Fraction(len(block), self.rate)
             yield block
-        link = self._link
-        link.close()
-        self.damaged += link.damaged
-        self.reached = max(link.reached, float(heard))
-        short = falls_short(round(self.reached * self.rate), link.promised, self.rate)
-        if link.broken is not None or short:
-            link.broken = yield from self._take_over(heard, link.broken)
-        self.broken, self.cut = link.broken, link.cut
+        decoder.close()
+        self.damaged += decoder.damaged
+        self.reached = max(decoder.reached, float(heard))
+        short = falls_short(round(self.reached * self.rate), decoder.promised, self.rate)
+        if decoder.broken is not None or short:
+            decoder.broken = yield from self._take_over(heard, decoder.broken)
+        self.broken, self.cut = decoder.broken, decoder.cut
 
     def _take_over(
         self, heard: Fraction, broken: str | None
     ) -> Generator[NDArray[np.float32], None, str | None]:
         """Yield what other decoders give beyond `heard` seconds; return why it ends early."""
-        for opener in self._others:
+        for opener in self._link.others:
             try:
                 other = opener()
             except AudioError:

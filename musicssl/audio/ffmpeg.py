@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.audio.decoder import Decoder
-from musicssl.audio.headers import mp3_has_tag, mp3_promise, ogg_breaks_off
+from musicssl.audio.headers import TAGS, mp3_has_tag, mp3_promise, ogg_breaks_off
 from musicssl.audio.stream import ByteStream
 from musicssl.errors import AudioError, NoAudioError
 
@@ -130,7 +130,8 @@ class FFmpegDecoder(Decoder):
             try:
                 frames: list[Any] = packet.decode()
             except self._av.FFmpegError:
-                lost += packet.size
+                if not bytes(packet).startswith(TAGS):  # of a file that was joined to another
+                    lost += packet.size
                 continue
             for frame in frames:
                 if not frame.samples:

@@ -32,8 +32,9 @@ FORMAT_HINTS = {
 }
 
 # What the first bytes of a file, or of another one joined to its end, look like.
-_SIGNATURES = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"OggS", b"ID3", b"caff", b".snd")
-_SOUND_FILE = (b"RIFX", b"RF64", b"caff", b".snd", b"dns.", b"Creative Voice File", b"riff\x2e\x91")
+_W64 = b"riff\x2e\x91\xcf\x11"
+_SIGNATURES = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"OggS", b"ID3", b"caff", b".snd", _W64)
+_SOUND_FILE = (b"RIFX", b"RF64", b"caff", b".snd", b"dns.", b"Creative Voice File", _W64)
 _IFF_KINDS = (b"AIFF", b"AIFC", b"8SVX", b"16SV")
 
 

@@ -10,8 +10,10 @@ from musicssl.audio.stream import ByteStream
 # Sizes from here on are what programs write that cannot know the length, such as pipes.
 PLACEHOLDER_SIZE = 0x7FFF0000
 SEARCHED = 2**20  # bytes in which the beginning of a damaged file is looked for
+MOST_BLOCKS = 100_000  # of a WavPack file that are looked at: half a day
+MOST_BOXES = 10_000  # of an MP4 file that are looked at; films in fragments have many
 MP3_TAGS = (b"Xing", b"Info", b"VBRI")
-_TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN", b"3DI")  # that programs put behind a file
+TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN", b"3DI")  # that programs put behind a file
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,8 @@ class Layout:
 
     stop: int | None = None  # where another file begins that was joined to this one
     patches: dict[int, bytes] = field(default_factory=dict)  # lengths as they should be
+    mark: bytes = b""  # with which such a file begins, wherever that is
+    after: int = 0  # where it can be, at the earliest
 
 
 @dataclass(frozen=True)
@@ -68,10 +72,11 @@ _CONTAINERS = {
 
 
 def find_layout(stream: ByteStream) -> Layout:
-    """Return the layout of a WAV, RF64, W64, AIFF, CAF or AU file; of others, the default.
+    """Return the layout of a file: its lengths as they are, and what is joined to its end.
 
-    A length that is too small while the sound goes on, as recorders leave it that were switched
-    off, would end the reading there: it is replaced by the true one.
+    In WAV, RF64, W64, AIFF, CAF and AU files, a length that is too small while the sound goes on,
+    as recorders leave it that were switched off, would end the reading there: it is replaced by
+    the true one.
 
     Raises
     ------
@@ -80,17 +85,74 @@ def find_layout(stream: ByteStream) -> Layout:
     """
     head = stream.peek(0, 24)
     size = stream.length()
+    if head[:4] == b"fLaC":
+        return Layout(mark=b"fLaC\0\0\0\x22", after=8)
+    if head[:4] == b"OggS":
+        return Layout(mark=b"OggS\0\2", after=_ogg_first_data(stream))
+    if head[:4] == b"wvpk":
+        return Layout(stop=_wavpack_joined(stream))
+    if head[4:8] == b"ftyp":
+        return Layout(stop=_mp4_joined(stream, size))
     if not for_sound_file(head):
         return Layout()
     if head[:4] == b".snd" and len(head) == 24:
         start, length = struct.unpack(">II", head[4:12])
         end = start + length
         plain = _Chunks(b"", 0, ">I")
-        if length < PLACEHOLDER_SIZE and end < size and _goes_on(stream, end, size, plain):
+        if not (length < PLACEHOLDER_SIZE and end < size):
+            return Layout()
+        if begins(stream.peek(end, 12)):
+            return Layout(stop=end)
+        if _goes_on(stream, end, size, plain):
             return Layout(patches={8: struct.pack(">I", min(size - start, 0xFFFFFFFF))})
         return Layout()
     chunks = _CONTAINERS.get(head[:4])
     return Layout() if chunks is None else _walk(stream, size, chunks)
+
+
+def _ogg_first_data(stream: ByteStream) -> int:
+    """Return where the first page stands that does not begin a stream."""
+    at = 0
+    for _ in range(64):
+        page = stream.peek(at, 282)
+        if page[:4] != b"OggS" or len(page) < 27 or not page[5] & 2:
+            break
+        at += 27 + page[26] + sum(page[27 : 27 + page[26]])
+    return at
+
+
+def _mp4_joined(stream: ByteStream, size: int) -> int | None:
+    """Return where a second MP4 file begins, if one was joined to the first."""
+    at = 0
+    seen: set[bytes] = set()
+    for _ in range(MOST_BOXES):
+        head = stream.peek(at, 16)
+        if len(head) < 8:
+            return None
+        length, name = int.from_bytes(head[:4], "big"), head[4:8]
+        if name == b"ftyp" and {b"moov", b"mdat"} <= seen:
+            return at
+        seen.add(name)
+        if length == 1:
+            length = int.from_bytes(head[8:16], "big")
+        if length < 8 or at + length >= size:
+            return None
+        at += length
+    return None
+
+
+def _wavpack_joined(stream: ByteStream) -> int | None:
+    """Return where the count of samples begins anew in a file of WavPack blocks."""
+    at = 0
+    for _ in range(MOST_BLOCKS):
+        head = stream.peek(at, 32)
+        if head[:4] != b"wvpk" or len(head) < 32:
+            return None
+        size, index, flags = (int.from_bytes(head[i : i + 4], "little") for i in (4, 16, 24))
+        if at and not index and flags & 0x800:  # the first of a block's channels
+            return at
+        at += 8 + size
+    return None
 
 
 def _walk(stream: ByteStream, size: int, chunks: _Chunks) -> Layout:
@@ -160,7 +222,7 @@ def _goes_on(stream: ByteStream, end: int, size: int, chunks: _Chunks) -> bool:
     """Tell whether what follows the samples is neither a chunk, nor a tag, nor padding."""
     for at in dict.fromkeys((end, chunks.next(end))):
         head = stream.peek(at, chunks.header)
-        if len(head) < chunks.header or head.startswith(_TAGS):
+        if len(head) < chunks.header or head.startswith(TAGS):
             return False
         if chunks.is_chunk(head) and at < chunks.end(at, head) <= size + 1:
             return False

@@ -147,6 +147,7 @@ class Source:
             self.native_rate,
         )
         if decoder.promised is None:
+            self.promised = None  # also where what the first of several links said is void
             self.truncated = decoder.cut or decoder.broken is not None
         reason = f" ({decoder.broken})" if decoder.broken else ""
         if (self.truncated or self.damaged) and self.decoded < SHORTEST_DAMAGED:

@@ -23,6 +23,8 @@ class ByteStream:
         The stretch of it to show, in bytes; by default from where it stands to its end.
     patches
         Bytes to show in place of what stands at an offset of the stretch.
+    mark, after
+        The stretch ends where `mark` stands, from offset `after` on, as soon as it is met.
     failures
         Where to keep exceptions; by default a list of its own.
 
@@ -38,6 +40,8 @@ class ByteStream:
         start: int | None = None,
         stop: int | None = None,
         patches: Mapping[int, bytes] | None = None,
+        mark: bytes = b"",
+        after: int = 0,
         failures: list[BaseException] | None = None,
     ) -> None:
         self._failures = [] if failures is None else failures  # parts share it with their whole
@@ -52,7 +56,9 @@ class ByteStream:
         if text:
             raise AudioError("is open as text; open it with mode 'rb'.")
         self.file, self.stop, self.patches = file, stop, dict(patches or {})
+        self._mark, self._after = mark, after
         self._at = 0  # position in the stretch
+        self._tail = (0, b"")  # where the last read ended, and its last bytes
 
     def check(self) -> None:
         """Raise what went wrong in a callback, if anything did.
@@ -88,6 +94,8 @@ class ByteStream:
             return b""
         if self.patches:
             data = self._patched(data)
+        if self._mark:
+            data = self._before_mark(data)
         self._at += len(data)
         return data
 
@@ -118,6 +126,19 @@ class ByteStream:
                     + new[first - offset : last - offset]
                     + data[last - self._at :]
                 )
+        return data
+
+    def _before_mark(self, data: bytes) -> bytes:
+        """Return what stands before the mark, and end the stretch there if it is met."""
+        end, tail = self._tail
+        tail = tail if end == self._at else b""
+        first = self._at - len(tail)
+        seen = tail + data
+        found = seen.find(self._mark, max(0, self._after - first))
+        if found >= 0:
+            self.stop = self.start + first + found
+            data = seen[:found][len(tail) :]
+        self._tail = (self._at + len(data), (tail + data)[1 - len(self._mark) :])
         return data
 
     def tell(self) -> int:
@@ -183,11 +204,16 @@ class ByteStream:
         return data
 
     def part(
-        self, start: int, stop: int | None = None, patches: Mapping[int, bytes] | None = None
+        self,
+        start: int,
+        stop: int | None = None,
+        patches: Mapping[int, bytes] | None = None,
+        mark: bytes = b"",
+        after: int = 0,
     ) -> "ByteStream":
         """Return a stretch of this stretch as a stream of its own, over the same file."""
         end = self.stop if stop is None else self.start + stop
-        return ByteStream(self.file, self.start + start, end, patches, self._failures)
+        return ByteStream(self.file, self.start + start, end, patches, mark, after, self._failures)
 
 
 def _position(file: Any) -> int:
