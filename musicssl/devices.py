@@ -1,10 +1,12 @@
 """Which device and which precision to compute in, looked up on the machine at run time."""
 
+import contextlib
 import warnings
 
 import torch
 
-from musicssl.errors import ConfigError, pick
+from musicssl import process
+from musicssl.errors import ConfigError, pick, shown
 
 DTYPES: dict[str, torch.dtype] = {
     "fp32": torch.float32,
@@ -14,6 +16,7 @@ DTYPES: dict[str, torch.dtype] = {
     "fp16": torch.float16,
     "float16": torch.float16,
 }
+KINDS = ("cpu", "cuda", "mps")
 _warned: set[str] = set()
 
 
@@ -32,16 +35,17 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
     ConfigError
         If the name means nothing or this machine or build of torch has no such device.
     """
-    if str(device) == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError:
+    if not isinstance(device, (str, torch.device)):
         raise ConfigError(
-            f"device {device!r} is unknown; choose auto, cpu, cuda, cuda:N or mps."
-        ) from None
+            f"device must be a name or a torch.device, got {shown(device, kind=True)}; "
+            "'auto' takes a GPU if there is one."
+        )
+    if device == "auto":
+        kind = "mps" if torch.backends.mps.is_available() else "cpu"
+        return _unlost(torch.device("cuda" if torch.cuda.is_available() else kind))
+    chosen = _parse(device)
+    if chosen.type != "cuda" and chosen.index:
+        raise ConfigError(f"device {str(device)!r}: there is only one; say {chosen.type!r}.")
     if chosen.type == "cuda" and not torch.cuda.is_available():
         built = torch.version.cuda
         why = "no usable GPU was found" if built else "this build of torch is for the CPU only"
@@ -50,7 +54,27 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
         raise ConfigError(f"device {device!r}: this machine has {torch.cuda.device_count()} GPU.")
     if chosen.type == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("device 'mps' was asked for, but this machine has none; use 'auto'.")
-    return chosen
+    return _unlost(chosen) if chosen.type == "cuda" else torch.device(chosen.type)
+
+
+def _parse(device: str | torch.device) -> torch.device:
+    with contextlib.suppress(Exception):  # mostly RuntimeError
+        chosen = torch.device(device)
+        if chosen.type in KINDS:
+            return chosen
+    raise ConfigError(
+        f"device {shown(str(device))} is unknown; choose auto, cpu, cuda, cuda:N or mps."
+    )
+
+
+def _unlost(device: torch.device) -> torch.device:
+    """Refuse a GPU that was lost in a fork."""
+    if device.type == "cuda" and process.cuda_is_lost():
+        raise ConfigError(
+            "a forked process cannot use the GPU that its parent has used; "
+            "start it with multiprocessing's 'spawn' or 'forkserver'."
+        )
+    return device
 
 
 def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
@@ -65,6 +89,11 @@ def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
     ConfigError
         If it is not "auto" or one of `DTYPES`.
     """
+    if not isinstance(dtype, (str, torch.dtype)):
+        raise ConfigError(
+            f"dtype must be 'auto', {', '.join(map(repr, DTYPES))} or a torch.dtype, "
+            f"got {shown(dtype, kind=True)}."
+        )
     if dtype == "auto":
         return torch.float16 if device.type == "cuda" else torch.float32
     name = str(dtype).removeprefix("torch.")

@@ -1,19 +1,23 @@
 """`get_embedding`: any audio to embeddings in one call."""
 
-import threading
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Never
 
 import torch
 
+from musicssl import arguments, process
 from musicssl.audio import AudioInput
 from musicssl.devices import pick_device
 from musicssl.errors import ConfigError
 from musicssl.inputs import Embedded
 from musicssl.model import Layer, MusicEncoder, load_model
+from musicssl.models import CONFIG, DEFAULT_MODEL, MODELS, WEIGHTS
 
-_models: dict[tuple[object, ...], MusicEncoder] = {}
-_loading = threading.Lock()
+Key = tuple[object, ...]
+_models: dict[Key, tuple[Key, MusicEncoder]] = {}  # where from: in which state, and what
+_loading = process.Lock()
 
 
 def get_embedding(
@@ -31,6 +35,8 @@ def get_embedding(
     chunk_seconds: float | None = None,
     resampler: str = "soxr",
     channel_axis: int | None = None,
+    mono: str = "mean",
+    **unknown: Never,
 ) -> Embedded:
     """Return the embedding of music: one vector a clip, or one a frame with its time.
 
@@ -38,13 +44,16 @@ def get_embedding(
     ----------
     audio
         A path, a binary file object, an array or a tensor, or a list mixing these. Arrays have
-        the shape (samples,) or (channels, samples); floats in [-1, 1], int16, int32 or uint8.
+        the shape (samples,) or (channels, samples) with up to 8 channels, unless `channel_axis`
+        is given; floats in [-1, 1], int8, int16, int32 or uint8.
     sr
-        Sample rate of arrays and tensors in Hz, 1,000 to 1,000,000: one, or one an item (None for
-        files, which say their own).
+        Sample rate of arrays and tensors in Hz, 1,000 to 1,000,000: one, or one an item. Files say
+        theirs, and one that differs is an error: None for them.
     model
-        None for the bundled default, a bundled model's name, a checkpoint folder, a Hugging Face
-        repository ("owner/name"), or a loaded model. Loaded models are kept for the process.
+        None for the bundled default, a bundled model's name, a checkpoint folder (a `Path` always
+        is one), a Hugging Face repository ("owner/name"), or a loaded model. Loaded models are
+        kept for the process, by what they are and not by how they were named; a folder whose
+        files have changed is loaded anew, a repository is not asked again.
     revision
         Branch, tag or commit of a Hugging Face repository.
     level
@@ -64,11 +73,16 @@ def get_embedding(
         Chunks in a batch, at most; None for as many as fit 30 s of audio (600 s on a GPU).
     chunk_seconds
         Longer audio is cut to this, in seconds, with exact overlap; it bounds the memory, not
-        the result. Default 120.
+        the result. At least one frame; inf for all in one piece. Default 120.
     resampler
         "soxr", or "resampy" or "torchaudio" where these are installed.
     channel_axis
-        Which axis of 2-D arrays counts channels, where it is not the first.
+        Which axis of 2-D arrays counts channels, where it is not the first, or where they are
+        more than 8.
+    mono
+        How channels become one: "mean", or "left" or "right" for the first or second alone.
+    **unknown
+        None: other names are refused.
 
     Returns
     -------
@@ -95,9 +109,14 @@ def get_embedding(
     >>> times[:3]
     array([0.  , 0.04, 0.08])
     """
-    encoder = model if isinstance(model, MusicEncoder) else _kept(model, revision, device)
-    if encoder is model and revision is not None:
-        raise ConfigError("revision chooses what to load, but a loaded model was given.")
+    arguments.no_more(unknown, get_embedding)
+    where = pick_device(device)
+    if isinstance(model, MusicEncoder):
+        if revision is not None:
+            raise ConfigError("revision chooses what to load, but a loaded model was given.")
+        encoder = model
+    else:
+        encoder = _kept(arguments.model_name(model), revision, where)
     return encoder.embed(
         audio,
         sr,
@@ -109,16 +128,31 @@ def get_embedding(
         chunk_seconds=chunk_seconds,
         resampler=resampler,
         channel_axis=channel_axis,
+        mono=mono,
     )
 
 
-def _kept(
-    model: str | Path | None, revision: str | None, device: str | torch.device
-) -> MusicEncoder:
+def _kept(model: str | Path | None, revision: str | None, device: torch.device) -> MusicEncoder:
     """Return a model loaded before in this process, loading it the first time."""
-    where = pick_device(device)
-    key = (None if model is None else str(model), revision, where)
+    if revision is not None:
+        arguments.text(revision, "revision")
+    source, state = _identify(model)
+    key = (*source, revision, device)
+    if (kept := _models.get(key)) and kept[0] == state:
+        return kept[1]
     with _loading:
-        if key not in _models:
-            _models[key] = load_model(model, revision=revision, device=where)
-        return _models[key]
+        if not (kept := _models.get(key)) or kept[0] != state:
+            kept = _models[key] = state, load_model(model, revision=revision, device=device)
+        return kept[1]
+
+
+def _identify(model: str | Path | None) -> tuple[Key, Key]:
+    """Return what a model's name stands for now, and the state that its files are in."""
+    if model is None or (isinstance(model, str) and model in MODELS):
+        return ("bundled", model or DEFAULT_MODEL), ()
+    folder = Path(os.path.realpath(Path(model).expanduser()))
+    try:
+        files = [(folder / name).stat() for name in (CONFIG, WEIGHTS)]
+    except OSError:  # no folder, or one that will be refused
+        return ("elsewhere", model), ()
+    return ("folder", folder), tuple((x.st_mtime_ns, x.st_size, x.st_ino) for x in files)

@@ -1,22 +1,26 @@
 """Audio sources to embeddings: chunks of any number of files in batches, with exact context."""
 
 import contextlib
-import threading
+import copy
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from itertools import chain
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from musicssl import process
 from musicssl.audio import Source
 from musicssl.devices import warn_once
 from musicssl.encoders import Encoder, State
-from musicssl.errors import ConfigError, ModelError, MusicSSLError
+from musicssl.errors import ModelError, MusicSSLError
 from musicssl.pooling import POOLINGS, Every, Pool
+from musicssl.settings import Settings as Settings
 from musicssl.windows import Chunk, cut, frame_times
 
 
@@ -50,25 +54,8 @@ class FrameModel(Protocol):
         """Return (batch, frames, dim), and set ``state.after``."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How to embed, every choice made."""
-
-    pooling: str  # a key of POOLINGS; "none" gives frames
-    layers: tuple[int, ...]
-    dtype: torch.dtype = torch.float32
-    chunk_seconds: float = 120.0
-    batch_seconds: float = 30.0
-    batch_size: int = 1024  # chunks
-
-    def __post_init__(self) -> None:
-        for name in ("chunk_seconds", "batch_seconds", "batch_size"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} must be positive, got {getattr(self, name)}.")
-
-
 Result = NDArray[np.float32] | Embedding | MusicSSLError
-_GPU = threading.Lock()  # threads take turns on it; meanwhile the others decode
+_GPU = process.Lock()  # threads take turns on it; meanwhile the others decode
 
 
 @dataclass(eq=False)
@@ -97,8 +84,12 @@ class Engine:
     settings: Settings
     pending: list[_Piece] = field(default_factory=list, init=False)
 
+    def __post_init__(self) -> None:
+        self.model = in_full_precision(self.model)
+
     def run(self, sources: Iterable[Source | MusicSSLError]) -> Iterator[Result]:
         """Yield one result a source, in order; what was wrong with one stands in its place."""
+        process.heed_fork()
         jobs: deque[_Job] = deque()
         for source in sources:
             job = _Job(POOLINGS[self.settings.pooling]())
@@ -116,7 +107,8 @@ class Engine:
     def _read(self, source: Source, job: _Job) -> None:
         """Cut one source into pieces, encoding whenever enough of them wait."""
         rate = self.model.sample_rate
-        chunk = round(self.settings.chunk_seconds * rate)
+        length = self.settings.chunk_seconds * rate
+        chunk = None if math.isinf(length) else round(length)
         try:
             with source:
                 for piece in cut(
@@ -166,8 +158,13 @@ class Engine:
 
     def _encode(self, batch: list[_Piece]) -> dict[_Piece, NDArray[np.float32]]:
         """Return the frames that count of every piece, each (frames, dim)."""
+        with process.uninterrupted(), _default_device():
+            return self._encode_batch(batch)
+
+    def _encode_batch(self, batch: list[_Piece]) -> dict[_Piece, NDArray[np.float32]]:
+        """Do so; no tensor survives this, so that none is freed where the process may end."""
         lengths = [len(piece.audio) for piece in batch]
-        audio = torch.zeros(len(batch), max(lengths))
+        audio = torch.zeros(len(batch), max(lengths), dtype=torch.float32)
         for row, piece in zip(audio, batch, strict=True):
             row[: len(piece.audio)] = torch.from_numpy(piece.audio)
         state = self._recall(batch)
@@ -176,7 +173,7 @@ class Engine:
             for piece, memory in zip(batch, state.after.cpu(), strict=True):
                 piece.job.memory = memory
         return {
-            piece: row[piece.chunk.skip : piece.chunk.skip + piece.chunk.frames]
+            piece: row[piece.chunk.skip : piece.chunk.skip + piece.chunk.frames].copy()
             for row, piece in zip(out, batch, strict=True)
         }
 
@@ -185,7 +182,8 @@ class Engine:
         size = self.model.encoder.memory
         if not size:
             return None
-        chunks, beginning = [piece.chunk for piece in batch], torch.zeros(size)
+        chunks = [piece.chunk for piece in batch]
+        beginning = torch.zeros(size, dtype=torch.float32)
         return State(
             skip=torch.tensor([chunk.skip for chunk in chunks]),
             frames=torch.tensor([chunk.frames for chunk in chunks]),
@@ -206,6 +204,35 @@ class Engine:
         )
 
 
+M = TypeVar("M")
+
+
+def in_full_precision(model: M) -> M:
+    """Return a model, or, if its weights are in another precision, a copy of it in fp32.
+
+    Raises
+    ------
+    ModelError
+        If there are no weights to compute with.
+    """
+    if not isinstance(model, nn.Module):
+        return model
+    tensors = list(chain(model.parameters(), model.buffers()))
+    if any(tensor.is_meta for tensor in tensors):
+        raise ModelError("the model is on the device 'meta', which holds no weights; load it.")
+    if any(tensor.is_complex() for tensor in tensors):
+        raise ModelError("the model's weights are complex numbers; load it anew.")
+    if all(tensor.dtype is torch.float32 or not tensor.is_floating_point() for tensor in tensors):
+        return model
+    return copy.deepcopy(model).float()
+
+
+def _default_device() -> contextlib.AbstractContextManager[object]:
+    """Make new tensors come to the CPU, as they do unless torch was told otherwise."""
+    as_usual = torch.empty(0).device.type == "cpu"
+    return contextlib.nullcontext() if as_usual else torch.device("cpu")
+
+
 def compute(
     model: FrameModel,
     audio: Tensor,
@@ -224,6 +251,11 @@ def compute(
         If fp32 gives non-finite values too: the weights are damaged.
     """
     device = model.device
+    if device.type == "cuda" and process.cuda_is_lost():
+        raise ModelError(
+            "the model is on a GPU that a forked process cannot use; start the process with "
+            "multiprocessing's 'spawn' or 'forkserver', or load the model there on the CPU."
+        )
     rows = None if int(samples.min()) == audio.shape[1] else samples
 
     def frames(dtype: torch.dtype) -> Tensor:

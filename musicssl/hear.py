@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from musicssl import model as _model
-from musicssl.errors import AudioError
+from musicssl.errors import AudioError, ConfigError, shown
 from musicssl.model import MusicEncoder
 
 
@@ -22,7 +22,8 @@ def load_model(model_file_path: str = "") -> MusicEncoder:
     MusicEncoder
         On the CPU, with HEAR's ``scene_embedding_size`` and ``timestamp_embedding_size``.
     """
-    model = _model.load_model(model_file_path or None, device="cpu")
+    default = isinstance(model_file_path, str) and not model_file_path
+    model = _model.load_model(None if default else model_file_path, device="cpu")
     model.timestamp_embedding_size = model.dim
     model.scene_embedding_size = model.clip_dim
     return model
@@ -47,9 +48,13 @@ def get_scene_embeddings(audio: Tensor, model: MusicEncoder) -> Tensor:
     ------
     AudioError
         If the audio is not a batch of sounds, is empty, or holds non-finite values.
+    ConfigError
+        If `model` is not a model.
     """
-    out: Any = model.embed(_rows(audio), model.sample_rate, dtype="fp32")
-    return torch.as_tensor(out)
+    rows = _rows(audio, model)
+    out: Any = model.embed(rows, model.sample_rate, dtype="fp32")
+    embeddings: Tensor = out
+    return embeddings
 
 
 def get_timestamp_embeddings(audio: Tensor, model: MusicEncoder) -> tuple[Tensor, Tensor]:
@@ -72,14 +77,21 @@ def get_timestamp_embeddings(audio: Tensor, model: MusicEncoder) -> tuple[Tensor
     ------
     AudioError
         If the audio is not a batch of sounds, is empty, or holds non-finite values.
+    ConfigError
+        If `model` is not a model.
     """
-    sounds: Any = model.embed(_rows(audio), model.sample_rate, level="frame", dtype="fp32")
+    rows = _rows(audio, model)
+    sounds: Any = model.embed(rows, model.sample_rate, level="frame", dtype="fp32")
     values = torch.stack([sound.values for sound in sounds])
     times = torch.stack([sound.times for sound in sounds])
     return values, (1000 * times).to(audio.device, torch.float32)
 
 
-def _rows(audio: Tensor) -> list[Tensor]:
+def _rows(audio: Tensor, model: MusicEncoder) -> list[Tensor]:
+    if not isinstance(model, MusicEncoder):
+        raise ConfigError(f"model must be what load_model returns, got {shown(model, kind=True)}.")
+    if not isinstance(audio, Tensor):
+        raise AudioError(f"audio must be a tensor, got {shown(audio, kind=True)}.")
     if audio.ndim != 2 or not len(audio):
         raise AudioError(f"audio must have the shape (sounds, samples), got {tuple(audio.shape)}.")
     return list(audio)

@@ -1,27 +1,28 @@
 """`MusicEncoder`: an encoder with what is needed to use it, and its checkpoint folder."""
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from musicssl import arguments, process
 from musicssl.audio import AudioInput
-from musicssl.checkpoint import ModelConfig, read_checkpoint, write_checkpoint
+from musicssl.checkpoint import ModelConfig
 from musicssl.devices import pick_device, pick_dtype
 from musicssl.encoders import ENCODERS, Encoder, State
-from musicssl.engine import Engine, Settings
-from musicssl.errors import AudioError, ConfigError, ModelError, pick
-from musicssl.hub import find_checkpoint, push_folder
-from musicssl.inputs import Embedded, embed_inputs
+from musicssl.engine import Engine
+from musicssl.errors import ConfigError, shown
+from musicssl.inputs import Embedded, check_batch, embed_inputs
 from musicssl.pooling import POOLINGS
+from musicssl.pretrained import Pretrained
+from musicssl.settings import Settings, check_chunks, pick_pooling
 
 Layer = int | Sequence[int] | str | None
 
 
-class MusicEncoder(nn.Module):
+class MusicEncoder(Pretrained):
     """Music in, embeddings out.
 
     Every layer's values are standardised: over the music of the pre-training their mean is 0 and
@@ -53,19 +54,17 @@ class MusicEncoder(nn.Module):
     scene_embedding_size: int
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
+        super().__init__(config)
         kind, _ = ENCODERS[config.encoder.name]
         self.encoder: Encoder = kind(config.encoder)
-        self.config = config
         self.sample_rate, self.hop = self.encoder.sample_rate, self.encoder.hop
         self.frame_rate = self.sample_rate / self.hop
         self.context, self.layers = self.encoder.context, self.encoder.n_layers
         self.register_buffer("centre", torch.zeros(self.layers, self.encoder.dim))
         self.register_buffer("spread", torch.ones(self.layers, self.encoder.dim))
         self.dim = len(self.pick_layers(None)) * self.encoder.dim
-        self.model_id, self.weights_sha256 = "unsaved", ""
-        self.revision: str | None = None
         self.dtype: str | torch.dtype = "auto"
+        self.float()  # whatever torch's default is
 
     @property
     def clip_dim(self) -> int:
@@ -85,19 +84,17 @@ class MusicEncoder(nn.Module):
         ConfigError
             If there is no such layer.
         """
-        if layer is None:
+        if layer is None or (isinstance(layer, str) and layer == "auto"):
             layer = self.config.layer
         if isinstance(layer, str):
-            if layer == "auto":
-                return self.pick_layers(None)
             if layer != "all":
-                raise ConfigError(f"layer {layer!r} is unknown; give a number, several, or 'all'.")
+                raise ConfigError(
+                    f"layer {shown(layer)} is unknown; give a number, several, or 'all'."
+                )
             return tuple(range(self.layers))
-        numbers = [layer] if isinstance(layer, int) else list(layer)
-        if not numbers:
-            raise ConfigError("layer is empty; give a number, several, or 'all'.")
+        numbers = arguments.integers(layer, "layer")
         for number in numbers:
-            if not isinstance(number, int) or not -self.layers <= number < self.layers:
+            if not -self.layers <= number < self.layers:
                 raise ConfigError(
                     f"layer {number!r} does not exist; this model has 0 to {self.layers - 1}."
                 )
@@ -135,17 +132,20 @@ class MusicEncoder(nn.Module):
         Raises
         ------
         AudioError
-            If `audio` is not a batch of at least one sample each.
+            If `audio` is not a batch of floats, at least one sample each, where the weights are,
+            or `samples` does not fit it.
+        ConfigError
+            If there is no such layer.
         """
-        if audio.ndim != 2 or audio.shape[1] == 0:
-            raise AudioError(
-                f"audio must have the shape (batch, samples), got {tuple(audio.shape)}."
-            )
+        check_batch(audio, samples, self.device)
+        if state is not None and not isinstance(state, State):
+            raise ConfigError(f"state must be a State, got {shown(state, kind=True)}.")
+        chosen = self.pick_layers(layer)
+        process.heed_fork()
         if state is None:
             outputs = self.encoder(audio, samples)
         else:
             outputs = self.encoder.resume(audio, samples, state)
-        chosen = self.pick_layers(layer)
         with torch.autocast(audio.device.type, enabled=False):
             parts = [(outputs[i].float() - self.centre[i]) / self.spread[i] for i in chosen]
             return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
@@ -168,40 +168,60 @@ class MusicEncoder(nn.Module):
         ConfigError
             For a value that does not exist or does not fit the others.
         """
-        pick({"clip": 0, "frame": 0}, level, "level")
-        if level == "frame" and pooling not in (None, "none"):
-            raise ConfigError(f"level='frame' does not pool, but pooling={pooling!r} was given.")
-        pooling = "none" if level == "frame" else pooling or self.config.pooling
-        pick(POOLINGS, pooling, "pooling")
+        if batch_seconds is None and self.device.type != "cpu":
+            batch_seconds = 600.0
         chosen: dict[str, Any] = {
             "batch_size": batch_size,
-            "batch_seconds": batch_seconds or (None if self.device.type == "cpu" else 600.0),
+            "batch_seconds": batch_seconds,
             "chunk_seconds": chunk_seconds,
         }
-        return Settings(
-            pooling=pooling,
+        settings = Settings(
+            pooling=pick_pooling(level, pooling, self.config.pooling),
             layers=self.pick_layers(layer),
-            dtype=pick_dtype(self.dtype if dtype == "auto" else dtype, self.device),
+            dtype=self._pick_dtype(dtype),
             **{name: value for name, value in chosen.items() if value is not None},
         )
+        return check_chunks(settings, self.hop, self.sample_rate)
+
+    def _pick_dtype(self, dtype: str | torch.dtype) -> torch.dtype:
+        """Return the precision to compute in; "auto" leaves it to the model."""
+        if isinstance(dtype, str) and dtype == "auto":
+            dtype = self.dtype
+        weights = next(self.encoder.parameters(), self.centre).dtype
+        half = weights in (torch.float16, torch.bfloat16)
+        if half and isinstance(dtype, str) and dtype == "auto":  # the model was cast
+            dtype = weights
+        return pick_dtype(dtype, self.device)
 
     def embed(
         self,
         audio: AudioInput | Sequence[AudioInput],
         sr: float | Sequence[float | None] | None = None,
         *,
+        level: str = "clip",
+        pooling: str | None = None,
+        layer: Layer = None,
+        dtype: str | torch.dtype = "auto",
+        batch_size: int | None = None,
+        batch_seconds: float | None = None,
+        chunk_seconds: float | None = None,
         resampler: str = "soxr",
         channel_axis: int | None = None,
-        **choices: Any,
+        mono: str = "mean",
+        **unknown: Never,
     ) -> Embedded:
-        """Return embeddings; see `musicssl.get_embedding`, which adds only the choice of a model.
+        """Return the embedding of one sound or of a list of them; see `musicssl.get_embedding`.
 
         Parameters
         ----------
-        audio, sr, resampler, channel_axis
+        audio, sr, level, pooling, layer, dtype, batch_size, chunk_seconds, resampler, channel_axis
             As there.
-        choices
-            `level`, `pooling`, `layer`, `dtype`, `batch_size`, `chunk_seconds`, as there.
+        mono
+            As there.
+        batch_seconds
+            Audio encoded at once, in seconds; None for 30 (600 on a GPU).
+        **unknown
+            None: other names are refused.
 
         Returns
         -------
@@ -212,89 +232,32 @@ class MusicEncoder(nn.Module):
         ------
         AudioError
             If audio cannot be used; of several, the message names which.
-        """
-        engine = Engine(self, self.settings(**choices))
-        return embed_inputs(engine, audio, sr, resampler=resampler, channel_axis=channel_axis)
-
-    def save_pretrained(self, folder: str | Path, *, dtype: str = "fp16") -> Path:
-        """Write config.json and model.safetensors, each appearing whole or not at all.
-
-        Raises
-        ------
         ConfigError
-            If `dtype` is not "fp16" or "fp32".
+            If a choice does not exist or does not fit the others.
         """
-        folder = Path(folder)
-        write_checkpoint(folder, self.config, self.state_dict(), dtype)
-        return folder
-
-    def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Save to a temporary folder, upload it, and return the repository's address.
-
-        `options` are those of `musicssl.hub.push_folder`: token, private, commit_message, revision.
-        """
-        with tempfile.TemporaryDirectory() as folder:
-            return push_folder(self.save_pretrained(folder), repo_id, **options)
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        model: str | Path | None = None,
-        *,
-        revision: str | None = None,
-        cache_dir: str | Path | None = None,
-        token: str | bool | None = None,
-        local_files_only: bool = False,
-    ) -> "MusicEncoder":
-        """Load a bundled model by name, a folder, or a Hugging Face repository, on the CPU.
-
-        Parameters
-        ----------
-        model
-            None for the bundled default.
-        revision
-            Branch, tag or commit of a repository.
-        cache_dir, token, local_files_only
-            As in `huggingface_hub.hf_hub_download`.
-
-        Returns
-        -------
-        MusicEncoder
-            In evaluation mode, in fp32.
-
-        Raises
-        ------
-        ModelError
-            If it cannot be found, fetched or read.
-        """
-        found = find_checkpoint(
-            model,
-            revision=revision,
-            cache_dir=cache_dir,
-            token=token,
-            local_files_only=local_files_only,
+        arguments.no_more(unknown, MusicEncoder.embed)
+        settings = self.settings(
+            level=level,
+            pooling=pooling,
+            layer=layer,
+            dtype=dtype,
+            batch_size=batch_size,
+            batch_seconds=batch_seconds,
+            chunk_seconds=chunk_seconds,
         )
-        loaded = read_folder(found.folder)
-        loaded.model_id, loaded.revision = found.model_id, found.revision
-        return loaded
+        return embed_inputs(
+            Engine(self, settings),
+            audio,
+            sr,
+            resampler=resampler,
+            channel_axis=channel_axis,
+            mono=mono,
+        )
 
 
 def read_folder(folder: Path) -> MusicEncoder:
-    """Load a checkpoint folder, strictly.
-
-    Raises
-    ------
-    ModelError
-        If a file is missing or damaged, or the weights are not those of config.json.
-    """
-    config, weights, sha256 = read_checkpoint(folder)
-    model = MusicEncoder(config)
-    try:
-        model.load_state_dict(weights, strict=True)
-    except RuntimeError as error:
-        raise ModelError(f"{folder}: the weights do not fit config.json: {error}") from error
-    model.model_id, model.weights_sha256 = folder.name, sha256
-    return model.requires_grad_(False).eval()
+    """Load a checkpoint folder, strictly; see `Pretrained.read_folder`."""
+    return MusicEncoder.read_folder(folder)
 
 
 def load_model(

@@ -5,12 +5,16 @@ Frame ``i`` of an embedding is centred on sample ``i * hop``. Audio of ``n`` sam
 """
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from musicssl.errors import AudioError
+from musicssl import arguments
+from musicssl.errors import AudioError, ConfigError
+
+MOST_FRAMES = 10**9  # a year of audio
+MOST_HOP = 10**6
 
 
 def frame_count(samples: int, hop: int) -> int:
@@ -19,20 +23,20 @@ def frame_count(samples: int, hop: int) -> int:
 
 
 def frame_times(
-    n_frames: int, *, hop: int, sample_rate: int, first: int = 0
+    n_frames: int, *, hop: int, sample_rate: float, first: int = 0
 ) -> NDArray[np.float64]:
     """Return the centre of each embedding frame.
 
     Parameters
     ----------
     n_frames
-        At least 0.
+        0 to 1,000,000,000.
     hop
-        Samples between frames.
+        Samples between frames, 1 to 1,000,000.
     sample_rate
-        Hz.
+        Hz, above 0.
     first
-        Index of the first frame.
+        Index of the first frame, 0 to 1,000,000,000.
 
     Returns
     -------
@@ -42,7 +46,7 @@ def frame_times(
     Raises
     ------
     AudioError
-        If `n_frames` is negative.
+        If one of them is not such a number.
 
     Notes
     -----
@@ -57,9 +61,12 @@ def frame_times(
     >>> frame_times(3, hop=882, sample_rate=22_050)
     array([0.  , 0.04, 0.08])
     """
-    if n_frames < 0:
-        raise AudioError(f"n_frames must be at least 0, got {n_frames}.")
-    return np.arange(first, first + n_frames) * hop / sample_rate
+    limits: dict[str, Any] = {"least": 0, "most": MOST_FRAMES, "error": AudioError}
+    n_frames = arguments.integer(n_frames, "n_frames", **limits)
+    first = arguments.integer(first, "first", **limits)
+    hop = arguments.integer(hop, "hop", most=MOST_HOP, error=AudioError)
+    sample_rate = arguments.number(sample_rate, "sample_rate", error=AudioError)
+    return np.arange(first, first + n_frames, dtype=np.int64) * hop / sample_rate
 
 
 class Chunk(NamedTuple):
@@ -71,7 +78,7 @@ class Chunk(NamedTuple):
 
 
 def cut(
-    blocks: Iterable[NDArray[np.float32]], *, hop: int, context: int, chunk: int
+    blocks: Iterable[NDArray[np.float32]], *, hop: int, context: int, chunk: int | None
 ) -> Iterator[tuple[Chunk, NDArray[np.float32]]]:
     """Cut streamed audio into chunks that, context dropped, give what the whole would give.
 
@@ -84,21 +91,29 @@ def cut(
     context
         Samples that the encoder hears on each side of a frame; rounded up to whole hops.
     chunk
-        Samples between the starts of chunks, before context; rounded up to whole hops.
+        Samples between the starts of chunks, before context, at least 1; rounded up to whole
+        hops. None leaves everything in one piece.
 
     Yields
     ------
     tuple of Chunk and numpy.ndarray
         In order; the chunks' frames cover ``0:frame_count(samples, hop)`` exactly once. Audio not
         longer than ``chunk + context`` stays in one piece.
+
+    Raises
+    ------
+    ConfigError
+        If `hop` or `chunk` is not positive: there would be no end of chunks.
     """
-    margin, step = frame_count(context, hop), frame_count(chunk, hop)
+    if hop < 1 or (chunk is not None and chunk < 1):
+        raise ConfigError(f"hop and chunk must be at least 1 sample, got {hop} and {chunk}.")
+    margin, step = frame_count(context, hop), 0 if chunk is None else frame_count(chunk, hop)
     held: list[NDArray[np.float32]] = []  # samples start:end
     first = start = end = 0
     for block in blocks:
         held.append(block)
         end += len(block)
-        while end > (first + step + margin) * hop:
+        while step and end > (first + step + margin) * hop:
             audio = np.concatenate(held)
             stop = (first + step + margin) * hop
             yield Chunk(first - start // hop, first, step), audio[: stop - start]

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from musicssl.audio.decode import Decoder
+from musicssl.audio.decoder import Decoder
 from musicssl.errors import AudioError
 
 INTEGER_SCALES = {"int8": 2**7, "uint8": 2**7, "int16": 2**15, "int32": 2**31}
 DTYPES = ("float16", "float32", "float64", *INTEGER_SCALES)
+MOST_UNSAID = 8  # channels that an array may have without saying so: more look like a batch
 
 
 class ArrayDecoder(Decoder):
@@ -58,26 +59,51 @@ def open_array(audio: Any, sr: int | None, channel_axis: int | None) -> ArrayDec
     if array is None:
         hint = "; wrap it in io.BytesIO" if isinstance(audio, (bytes, bytearray)) else ""
         raise AudioError(f"expected a path, binary file, numpy array or torch tensor{hint}.")
+    if array.dtype.newbyteorder("=").name not in DTYPES:
+        of_paths = array.dtype.kind in "UO" and array.ndim == 1
+        hint = " For paths, pass a list of them." if of_paths else ""
+        raise AudioError(f"dtype {array.dtype}; expected one of {', '.join(DTYPES)}.{hint}")
     if sr is None:
         raise AudioError("sr is missing; give the sample rate in Hz with arrays and tensors.")
-    if array.dtype.newbyteorder("=").name not in DTYPES:
-        raise AudioError(f"dtype {array.dtype}; expected one of {', '.join(DTYPES)}.")
     return ArrayDecoder(_samples_first(array, channel_axis), sr)
 
 
 def _array(audio: Any) -> NDArray[Any] | None:
     """Return an array or tensor as a numpy array, anything else as None."""
+    if isinstance(audio, np.ma.MaskedArray) and np.ma.is_masked(audio):
+        raise AudioError(
+            "some samples are masked, and there is no saying what is to be heard there; "
+            "audio.filled(0) makes them silence."
+        )
     if isinstance(audio, np.ndarray):
         return np.asarray(audio)  # np.matrix would stay two-dimensional
     torch = sys.modules.get("torch")  # whoever has a tensor has imported it
     if torch is None or not isinstance(audio, torch.Tensor):
         return None
-    tensor = audio.detach().cpu()
+    try:
+        return _values(audio, torch)
+    except AudioError:
+        raise
+    except Exception as error:  # such as of tensors inside vmap, or on a device that is lost
+        reason = str(error).partition("\n")[0]
+        raise AudioError(f"the tensor's values cannot be read ({reason}).") from error
+
+
+def _values(tensor: Any, torch: Any) -> NDArray[Any]:
+    """Return a tensor's values, as they are after all that is pending."""
+    kinds = {"meta": tensor.is_meta, "nested": tensor.is_nested, "quantized": tensor.is_quantized}
+    for kind, found in kinds.items():
+        if found:
+            raise AudioError(f"a {kind} tensor; expected an ordinary one, with its samples.")
     if tensor.layout != torch.strided:
         raise AudioError(f"layout {tensor.layout}; expected a dense tensor.")
-    tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
-    array: NDArray[Any] = tensor.resolve_neg().numpy()
-    return array
+    name = str(tensor.dtype).removeprefix("torch.")
+    if name not in (*DTYPES, "bfloat16"):
+        raise AudioError(f"dtype {name}; expected one of {', '.join(DTYPES)}.")
+    tensor = tensor.detach().cpu()
+    tensor = tensor.float() if name == "bfloat16" else tensor
+    values: NDArray[Any] = tensor.resolve_neg().numpy()
+    return values
 
 
 def _samples_first(array: NDArray[Any], channel_axis: int | None) -> NDArray[Any]:
@@ -90,10 +116,11 @@ def _samples_first(array: NDArray[Any], channel_axis: int | None) -> NDArray[Any
         )
     else:
         rows, columns = array.shape
-        if channel_axis is None and rows > columns > 0:
+        if channel_axis is None and (rows > columns > 0 or rows > MOST_UNSAID):
             raise AudioError(
-                f"{rows:,} channels of {columns:,} samples? Expected (channels, samples). If it "
-                "is (samples, channels), say channel_axis=1; if not, channel_axis=0."
+                f"{rows:,} channels of {columns:,} samples? Expected (channels, samples) with at "
+                f"most {MOST_UNSAID} channels. Say channel_axis=1 if it is (samples, channels), "
+                "channel_axis=0 if it is not; if these are several sounds, pass list(audio)."
             )
         array = array if channel_axis in (1, -1) else array.T
     samples, channels = array.shape

@@ -12,6 +12,7 @@ import soxr
 from numpy.typing import NDArray
 
 from musicssl.errors import AudioError, DependencyError
+from musicssl.process import uninterrupted
 
 Samples = NDArray[np.float32]
 
@@ -59,7 +60,8 @@ class SoxrResampler(Resampler):
         if last:  # soxr rounds the length and would leave out the last sample that we count
             tail = np.zeros(math.ceil(self.from_rate / self.to_rate) + 1, np.float32)
             block = np.concatenate([block, tail])
-        resampled: Samples = self._stream.resample_chunk(block, last=last)
+        with uninterrupted():
+            resampled: Samples = self._stream.resample_chunk(block, last=last)
         return resampled
 
 
@@ -140,11 +142,11 @@ class TorchaudioResampler(OverlapResampler):
 
     def whole(self, audio: Samples) -> Samples:
         """Resample without recording gradients."""
-        with self._torch.inference_mode():
+        with uninterrupted(), self._torch.inference_mode():
             resampled: Samples = self._resample(
                 self._torch.from_numpy(audio), self.from_rate, self.to_rate
             ).numpy()
-        return resampled
+            return resampled.copy()
 
 
 RESAMPLERS: dict[str, Callable[[int, int], Resampler]] = {

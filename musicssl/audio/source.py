@@ -215,7 +215,7 @@ def open_source(
         A key of `RESAMPLERS`; unused if the rates are equal.
     channel_axis
         Axis of the channels in a 2-D array: 0 or 1, counted from the end if negative. Needed
-        if there are more rows than columns.
+        if there are more rows than columns, or more than 8 channels.
     mono
         How channels become one: "mean", or "left" or "right", the first or the second alone.
 
@@ -257,7 +257,7 @@ def open_source(
             if given not in (None, decoder.rate):
                 raise AudioError(
                     f"sr={given} was given, but the file says {decoder.rate} Hz; "
-                    "leave sr out for files."
+                    "leave sr out for files (None in a list)."
                 )
             rate = _rate(decoder.rate, "its sample rate")
             if not 1 <= decoder.channels <= MOST_CHANNELS:
@@ -320,5 +320,7 @@ def _name(audio: Any) -> str:
     if isinstance(name := getattr(audio, "name", None), str) and name:
         return name
     kind = type(audio).__name__
-    shape = getattr(audio, "shape", None)
-    return f"audio ({kind})" if shape is None else f"audio ({kind} of shape {tuple(shape)})"
+    try:
+        return f"audio ({kind} of shape {tuple(audio.shape)})"
+    except Exception:  # most have none, nested tensors raise
+        return f"audio ({kind})"

@@ -4,10 +4,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from musicssl.buffers import ConstantBuffers
 from musicssl.frontends import constant_device
 
 
-class LocalAttention(nn.Module):
+class LocalAttention(ConstantBuffers):
     """Residual: each frame attends to those up to `window` away, then two dense layers.
 
     Normalised before each half, as is usual since [1]_. Queries and keys are turned by angles

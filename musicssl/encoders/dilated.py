@@ -104,8 +104,9 @@ class Stem(nn.Module):
 
     def forward(self, spectra: Spectra) -> Tensor:
         frames = spectra.mel.shape[2] // Dilated.stride
-        pitch = F.pad(spectra.pitch, (2, 2))[:, None]
-        mel = F.pad(spectra.mel, (1, 1))
+        kind = self.pitch_out.weight.dtype  # the spectra are always in fp32
+        pitch = F.pad(spectra.pitch.to(kind), (2, 2))[:, None]
+        mel = F.pad(spectra.mel.to(kind), (1, 1))
         if torch.is_grad_enabled() or mel.device.type != "cpu":
             return self._frames(pitch, mel)
         block = max(1, self.block // len(mel))

@@ -54,7 +54,7 @@ class Qrnn(nn.Module):
         z, f, o = self.gates(torch.cat([x, previous], dim=2)).float().chunk(3, dim=2)
         f = f.sigmoid() if inside is None else f.sigmoid() * inside[..., None]
         c = linear_recurrence(1 - f, f * z.tanh(), start)
-        return o.sigmoid() * c, c
+        return (o.sigmoid() * c).to(self.gates.weight.dtype), c
 
 
 def linear_recurrence(decay: Tensor, value: Tensor, start: Tensor) -> Tensor:

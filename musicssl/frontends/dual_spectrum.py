@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from musicssl.buffers import ConstantBuffers
 from musicssl.config import Range, check_ranges
 from musicssl.errors import ConfigError
 from musicssl.frontends.constants import constant_device
@@ -58,7 +59,7 @@ class Spectra(NamedTuple):
     mel: Tensor  # (batch, mels, spectra)
 
 
-class DualSpectrum(nn.Module):
+class DualSpectrum(ConstantBuffers):
     """Turn audio into a log-frequency and a mel spectrogram.
 
     Spectrum ``j`` of both is centred on sample ``j * hop``; outside the audio is silence. Nothing

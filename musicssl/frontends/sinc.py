@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from musicssl.buffers import ConstantBuffers
 from musicssl.errors import ConfigError
 from musicssl.frontends.constants import constant_device
 
 
-class SincFilters(nn.Module):
+class SincFilters(ConstantBuffers):
     """Windowed-sinc band-pass filters, two parameters each, always in 32-bit floats.
 
     A band reaches from ``50 + |low_hz|`` Hz to 50 Hz and ``|band_hz|`` more, but not beyond the
@@ -45,7 +46,8 @@ class SincFilters(nn.Module):
     def forward(self, audio: Tensor) -> Tensor:
         """Filter (batch, samples) to (batch, filters, samples - kernel + 1)."""
         with torch.autocast(audio.device.type, enabled=False):
-            return self._convolve(audio.float(), self.kernels()[:, None])
+            out = self._convolve(audio.float(), self.kernels()[:, None])
+            return out.to(self.low_hz.dtype)
 
     def _convolve(self, audio: Tensor, kernels: Tensor) -> Tensor:
         """Return (batch, filters, samples - kernel + 1).
@@ -66,8 +68,8 @@ class SincFilters(nn.Module):
 
     def bands(self) -> tuple[Tensor, Tensor]:
         """Return the lower and the upper edge of every band in Hz, each (filters,)."""
-        low = self.least_hz + self.low_hz.abs()
-        high = (low + self.least_hz + self.band_hz.abs()).clamp(self.least_hz, self.nyquist)
+        low = self.least_hz + self.low_hz.float().abs()
+        high = (low + self.least_hz + self.band_hz.float().abs()).clamp(self.least_hz, self.nyquist)
         return low, high
 
     def kernels(self) -> Tensor:

@@ -1,0 +1,146 @@
+"""`Pretrained`: models to and from checkpoint folders and the Hugging Face Hub."""
+
+import tempfile
+from pathlib import Path
+from typing import Self
+
+import torch
+
+from musicssl import arguments, process
+from musicssl.buffers import ConstantBuffers
+from musicssl.checkpoint import ModelConfig, read_config, read_weights, write_checkpoint
+from musicssl.errors import ConfigError, ModelError, OutputError, shown
+from musicssl.hub import find_checkpoint, push_folder
+from musicssl.models import CONFIG
+
+
+class Pretrained(ConstantBuffers):
+    """A model made of a configuration, that can be saved and loaded."""
+
+    config: ModelConfig
+    model_id: str
+    revision: str | None
+    weights_sha256: str
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        if not isinstance(config, ModelConfig):
+            raise ConfigError(
+                f"config must be a ModelConfig, got {shown(config, kind=True)}; "
+                "from_pretrained loads models."
+            )
+        self.config = config
+        self.model_id, self.revision, self.weights_sha256 = "unsaved", None, ""
+
+    def save_pretrained(self, folder: str | Path, *, dtype: str = "fp16") -> Path:
+        """Write config.json and model.safetensors, each appearing whole or not at all.
+
+        Raises
+        ------
+        ConfigError
+            If `dtype` is not "fp16" or "fp32".
+        OutputError
+            If the folder cannot be written to.
+        """
+        folder = arguments.folder(folder, "folder")
+        try:
+            write_checkpoint(folder, self.config, self.state_dict(), dtype)
+        except OSError as error:
+            raise OutputError(f"cannot write to {folder}: {error.strerror or error}.") from error
+        return folder
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        token: str | bool | None = None,
+        private: bool | None = None,
+        commit_message: str | None = None,
+        revision: str | None = None,
+    ) -> str:
+        """Save to a temporary folder, upload it, and return the repository's address.
+
+        As `musicssl.hub.push_folder`, which says what is what.
+        """
+        optional = {"commit_message": commit_message, "revision": revision}
+        for name, value in {"repo_id": repo_id, **optional}.items():
+            if value is not None or name == "repo_id":
+                arguments.text(value, name)
+        if private is not None:
+            arguments.flag(private, "private")
+        token = arguments.token(token)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            return push_folder(folder, repo_id, token=token, private=private, **optional)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path | None = None,
+        *,
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+    ) -> Self:
+        """Load a bundled model by name, a folder, or a Hugging Face repository, on the CPU.
+
+        Parameters
+        ----------
+        model
+            None for the bundled default.
+        revision
+            Branch, tag or commit of a repository.
+        cache_dir, token, local_files_only
+            As in `huggingface_hub.hf_hub_download`.
+
+        Returns
+        -------
+        Self
+            In evaluation mode, in fp32.
+
+        Raises
+        ------
+        ConfigError
+            If an argument is of a type that it cannot have.
+        ModelError
+            If it cannot be found, fetched or read.
+        """
+        found = find_checkpoint(
+            arguments.model_name(model),
+            revision=None if revision is None else arguments.text(revision, "revision"),
+            cache_dir=None if cache_dir is None else arguments.folder(cache_dir, "cache_dir"),
+            token=arguments.token(token),
+            local_files_only=arguments.flag(local_files_only, "local_files_only"),
+        )
+        loaded = cls.read_folder(found.folder)
+        loaded.model_id, loaded.revision = found.model_id, found.revision
+        return loaded
+
+    @classmethod
+    def read_folder(cls, folder: Path) -> Self:
+        """Load a checkpoint folder, strictly.
+
+        Raises
+        ------
+        ModelError
+            If a file is missing or damaged, or the weights are not those of config.json.
+        """
+        process.heed_fork()
+        config = read_config(folder)
+        # tensors that can be trained later, wherever and in whatever precision torch makes new ones
+        with process.uninterrupted(), torch.inference_mode(False):
+            try:
+                with torch.device("meta"):  # shapes without values, until the file is known to fit
+                    model = cls(config)
+            except ConfigError as error:
+                raise ModelError(f"{folder / CONFIG}: {error}") from error
+            shapes = {name: tuple(x.shape) for name, x in model.state_dict().items()}
+            with torch.device("cpu"):
+                weights, sha256 = read_weights(folder, shapes)
+                if any(x.is_meta for name, x in model.named_buffers() if name not in shapes):
+                    model = cls(config)  # an encoder that makes its constants on any device
+                model.weights_sha256 = sha256
+                model.load_state_dict(weights, strict=True, assign=True)
+        model.model_id = folder.name
+        return model.requires_grad_(False).eval()
