@@ -26,7 +26,6 @@ from musicssl_training.teachers.bundle import read_bundle
 RATE = 16_000  # Hz
 N_FFT, HOP, MELS = 512, 256, 96
 FRAMES = 187  # a patch
-PENULTIMATE = 200
 BATCH = 4  # patches; more leave the processor's cache
 EPSILON = 1e-3  # of every normalisation
 INSTALL = "pip install --no-deps musicnn==0.1.0"
@@ -211,7 +210,7 @@ class Musicnn(Teacher):
             licence="ISC",
             trained_on=TRAINED_ON[data],
             kind="patches",
-            size=PENULTIMATE,
+            size=self.network.hidden.out_features,
             hop=FRAMES * HOP / RATE,
             window=FRAMES * HOP / RATE,
         )
