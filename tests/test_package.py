@@ -13,13 +13,14 @@ import musicssl
 ROOT = Path(__file__).parent.parent
 # a module may import those of the groups before its own
 ORDER = [
-    {"errors"},
+    {"errors", "process", "buffers"},
+    {"arguments"},
     {"config", "windows", "pooling", "untrusted"},
     {"models"},
     {"audio", "frontends", "devices"},
-    {"encoders"},
+    {"encoders", "settings"},
     {"hub", "checkpoint"},
-    {"engine"},
+    {"engine", "pretrained"},
     {"inputs"},
     {"model"},
     {"embed"},
