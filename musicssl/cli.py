@@ -20,7 +20,7 @@ from musicssl.errors import ConfigError, ModelError, MusicSSLError
 # What needs torch is imported when it is needed: --help and a typing mistake answer at once.
 if TYPE_CHECKING:
     from musicssl.folder.listing import Listing
-    from musicssl.folder.run import Summary
+    from musicssl.folder.summary import Summary
     from musicssl.progress import Progress
 
 DONE, FAILED, REFUSED, NOTHING, NO_MODEL, INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -183,7 +183,7 @@ def _lines(name: str) -> list[str]:
 def _embed(listing: "Listing", args: argparse.Namespace) -> int:
     """Do the work and say what came of it."""
     from musicssl.folder.command import embed_folder
-    from musicssl.folder.run import Interrupted
+    from musicssl.folder.summary import Interrupted
     from musicssl.progress import Progress
 
     progress = Progress(listing, quiet=args.quiet, verbose=args.verbose)

@@ -10,7 +10,7 @@ from typing import Any, Self, TextIO
 from tqdm import tqdm
 
 from musicssl.folder.listing import Listing
-from musicssl.folder.run import Summary
+from musicssl.folder.summary import Summary
 
 BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} files{postfix}, {remaining} left"
 _SHOWN_FAILURES = 5
