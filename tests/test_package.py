@@ -25,7 +25,8 @@ ORDER = [
     {"model"},
     {"embed"},
     {"folder", "hear"},
-    {"progress"},
+    {"terminal"},
+    {"progress", "options"},
     {"cli"},
 ]
 
