@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK_SECONDS = 10
+MOST_PEAK = 64.0  # float audio is about [-1, 1]; 16-bit integers as floats reach 32768
 BLOCK_VALUES = 2**23  # samples times channels: 32 MiB, for very high rates and many channels
 
 
