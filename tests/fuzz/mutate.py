@@ -166,8 +166,18 @@ def _field(random: Random, data: bytearray) -> bytearray:
         code = order + {1: "B", 2: "H", 4: "I", 8: "Q"}[size]
         top = 1 << 8 * size
         (old,) = struct.unpack_from(code, data, start)
-        new = (0, 1, top - 1, top // 2, top // 2 - 1, old // 2, old * 2, old // 10, old * 10)
-        new += (old + 1, old - 1, int(random.integers(0, 1 << 16)), 8000, 48_000)
+        new: tuple[int, ...] = (
+            0,
+            1,
+            top - 1,
+            top // 2,
+            top // 2 - 1,
+            old // 2,
+            old * 2,
+            old // 10,
+            old * 10,
+        )
+        new = (*new, old + 1, old - 1, int(random.integers(0, 1 << 16)), 8000, 48_000)
         struct.pack_into(code, data, start, int(new[random.integers(len(new))]) % top)
     return data
 
