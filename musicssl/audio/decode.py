@@ -83,9 +83,10 @@ class FileDecoder(Decoder):
         self._link = self._open(stream.start)
         first = self._link.decoder
         self.rate, self.channels = first.rate, first.channels
-        self.frames, self.promised = first.frames, first.promised
+        self.frames, self.promised, self.counted = first.frames, first.promised, first.counted
         if self._link.end is not None:  # the first link's length is not the file's
             self.frames = self.promised = None
+            self.counted = False
         self.closing.callback(lambda: self._link.decoder.close())
 
     def _open(self, start: int) -> Link:

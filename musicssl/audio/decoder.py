@@ -18,6 +18,7 @@ class Decoder(ABC):
     rate: int  # Hz, of the last block; another one where the stream changes
     channels: int
     frames: int | None  # expected; None: unknown
+    counted: bool = False  # whether `frames` is a count of what is there, not what a header says
     promised: int | None  # what the header says, more than `frames` if the file is cut off
     broken: str | None = None  # why decoding ended before the end
     reached: float = 0.0  # seconds, where the last sample belongs that was decoded, if it says so

@@ -14,6 +14,9 @@ from musicssl.errors import AudioError
 
 UNKNOWN_FRAMES = 2**62
 COMPRESSED = frozenset({"MP3", "OGG"})  # of these, libsndfile only guesses the length
+COUNTED = frozenset(
+    {"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF"}
+)  # from the size of the file
 REFUSED = frozenset({"RAW", "SDS"})  # anything without a header; dumps of samplers' memory
 
 
@@ -52,6 +55,7 @@ class SoundFileDecoder(Decoder):
             raise AudioError("no samples" if self.frames == 0 else "Format not recognised")
         if self.frames >= UNKNOWN_FRAMES or self._file.format in COMPRESSED:
             self.frames = None
+        self.counted = self._file.format in COUNTED
         self.promised = self.frames and _promised(self._file.extra_info, self.frames)
 
     def read(self) -> Iterator[NDArray[np.float32]]:

@@ -68,6 +68,11 @@ class Source:
         """Expected seconds; None if unknown."""
         return None if self.native_samples is None else self.native_samples / self.native_rate
 
+    @property
+    def counted(self) -> bool:
+        """Whether `native_samples` was counted, not only read in a header that may be wrong."""
+        return self._decoder.counted
+
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Decode, mix to mono, and resample.
 
