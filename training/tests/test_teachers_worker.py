@@ -22,6 +22,7 @@ from musicssl_training.pretrain import pretrain
 from musicssl_training.release import ReleaseConfig, release
 from musicssl_training.run import Run
 from musicssl_training.sound import Grid, Sound
+from musicssl_training.teachers import TEACHERS
 from musicssl_training.teachers.teach import teach
 from musicssl_training.workers import SELECTIONS, WORKERS, Batch, resolve
 from musicssl_training.workers.teacher import Imitation, Lesson, join, taught_by
@@ -128,8 +129,9 @@ def test_names_of_teachers_are_a_selection_of_their_own() -> None:
     assert "teacher:musicnn-msd" in SELECTIONS["teachers"]
     assert not set(SELECTIONS["teachers"]) & {*WORKERS, *resolve(["all", "music", "score"])}
     chosen = resolve(["chroma", "teachers", "-teacher:musicnn-mtt", "teacher:mine"])
-    assert chosen == ("chroma", "teacher:musicnn-msd", "teacher:mine")
-    assert taught_by(chosen) == ("musicnn-msd", "mine")
+    assert set(taught_by(chosen)) == {*TEACHERS, "mine"} - {"musicnn-mtt"}
+    assert chosen[0] == "chroma"
+    assert chosen[-1] == "teacher:mine"
     for wrong in ("teacher:", "teacher:module:make", "teacher:My.own"):
         with pytest.raises(ConfigError, match="names no teacher"):
             resolve([wrong])
