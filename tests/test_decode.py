@@ -5,6 +5,7 @@ import logging
 import struct
 from collections.abc import Callable, Iterable
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ RATE = 22_050  # of what is heard
 SECONDS = 3.0
 
 
+@cache
 def sound(rate: int, channels: int, seed: int = 0, seconds: float = SECONDS) -> Floats:
     """Return pink-like noise with a melody, shape (channels, samples): nothing repeats."""
     random = np.random.default_rng(seed)
@@ -33,21 +35,18 @@ def sound(rate: int, channels: int, seed: int = 0, seconds: float = SECONDS) -> 
     return np.stack(rows).astype(np.float32)
 
 
+@cache
 def encoded(
     codec: str, container: str, rate: int = 44_100, channels: int = 2, seed: int = 0, **options: str
 ) -> bytes:
     """Return a whole file."""
     audio, out = sound(rate, channels, seed), io.BytesIO()
     bit_rate = options.pop("bit_rate", None)
-    quality = options.pop("quality", None)
     with av.open(out, "w", format=container, options=options) as file:
         stream: Any = file.add_stream(codec, rate=rate)
         stream.layout = "mono" if channels == 1 else "stereo"
         if bit_rate:
             stream.bit_rate = int(bit_rate)
-        if quality:
-            stream.codec_context.flags |= 2  # a constant quality
-            stream.codec_context.global_quality = int(quality) * 118
         kind = stream.codec_context.codec.audio_formats[0].name
         convert = av.AudioResampler(format=kind, layout=stream.layout.name, rate=rate)
         frame = av.AudioFrame.from_ndarray(audio, format="fltp", layout=stream.layout.name)
@@ -58,6 +57,7 @@ def encoded(
     return out.getvalue()
 
 
+@cache
 def stored(
     kind: str, rate: int = 44_100, channels: int = 2, seed: int = 0, subtype: str = "PCM_16"
 ) -> bytes:
@@ -67,11 +67,11 @@ def stored(
     return out.getvalue()
 
 
-def vorbis(rate: int = 44_100, channels: int = 2, seed: int = 0, quality: float = 0.5) -> bytes:
+@cache
+def vorbis(rate: int = 44_100, channels: int = 2, seed: int = 0) -> bytes:
     """Return an Ogg Vorbis file."""
     out, audio = io.BytesIO(), sound(rate, channels, seed).T
-    kind = {"format": "OGG", "subtype": "VORBIS", "compression_level": 1 - quality}
-    with soundfile.SoundFile(out, "w", rate, channels, **kind) as file:
+    with soundfile.SoundFile(out, "w", rate, channels, format="OGG", subtype="VORBIS") as file:
         for start in range(0, len(audio), 4096):  # libvorbis overflows on long blocks
             file.write(audio[start : start + 4096])
     return out.getvalue()
@@ -95,6 +95,7 @@ def likeness(got: Floats, expected: Floats, at: float) -> float:
     return float((products / np.sqrt(energy * (piece**2).sum() + 1e-12)).max())
 
 
+@cache
 def mono(rate: int, channels: int, seed: int = 0) -> Floats:
     """Return what should be heard of `sound`."""
     with open_source(sound(rate, channels, seed), rate, sample_rate=RATE) as source:
@@ -113,17 +114,15 @@ def is_whole(source: Source, got: Floats, seconds: float) -> bool:
 # --- lengths that headers say, or do not say
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_mp3_of_changing_bit_rate_without_a_length(seed: int) -> None:
-    data = encoded("libmp3lame", "mp3", seed=seed, write_xing="0", quality="2")
-    quiet = encoded("libmp3lame", "mp3", seed=seed, write_xing="0", bit_rate="320000")
-    joined = quiet[: len(quiet) // 12] + data  # the first frames promise another length
-    source, got = heard(data)
-    assert is_whole(source, got, SECONDS)
+@pytest.mark.parametrize("order", [(320, 64, 96), (64, 320, 320), (32, 32, 320)])
+def test_mp3_of_changing_bit_rate_without_a_length(order: tuple[int, ...]) -> None:
+    parts = [
+        encoded("libmp3lame", "mp3", seed=rate, write_xing="0", bit_rate=str(1000 * rate))
+        for rate in order
+    ]
+    source, got = heard(b"".join(parts))  # the first frames promise another length
+    assert is_whole(source, got, 3 * SECONDS)
     assert source.promised is None
-    source, got = heard(joined)
-    assert len(got) / RATE > SECONDS + 0.15
-    assert not source.truncated
 
 
 @pytest.mark.parametrize(("factor", "says"), [(0.1, False), (0.0, False), (10, False)])
@@ -289,7 +288,7 @@ DAMAGED = {
     "flac, zeros": lambda: damaged(encoded("flac", "flac"), bytes(3000)),
     "m4a": lambda: damaged(encoded("aac", "ipod", bit_rate="192000"), JUNK[:1500]),
     "aac": lambda: damaged(encoded("aac", "adts", bit_rate="192000"), JUNK[:1500]),
-    "vorbis": lambda: damaged(vorbis(quality=0.8), JUNK[:300]),
+    "vorbis": lambda: damaged(vorbis(), JUNK[:300]),
     "opus": lambda: damaged(encoded("libopus", "ogg", 48_000), JUNK[:300], 0.3),
     "wma": lambda: damaged(encoded("wmav2", "asf", bit_rate="192000"), JUNK[:1500]),
 }

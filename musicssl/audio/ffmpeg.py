@@ -65,6 +65,8 @@ class FFmpegDecoder(Decoder):
         if audio is None:
             raise NoAudioError("no audio stream")
         self._audio = audio
+        if audio.codec_context is None:
+            raise AudioError("there is no decoder for its codec")
         audio.codec_context.thread_count = 1  # files are what is decoded side by side
         self._exact = audio.codec_context.name.startswith("pcm_")
         self._timed = container.format.name in TIMED
