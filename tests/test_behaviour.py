@@ -355,6 +355,7 @@ def test_row(
 
 
 def test_the_documentation_has_these_rows() -> None:
-    lines = TABLE.read_text(encoding="utf-8").splitlines()
+    text, _, _ = TABLE.read_text(encoding="utf-8").partition("## And in odd circumstances")
+    lines = text.splitlines()
     documented = [line.split("|")[1].strip() for line in lines if line.startswith("| ")]
     assert documented[1:] == list(ROWS)
