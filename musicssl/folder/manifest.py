@@ -18,6 +18,7 @@ from musicssl.folder.places import (
     TakenError,
     make_folder,
     not_a_link,
+    proper,
     put_aside,
     remove,
     writing,
@@ -185,6 +186,7 @@ class Manifest:
         for record in read_lines(path):
             if "output" in record:
                 try:
+                    proper(self.out, record["source"])
                     output = target(record["source"]).relative_to(self.out)
                 except TakenError as error:
                     log.warning("%s: passed over: %s", path, error)

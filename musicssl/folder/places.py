@@ -32,13 +32,24 @@ class TakenError(OutputError):
 def inside(out: Path, name: str) -> Path:
     """Return where a result called `name` lies in `out`.
 
+    Raises
+    ------
+    TakenError
+        If that is not inside `out`, or where the program keeps its own files.
+    """
+    return not_led_away(out, out / proper(out, name))
+
+
+def proper(out: Path, name: str) -> str:
+    """Return a name that may stand for something in `out`.
+
     Names come from sources and from manifests, which people share: this is the one place that
     decides whether a name may become a path.
 
     Raises
     ------
     TakenError
-        If that is not inside `out`, or where the program keeps its own files.
+        If it leads elsewhere, or to where the program keeps its own files.
     """
     parts = name.split("/")
     wrong = "\0" in name or not {"", ".", ".."}.isdisjoint(parts)
@@ -47,7 +58,7 @@ def inside(out: Path, name: str) -> Path:
     with contextlib.suppress(UnicodeEncodeError):
         os.fsencode(name)
         if not wrong and parts[0].casefold() != STATE:
-            return not_led_away(out, out / name)
+            return name
     raise TakenError(f"{name!r} is no name for a result in {out}.")
 
 
@@ -148,10 +159,8 @@ def put_aside(path: Path) -> None:
 
 def reason(error: BaseException) -> str:
     """Return in a few words what is behind an error of the operating system or of a package."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    text = str(error)
-    for number in (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EFBIG):
+    text = (isinstance(error, OSError) and error.strerror) or str(error)
+    for number in (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EFBIG, errno.EISDIR):
         if os.strerror(number).casefold() in text.casefold():
             return os.strerror(number)
     return " ".join(text.split())[:200] or type(error).__name__

@@ -77,13 +77,13 @@ class Store(Output):
         for path in self._found():
             try:
                 space = self.read_space(path)
-                next(self.read_keys(path), None)
+                if space == self.space:
+                    next(self.read_keys(path), None)
+                elif path == self.path:
+                    what = f"other embeddings ({space})" if space else "what musicssl did not write"
+                    yield path, f"holds {what}"
             except Exception as error:  # whatever damage does to pyarrow and h5py
                 yield path, f"is damaged ({reason(error)})"
-                continue
-            if space != self.space and path == self.path:
-                what = f"other embeddings ({space})" if space else "what musicssl did not write"
-                yield path, f"holds {what}"
 
     def look(self) -> None:
         self.earlier = Parts.all(self.out, self.space, self.tag)
