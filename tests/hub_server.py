@@ -105,7 +105,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.fault and self.fault.manner in ("silent", "slow head"):
             return self.dawdle()
         if self.fault and self.fault.status:
-            return self.answer(b"{}", self.fault.status, self.fault.headers)
+            return self.answer(self.fault.body or b"{}", self.fault.status, self.fault.headers)
         token = self.headers.get("Authorization")
         if hub.token and not path.startswith("/cdn/") and token != f"Bearer {hub.token}":
             return self.answer(b"{}", 401)
@@ -339,13 +339,19 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.fixture
-def no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any) -> None:
+def no_sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No connection can be made, and whoever tries in passing is found out."""
+    tried = []
+
+    def refuse(*what: Any) -> None:
+        tried.append(what)
         raise AssertionError("a socket was opened")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "create_connection", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    yield
+    assert tried == []
 
 
 def go_offline(monkeypatch: pytest.MonkeyPatch, offline: bool) -> None:

@@ -208,14 +208,15 @@ def test_a_list_of_files_without_end(server: Server, refused: Callable[..., str]
 
 
 @pytest.mark.parametrize(
-    "listing", [b"[]", b"{}", b'{"siblings": 5}', b'{"siblings": [{"rfilename": ["a"]}]}', b"\xff"]
+    "listing", [b"[]", b"5", b'{"siblings": 5}', b'{"siblings": [["rfilename"]]}', b"\xff", b"["]
 )
 def test_a_list_of_files_that_is_none(
     server: Server, refused: Callable[..., str], listing: bytes
 ) -> None:
     server.fault("HEAD", "config.json", status=404, headers={"X-Error-Code": "EntryNotFound"})
-    server.fault("GET", "/api/models/", status=200, headers={})
-    refused("has no config.json")
+    server.fault("GET", "/api/models/", status=200, body=listing)
+    assert refused("has no config.json").endswith("it is not a musicssl checkpoint.")
+    assert len(server.asked("GET", "/api/models/")) == 1
 
 
 # time

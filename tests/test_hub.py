@@ -152,6 +152,45 @@ def test_unknown_names(bundled: Path, no_sockets: None, name: str) -> None:
         assert str(caught.value).endswith("Did you mean 'musicssl-small'?")
 
 
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("n" * 300, r"'n+\.\.\.n+/config\.json' cannot be looked at: File name"),
+        ("owner/" + "n" * 300, r"'owner/n+\.\.\.n+' is not a repository"),
+        ("/" + "n/" * 5000, "cannot be looked at: File name too long"),
+        (Path("n" * 300), "cannot be looked at: File name too long"),
+        ("a\0b", r"model 'a\\x00b' is unknown"),
+        ("a\nb", r"model 'a\\nb' is unknown"),
+        ("~nobody-of-this-name/model", "is unknown"),
+        ("\ud800", r"model '\\ud800' is unknown"),
+        ({"encoder.weight": 1}, r"got \{'encoder.weight': 1\} \(dict\)"),
+        (b"musicssl-small", r"got b'musicssl-small' \(bytes\)"),
+        (5, r"model must be a name, a folder or a repository, got 5 \(int\)"),
+        (True, r"got True \(bool\)"),
+        ([], r"got \[\] \(list\)"),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_what_is_no_name(no_sockets: None, model: Any, message: str) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
+        find_checkpoint(model)
+    assert len(str(caught.value)) < 400
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_what_stands_in_a_files_place(tmp_path: Path, name: str) -> None:
+    folder = write(tmp_path / "mine", FILES)
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    with pytest.raises(ModelError, match=rf"{name}' is not a file"):
+        find_checkpoint(folder)
+    (folder / name).rmdir()
+    (folder / name).symlink_to(name)
+    with pytest.raises(ModelError, match=rf"{name}' cannot be looked at: .*symbolic links"):
+        find_checkpoint(folder)
+
+
 def test_an_installation_without_models_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
