@@ -1,10 +1,12 @@
 """`Pretrained`: models to and from checkpoint folders and the Hugging Face Hub."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
 import torch
+from torch import Tensor
 
 from musicssl import arguments, process
 from musicssl.buffers import ConstantBuffers
@@ -31,6 +33,13 @@ class Pretrained(ConstantBuffers):
             )
         self.config = config
         self.model_id, self.revision, self.weights_sha256 = "unsaved", None, ""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        before = [x.dtype for x in self.parameters()]
+        super()._apply(fn, recurse)
+        if before != [x.dtype for x in self.parameters()]:
+            self.weights_sha256 = ""  # no longer the file's weights
+        return self
 
     def save_pretrained(self, folder: str | Path, *, dtype: str = "fp16") -> Path:
         """Write config.json and model.safetensors, each appearing whole or not at all.

@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+import torch
+
 from musicssl.audio import AUDIO_EXTENSIONS, RESAMPLERS
 from musicssl.audio.mix import MIXES
 from musicssl.devices import pick_device
@@ -178,8 +180,9 @@ def embed_folder(
 
 
 def _weights_sha256(model: MusicEncoder) -> str:
-    """Return a hash for weights that were never saved."""
+    """Return a hash for weights that were never saved, or were cast since."""
     total = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
-        total.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+        data = tensor.cpu().contiguous().flatten().view(torch.uint8)  # of any type
+        total.update(name.encode() + data.numpy().tobytes())
     return total.hexdigest()
