@@ -83,6 +83,17 @@ def test_a_file_with_a_results_name_stays(
     assert summary.failed == 0 and (out / MINE[format]).read_bytes() != b"annotations"
 
 
+@pytest.mark.parametrize("format", MINE)
+def test_a_foreign_file_is_replaced_by_a_result_only(
+    format: str, music: Path, out: Path, model: MusicEncoder
+) -> None:
+    out.mkdir()
+    (out / MINE[format]).write_bytes(b"annotations")
+    (music / "two.wav").write_text("bad")
+    embed_folder(music, out, model=model, format=format, replace_foreign=True)
+    assert (out / MINE[format]).read_bytes() == b"annotations"
+
+
 def test_an_npz_of_another_kind_stays_even_if_the_manifest_lists_it(
     music: Path, out: Path, model: MusicEncoder
 ) -> None:
@@ -387,6 +398,30 @@ def test_a_damaged_store(
     spoil(store, how)  # again, and now into another space
     summary = embed_folder(music, out, model=model, format="npz", overwrite=True)
     assert summary.done == 2 and (out / f"{store.name}.aside-2").exists()
+
+
+@pytest.mark.parametrize("format", STORES)
+def test_a_store_that_is_damaged_in_the_middle(
+    format: str, music: Path, out: Path, model: MusicEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its beginning and end are right, so that only the merge finds out."""
+    embed_folder(music, out, model=model, format=format)
+    noise(music / "three.wav", seed=3)
+
+    def read(*_: Any) -> Iterator[Any]:
+        yield from ()
+        raise ValueError("Corrupt snappy compressed data")
+
+    monkeypatch.setattr(FORMATS[format], "read", read)
+    before = (out / STORES[format]).read_bytes()
+    for _ in range(2):
+        with pytest.raises(OutputError, match=r"is damaged \(Corrupt snappy.*overwrite puts it"):
+            embed_folder(music, out, model=model, format=format)
+        assert (out / STORES[format]).read_bytes() == before
+    assert embed_folder(music, out, model=model, format=format, overwrite=True).done == 3
+    assert (out / f"{STORES[format]}.aside").read_bytes() == before
+    monkeypatch.undo()
+    assert embed_folder(music, out, model=model, format=format).skipped == 3
 
 
 def broken_off(music: Path, out: Path, format: str, model: MusicEncoder) -> list[Path]:
