@@ -190,6 +190,17 @@ def test_a_size_that_is_too_small_while_the_samples_go_on(kind: str, share: floa
     assert likeness(got, mono(44_100, 2), 1.5) > 0.99
 
 
+@pytest.mark.parametrize("kind", ["WAV", "AU"])
+@pytest.mark.parametrize("subtype", ["ULAW", "ALAW", "PCM_24"])
+def test_a_size_that_is_too_small_of_other_samples(kind: str, subtype: str) -> None:
+    data = bytearray(stored(kind, subtype=subtype))
+    place, order = (data.index(b"data") + 4, "<I") if kind == "WAV" else (8, ">I")
+    data[place : place + 4] = struct.pack(order, 9000)
+    _, got = heard(bytes(data))
+    assert abs(len(got) / RATE - SECONDS) < 0.01
+    assert likeness(got, mono(44_100, 2), 1.5) > 0.99
+
+
 @pytest.mark.parametrize("kind", ["WAV", "AIFF"])
 @pytest.mark.parametrize(
     "rest",
@@ -249,6 +260,14 @@ def test_every_link_is_heard_at_its_own_rate(kind: str, rate: int, channels: int
     expected = mono(48_000 if kind == "opus" else rate, channels, 2)
     rest = got[alone[0] - 3000 :]
     assert likeness(rest, np.r_[np.zeros(3000, np.float32), expected], 1.2) > 0.9
+
+
+def test_tags_between_joined_mp3s_are_no_damage() -> None:
+    picture = np.random.default_rng(1).bytes(200_000).replace(b"\xff", b"\x00")
+    size = bytes(len(picture) >> shift & 127 for shift in (21, 14, 7, 0))
+    part = encoded("libmp3lame", "mp3", id3v2_version="0", write_xing="0")
+    source, got = heard(part + b"ID3\4\0\0" + size + picture + part)
+    assert is_whole(source, got, 2 * SECONDS)
 
 
 def test_links_of_different_codecs() -> None:
@@ -312,11 +331,18 @@ def test_damage_is_counted_where_time_is_known(kind: str, caplog: pytest.LogCapt
 
 @pytest.mark.parametrize("before", [bytes(100), JUNK, b"HTTP/1.1 200 OK\r\n\r\n"])
 @pytest.mark.parametrize("kind", ["flac", "vorbis", "wav", "mp3"])
-def test_what_stands_before_the_beginning_is_passed_over(kind: str, before: bytes) -> None:
+def test_what_stands_before_the_beginning_is_passed_over(
+    kind: str, before: bytes, tmp_path: Path
+) -> None:
     data = CHAINS[kind](44_100, 2, 0)
     source, got = heard(before + data)
     assert abs(len(got) / RATE - SECONDS) < 0.1
     assert not source.truncated
+    path = tmp_path / f"a.{'ogg' if kind == 'vorbis' else kind}"
+    path.write_bytes(before + data)
+    named, same = heard(path)
+    np.testing.assert_array_equal(same, got)
+    assert named.damaged == source.damaged
 
 
 def crc(page: bytes) -> int:

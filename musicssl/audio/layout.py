@@ -4,6 +4,7 @@ import struct
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from musicssl.audio.formats import begins
 from musicssl.audio.stream import ByteStream
@@ -111,11 +112,11 @@ def _au(stream: ByteStream, head: bytes, size: int) -> Layout:
         return Layout()
     if begins(stream.peek(end, 12)):
         return Layout(stop=end)
-    width = {2: 1, 3: 2, 4: 3, 5: 4}.get(encoding)
+    width, law = {1: (1, "mu"), 27: (1, "a")}.get(encoding, (encoding - 1, ""))
     (channels,) = struct.unpack(">I", head[20:24])
-    if width is None or not 1 <= channels <= 64:
+    if not 1 <= width <= 4 or not 1 <= channels <= 64:
         return Layout()
-    if _goes_on(stream, end, size, _Chunks(b"", 0, ">I"), _Samples(width, channels, False)):
+    if _goes_on(stream, end, size, _Chunks(b"", 0, ">I"), _Samples(width, channels, False, law)):
         return Layout(patches={8: struct.pack(">I", min(size - start, 0xFFFFFFFF))})
     return Layout()
 
@@ -215,11 +216,12 @@ def _around_samples(
 
 @dataclass(frozen=True)
 class _Samples:
-    """How plain integers are stored."""
+    """How samples are stored."""
 
     width: int  # bytes of each
     channels: int
     little: bool  # the most significant byte comes last
+    law: str = ""  # "mu" or "a" of logarithmic ones
 
     def plausible(self, data: bytes) -> bool:
         """Tell whether `data` can be a stretch of music rather than of anything else.
@@ -230,7 +232,9 @@ class _Samples:
         size = len(data) // self.width * self.width
         places = np.frombuffer(data[:size], np.int8).reshape(-1, self.width)
         values = places[:, -1 if self.little else 0].astype(np.float64) / 128
-        if self.width == 1 and self.little:  # WAV stores bytes from 0 to 255
+        if self.law:
+            values = _expand(data, self.law)
+        elif self.width == 1 and self.little:  # WAV stores bytes from 0 to 255
             values = np.where(values < 0, values + 1, values - 1)
         if len(values) <= 2 * self.channels or not values.any():
             return False
@@ -239,12 +243,27 @@ class _Samples:
         return not (abs(values.mean()) > 0.25 or (power > 0.16 and alike < 0.3))
 
 
+def _expand(data: bytes, law: str) -> NDArray[np.float64]:
+    """Return logarithmic samples in [-1, 1] (ITU-T G.711)."""
+    codes = np.frombuffer(data, np.uint8) ^ (0xFF if law == "mu" else 0xD5)
+    steps, segment = (codes & 15).astype(np.float64), (codes >> 4 & 7).astype(np.float64)
+    if law == "mu":
+        size = (2 * steps + 33) * 2**segment - 33
+    else:
+        size = (2 * steps + 1 + 32 * (segment > 0)) * 2.0 ** np.maximum(segment - 1, 0)
+    signed: NDArray[np.float64] = np.where(codes & 128, -size, size) / (
+        8192 if law == "mu" else 4096
+    )
+    return signed
+
+
 def _sample_format(stream: ByteStream, facts: dict[bytes, int]) -> _Samples | None:
     """Return how the samples are stored; None where they are not plain integers."""
-    little = True
+    little, law = True, ""
     if b"fmt " in facts:
         kind, channels, _, _, _, bits = struct.unpack("<HHIIHH", stream.peek(facts[b"fmt "], 16))
-        plain = kind in {1, 0xFFFE}
+        plain = kind in {1, 6, 7, 0xFFFE}
+        law = {6: "a", 7: "mu"}.get(kind, "")
     elif b"COMM" in facts:
         channels, _, bits = struct.unpack(">HIH", stream.peek(facts[b"COMM"], 8))
         little = stream.peek(facts[b"COMM"] + 18, 4) == b"sowt"
@@ -257,7 +276,7 @@ def _sample_format(stream: ByteStream, facts: dict[bytes, int]) -> _Samples | No
         return None
     if not plain or bits not in {8, 16, 24, 32} or not 1 <= channels <= 64:
         return None
-    return _Samples(bits // 8, channels, little)
+    return _Samples(bits // 8, channels, little, law)
 
 
 def _joined(stream: ByteStream, end: int, size: int, chunks: _Chunks) -> int | None:
