@@ -85,6 +85,7 @@ class Engine:
     pending: list[_Piece] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
+        process.heed_fork()
         self.model = in_full_precision(self.model)
 
     def run(self, sources: Iterable[Source | MusicSSLError]) -> Iterator[Result]:
