@@ -268,6 +268,10 @@ def test_tags_between_joined_mp3s_are_no_damage() -> None:
     part = encoded("libmp3lame", "mp3", id3v2_version="0", write_xing="0")
     source, got = heard(part + b"ID3\4\0\0" + size + picture + part)
     assert is_whole(source, got, 2 * SECONDS)
+    title = b"TIT2\0\0\0\x0b\0\0\1" + "Song".encode("utf-16")  # begins as a frame does
+    tagged = b"ID3\3\0\0\0\0\1\x00" + title.ljust(128, b"\0") + encoded("libmp3lame", "mp3")
+    source, got = heard(encoded("libmp3lame", "mp3") + tagged)
+    assert is_whole(source, got, 2 * SECONDS)
 
 
 def test_links_of_different_codecs() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.audio.decoder import MOST_PEAK, Decoder
-from musicssl.audio.headers import id3_size, mp3_has_tag, mp3_promise, ogg_breaks_off
+from musicssl.audio.headers import mp3_has_tag, mp3_promise, ogg_breaks_off
 from musicssl.audio.layout import TAGS
 from musicssl.audio.stream import ByteStream
 from musicssl.errors import AudioError, NoAudioError
@@ -39,7 +39,6 @@ class FFmpegDecoder(Decoder):
         """Open `stream` as what its content says, or as FFmpeg's format `hint`."""
         super().__init__()
         self._stream = stream
-        self._tag_left = 0  # bytes of a tag in the midst that are still to come
         stream.seek(0)
         try:
             self._av = import_module("av")  # takes a while; arrays and WAV files do without
@@ -158,13 +157,16 @@ class FFmpegDecoder(Decoder):
     def _decode(self) -> Iterator[Any]:
         """Yield decoded frames, past all that cannot be decoded."""
         lost = 0  # bytes since the last frame, in packets that could not be decoded
-        gap = False
+        gap = tag = False
         due: float | None = None
         for packet in self._packets():
             try:
                 frames: list[Any] = packet.decode()
             except self._av.FFmpegError:
-                lost += self._lost(packet)
+                # A file that was joined to another begins with a tag, and with a frame that tells
+                # its length: neither is music.
+                tag = tag or bytes(packet).startswith(TAGS)
+                lost += 0 if tag else packet.size
                 continue
             for frame in frames:
                 if not frame.samples:
@@ -174,18 +176,9 @@ class FFmpegDecoder(Decoder):
                     self.reached = due = frame.time + frame.samples / frame.sample_rate
                 if lost or gap:
                     self.damaged += 1
-                    lost = 0
+                lost, tag = 0, False
                 yield frame
         self.cut = lost >= NOT_A_REST
-
-    def _lost(self, packet: Any) -> int:
-        """Return how many bytes of a packet that cannot be decoded were not those of a tag."""
-        data = bytes(packet)
-        if data.startswith(b"ID3"):  # of a file that was joined to another, in several packets
-            self._tag_left = id3_size(data)
-        is_tag = self._tag_left > 0 or data.startswith(TAGS)
-        self._tag_left = max(0, self._tag_left - len(data))
-        return 0 if is_tag else len(data)
 
     def _packets(self) -> Iterator[Any]:
         """Yield the file's packets, past errors of the container as long as it goes on."""
