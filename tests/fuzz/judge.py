@@ -113,7 +113,7 @@ def _surplus(heard: Heard, lengths: str) -> tuple[str, str]:
     ours, theirs = seconds(heard.ours), seconds(heard.theirs)
     strange = _strange(heard.ours, [heard.theirs, *heard.truths])
     detail = f"{lengths}; unknown: {strange:.1f} s, zeros: {last_silence(heard.ours):.1f} s"
-    enough = min(30, max(0.5, 0.5 * (ours - theirs))) if theirs > 0.25 else 0.1
+    enough = min(30, max(0.5, 0.5 * (ours - theirs))) if theirs > 0.25 else min(0.1 + 0.3 * ours, 1)
     if strange < enough:
         return "more than FFmpeg", detail
     inside = ours <= 1.03 * sum(map(seconds, heard.truths)) + 0.1
@@ -139,7 +139,8 @@ def _loss(heard: Heard) -> str:
         return "loss said"
     music = _music(heard.theirs, heard.truths)
     more = music - _music(heard.ours, heard.truths)
-    if music and not _lost_music(heard) and more <= 0.75:
+    whole = all(found(truth, heard.ours).mean() > 0.95 for truth in heard.truths)
+    if music and not _lost_music(heard) and (whole or more <= 0.75):
         return "noise left out"
     return "silent loss"
 
