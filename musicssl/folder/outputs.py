@@ -92,7 +92,7 @@ class Files(Output):
         clips = self.level == "clip"
         for suffix in self.suffixes[-1:] if clips else reversed(self.suffixes):
             path = self.file(key, suffix)
-            if there(path) and self._ours(key, path):
+            if not there(path) or self._ours(key, path):
                 remove(path)
 
     def file(self, key: str, suffix: str) -> Path:
