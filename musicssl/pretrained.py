@@ -14,6 +14,7 @@ from musicssl.checkpoint import ModelConfig, read_config, read_weights, write_ch
 from musicssl.errors import ConfigError, ModelError, OutputError, shown
 from musicssl.hub import find_checkpoint, push_folder
 from musicssl.models import CONFIG
+from musicssl.untrusted import printable
 
 
 class Pretrained(ConstantBuffers):
@@ -143,7 +144,7 @@ class Pretrained(ConstantBuffers):
                 with torch.device("meta"):  # shapes without values, until the file is known to fit
                     model = cls(config)
             except ConfigError as error:
-                raise ModelError(f"{folder / CONFIG}: {error}") from error
+                raise ModelError(f"{printable(folder / CONFIG)}: {error}") from error
             shapes = {name: tuple(x.shape) for name, x in model.state_dict().items()}
             with torch.device("cpu"):
                 weights, sha256 = read_weights(folder, shapes)
