@@ -183,8 +183,8 @@ def _compare(entries: list[TensorEntry], shapes: Mapping[str, tuple[int, ...]], 
     for entry in entries:
         if entry.dtype not in FLOATS:
             raise ModelError(
-                f"{printable(path)}: {entry.name} is of dtype {shown(entry.dtype)}; weights must be "
-                f"{', '.join(FLOATS)}."
+                f"{printable(path)}: {entry.name} is of dtype {shown(entry.dtype)}; weights must "
+                f"be {', '.join(FLOATS)}."
             )
 
 
