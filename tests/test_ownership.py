@@ -466,6 +466,23 @@ def test_a_damaged_part_costs_only_its_source(
     assert embed_folder(music, out, model=model, format=format).skipped == 2
 
 
+def test_a_part_that_may_not_be_read_is_not_damaged(
+    music: Path, out: Path, model: MusicEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyarrow")
+    parts = broken_off(music, out, "parquet", model)
+
+    def refuse(path: Path) -> Any:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("musicssl.folder.parts.read_npz", refuse)
+        with pytest.raises(OutputError, match="Too many open files"):
+            embed_folder(music, out, model=model, format="parquet")
+    assert sorted((out / ".musicssl").glob("parts/??/*")) == parts
+    assert embed_folder(music, out, model=model, format="parquet").skipped == 2
+
+
 def test_a_damaged_part_of_a_source_that_is_not_asked_for(
     music: Path, out: Path, model: MusicEncoder
 ) -> None:
@@ -605,6 +622,26 @@ def test_one_names_trouble_is_its_own(
     assert (summary.done, summary.failed) == (1, 1)
     assert os.strerror(code) in summary.failures[0][1] and "two.wav" in summary.failures[0][1]
     assert embed_folder(music, out, model=model, format=format).done == 1
+
+
+@pytest.mark.parametrize("format", MINE)
+def test_a_result_that_could_not_be_removed_is_still_ours(
+    format: str, music: Path, out: Path, model: MusicEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed_folder(music, out, model=model, format=format)
+
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.name.startswith(("one.wav", "two.wav")):
+            raise PermissionError(13, "Permission denied")
+        unlink(path, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        summary = embed_folder(music, out, model=model, format=format, overwrite=True)
+    assert summary.failed == 2
+    assert embed_folder(music, out, model=model, format=format).done == 2
 
 
 @pytest.mark.parametrize("status", ["ok", "skipped", "failed"])
