@@ -163,7 +163,9 @@ def test_flac_with_a_total_that_is_too_large_invents_nothing() -> None:
 
 @pytest.mark.parametrize("kind", ["WAV", "AIFF", "W64", "CAF", "AU", "RF64"])
 @pytest.mark.parametrize("share", [0.3, 0.01])
-def test_a_size_that_is_too_small_while_the_samples_go_on(kind: str, share: float) -> None:
+def test_a_size_that_is_too_small_while_the_samples_go_on(
+    kind: str, share: float, caplog: pytest.LogCaptureFixture
+) -> None:
     data = bytearray(stored(kind))
     whole = round(SECONDS * 44_100) * 4
     small = round(whole * share) // 4 * 4
@@ -187,6 +189,8 @@ def test_a_size_that_is_too_small_while_the_samples_go_on(kind: str, share: floa
     source, got = heard(bytes(data))
     assert abs(len(got) / RATE - SECONDS) < 0.01
     assert not source.truncated
+    assert source.promised == pytest.approx(share * SECONDS, abs=0.01)
+    assert "header promises" in caplog.text
     assert likeness(got, mono(44_100, 2), 1.5) > 0.99
 
 

@@ -97,9 +97,11 @@ class FileDecoder(Decoder):
             stream = whole
         else:
             stream = whole.part(0, layout.stop, layout.patches, layout.mark, layout.after)
-        return Link(
-            stream, *_open_first(stream, self._hint if start == self._stream.start else None)
-        )
+        hint = self._hint if start == self._stream.start else None
+        decoder, others = _open_first(stream, hint)
+        if decoder.promised is not None:
+            decoder.promised = round(decoder.promised * layout.stated)
+        return Link(stream, decoder, others)
 
     def read(self) -> Iterator[NDArray[np.float32]]:
         """Yield the blocks of one link after the other."""

@@ -88,7 +88,7 @@ class FFmpegDecoder(Decoder):
         if name not in STATED:
             return None
         if audio.duration is not None:
-            return self._samples_in(audio.duration * audio.time_base)
+            return self._samples_in(audio.duration * audio.time_base) or None
         alone = len(self._container.streams) == 1  # the length of a film is not that of its sound
         if alone and self._container.duration is not None:
             return self._samples_in(Fraction(self._container.duration, 1_000_000))

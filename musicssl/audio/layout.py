@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.audio.formats import begins
+from musicssl.audio.headers import id3_size
 from musicssl.audio.stream import ByteStream
 
 # Sizes from here on are what programs write that cannot know the length, such as pipes.
@@ -25,6 +26,7 @@ class Layout:
 
     stop: int | None = None  # where another file begins that was joined to this one
     patches: dict[int, bytes] = field(default_factory=dict)  # lengths as they should be
+    stated: float = 1.0  # part of the true length that the header states
     mark: bytes = b""  # with which such a file begins, wherever that is
     after: int = 0  # where it can be, at the earliest
 
@@ -117,7 +119,8 @@ def _au(stream: ByteStream, head: bytes, size: int) -> Layout:
     if not 1 <= width <= 4 or not 1 <= channels <= 64:
         return Layout()
     if _goes_on(stream, end, size, _Chunks(b"", 0, ">I"), _Samples(width, channels, False, law)):
-        return Layout(patches={8: struct.pack(">I", min(size - start, 0xFFFFFFFF))})
+        sizes = {8: struct.pack(">I", min(size - start, 0xFFFFFFFF))}
+        return Layout(patches=sizes, stated=length / (size - start))
     return Layout()
 
 
@@ -211,7 +214,7 @@ def _around_samples(
     if b"COMM" in facts:  # AIFF counts frames too
         frames = (size - at - 16) // (samples.width * samples.channels)
         lengths[facts[b"COMM"] + 2] = struct.pack(">I", min(frames, 0xFFFFFFFF))
-    return Layout(patches=lengths)
+    return Layout(patches=lengths, stated=(end - at) / (size - at))
 
 
 @dataclass(frozen=True)
@@ -323,9 +326,13 @@ def find_beginning(stream: ByteStream) -> int | None:
     """
     data = stream.peek(0, SEARCHED)
     found = [data.find(name) for name in (b"fLaC", b"OggS", b"ID3\x03", b"ID3\x04", b"ADIF")]
+    if data[:3] == b"ID3":  # before a format that knows no such tags
+        found.append(id3_size(data))
     at = data.find(b"RIFF")
     if data[at + 8 : at + 12] == b"WAVE":
-        found.append(at)
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        if at + size <= stream.length() or size >= PLACEHOLDER_SIZE:
+            found.append(at)  # other formats keep the header of what they were made from
     at = data.find(b"ftyp")  # its length stands before it
     found.append(at - 4)
     return min((at for at in found if at > 0), default=None)
