@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from musicssl.audio.decoder import Decoder
+from musicssl.audio.decoder import Decoder, falls_short
 from musicssl.audio.ffmpeg import FFmpegDecoder
 from musicssl.audio.formats import FORMAT_HINTS, decoders_for
 from musicssl.audio.layout import Layout, find_beginning, find_layout
@@ -22,12 +22,6 @@ from musicssl.errors import AudioError, NoAudioError
 
 Opener = Callable[[], Decoder]
 MOST_LINKS = 10_000
-TOLERANCE = 4096  # samples, at least, by which encoders' padding makes headers wrong
-
-
-def falls_short(samples: int, promised: int | None, rate: int) -> bool:
-    """Tell whether `samples` are clearly fewer than a header promises."""
-    return promised is not None and samples < promised - max(rate // 10, TOLERANCE)
 
 
 def open_file(audio: Any) -> Decoder:
@@ -64,6 +58,7 @@ class Link:
     stream: ByteStream
     decoder: Decoder
     others: list[Opener]  # of decoders that may know more
+    unheard: bool  # something stands behind it that cannot be decoded
 
     @property
     def end(self) -> int | None:
@@ -101,7 +96,7 @@ class FileDecoder(Decoder):
         decoder, others = _open_first(stream, hint)
         if decoder.promised is not None:
             decoder.promised = round(decoder.promised * layout.stated)
-        return Link(stream, decoder, others)
+        return Link(stream, decoder, others, layout.unheard)
 
     def read(self) -> Iterator[NDArray[np.float32]]:
         """Yield the blocks of one link after the other."""
@@ -127,7 +122,7 @@ class FileDecoder(Decoder):
             heard += Fraction(len(block), self.rate)
             yield block
         decoder.close()
-        self.damaged += decoder.damaged
+        self.damaged += decoder.damaged + self._link.unheard
         self.reached = max(decoder.reached, float(heard))
         short = falls_short(round(self.reached * self.rate), decoder.promised, self.rate)
         if decoder.broken is not None or short:
