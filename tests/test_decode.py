@@ -77,6 +77,14 @@ def vorbis(rate: int = 44_100, channels: int = 2, seed: int = 0) -> bytes:
     return out.getvalue()
 
 
+def whole_opus() -> bytes:
+    return encoded("libopus", "ogg", 48_000)
+
+
+def ogg_flac() -> bytes:
+    return encoded("flac", "ogg")
+
+
 def heard(data: Any, **options: Any) -> tuple[Source, Floats]:
     """Decode and return the source and its samples."""
     audio = io.BytesIO(data) if isinstance(data, bytes) else data
@@ -414,6 +422,80 @@ def test_a_sliver_of_a_damaged_file_is_a_failure() -> None:
     data = stored("WAV")
     with pytest.raises(AudioError, match=r"damaged; only 9\.1 ms could be decoded"):
         heard(data[: 44 + 400 * 4])
+
+
+@pytest.mark.parametrize("make", [vorbis, whole_opus, ogg_flac], ids=["vorbis", "opus", "flac"])
+def test_a_lost_page_of_an_ogg_file_is_counted(make: Callable[[], bytes]) -> None:
+    data = bytearray(make())
+    whole = len(heard(bytes(data))[1])
+    data[len(data) // 2] ^= 0x55  # the page's checksum is wrong now
+    source, got = heard(bytes(data))
+    assert len(got) < whole - RATE // 10
+    assert source.damaged == 1
+    assert not source.truncated
+
+
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+@pytest.mark.parametrize("kind", ["WAV", "AIFF", "CAF"])
+def test_a_size_that_is_too_small_of_floats(kind: str, subtype: str) -> None:
+    data = bytearray(stored(kind, subtype=subtype))
+    at = data.index(b"SSND" if kind == "AIFF" else b"data", 12)
+    if kind == "CAF":
+        data[at + 4 : at + 12] = struct.pack(">q", 80_000)
+    else:
+        data[at + 4 : at + 8] = struct.pack("<I" if kind == "WAV" else ">I", 80_000)
+    source, got = heard(bytes(data))
+    assert abs(len(got) / RATE - SECONDS) < 0.01
+    assert source.promised is not None
+    assert source.promised < 1
+
+
+@pytest.mark.parametrize("first", ["flac", "wav", "vorbis"])
+def test_what_is_joined_and_cannot_be_heard_is_counted(first: str) -> None:
+    data = CHAINS[first](44_100, 2, 0)
+    _, plain = heard(data)
+    source, got = heard(data + b"\0\1\2\3" + np.random.default_rng(2).bytes(60_000))
+    assert abs(len(got) - len(plain)) < 10
+    assert source.damaged or source.truncated
+
+
+@pytest.mark.parametrize("padding", [bytes(50_000), b"\xff" * 50_000])
+@pytest.mark.parametrize("kind", ["mp3", "aac", "flac", "wav", "vorbis"])
+def test_padding_at_the_end_is_no_loss(kind: str, padding: bytes) -> None:
+    data = CHAINS[kind](44_100, 2, 0)
+    _, plain = heard(data)
+    source, got = heard(data + padding)
+    assert abs(len(got) - len(plain)) < 0.06 * RATE
+    assert not source.truncated
+    assert not source.damaged
+
+
+def test_a_chunk_that_is_cut_is_not_heard() -> None:
+    data = stored("WAV")
+    _, plain = heard(data)
+    source, got = heard(data + b"id3 " + struct.pack("<I", 99_999) + JUNK[:1000])
+    np.testing.assert_array_equal(got, plain)
+    assert not source.truncated
+
+
+def test_a_film_whose_picture_is_longer_is_whole() -> None:
+    out, audio = io.BytesIO(), sound(44_100, 2)
+    with av.open(out, "w", format="asf") as file:
+        picture: Any = file.add_stream("mpeg4", rate=10)
+        picture.width = picture.height = 64
+        picture.pix_fmt = "yuv420p"
+        tone: Any = file.add_stream("wmav2", rate=44_100)
+        tone.layout, tone.bit_rate = "stereo", 128_000
+        frame = av.AudioFrame.from_ndarray(audio, format="fltp", layout="stereo")
+        frame.sample_rate, frame.time_base, frame.pts = 44_100, Fraction(1, 44_100), 0
+        file.mux(tone.encode(frame))
+        file.mux(tone.encode(None))
+        for _ in range(10 * round(2 * SECONDS)):
+            image = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+            file.mux(picture.encode(image))
+        file.mux(picture.encode(None))
+    source, got = heard(out.getvalue())
+    assert is_whole(source, got, SECONDS)
 
 
 # --- what is no music

@@ -172,8 +172,8 @@ class FFmpegDecoder(Decoder):
     def _decode(self) -> Iterator[Any]:
         """Yield decoded frames, past all that cannot be decoded."""
         lost = rest = 0  # bytes since the last frame, in packets that could not be decoded
-        gap = tag = False
-        due: float | None = None
+        tag = False
+        clock = Clock(even=self._container.format.name == "flac")
         end = 0  # of the last packet that could be decoded, in the file
         biggest = last = 0  # bytes of a packet before the last one, and of that
         for packet in self._packets():
@@ -185,7 +185,7 @@ class FFmpegDecoder(Decoder):
                 data = bytes(packet)
                 tag = tag or data.startswith(TAGS)
                 lost += 0 if tag else len(data)
-                rest += 0 if tag or is_padding(data) else len(data)
+                rest += 0 if tag or is_padding(data[len(data) // 2 :]) else len(data)
                 continue
             if packet.pos is not None:
                 end = max(end, packet.pos + packet.size)
@@ -193,17 +193,17 @@ class FFmpegDecoder(Decoder):
             for frame in frames:
                 if not frame.samples:
                     continue
-                if self._timed and frame.time is not None:
-                    gap = due is not None and frame.time > due + GAP
-                    self.reached = due = frame.time + frame.samples / frame.sample_rate
-                if lost or gap:
-                    self.damaged += 1
+                self.damaged += lost > 0
+                if self._timed:
+                    clock.add(frame, counted=lost > 0)
                 lost, rest, tag = 0, 0, False
                 yield frame
+        self.damaged += clock.holes
+        self.reached = clock.reached
         self.cut = rest >= NOT_A_REST
         if not self.cut and self._container.format.name in BARE:
-            swollen = 0 < 2 * biggest + NOT_A_REST < last  # by what stands behind its last frame
-            end -= last if swollen else 0
+            if 0 < 2 * biggest + NOT_A_REST < last:  # swollen by what stands behind its frame
+                end -= last - 2 * biggest
             self.damaged += leaves_something(self._stream, end, NOT_A_REST)
 
     def _packets(self) -> Iterator[Any]:
@@ -221,6 +221,55 @@ class FFmpegDecoder(Decoder):
                 if errors > PATIENCE:
                     self.broken = error.strerror or str(error)
                     return
+
+
+class Clock:
+    """Compares when frames are said to be with how long those before them last.
+
+    Parameters
+    ----------
+    even
+        Times are numbers of frames times their length, so they mean nothing unless all but the
+        last are equally long.
+    """
+
+    def __init__(self, *, even: bool) -> None:
+        self._gaps = 0
+        self._even, self._lengths = even, set[int]()
+        self._first: float | None = None
+        self._due: float | None = None
+        self._heard = 0.0
+        self._rates: set[int] = set()
+
+    def add(self, frame: Any, *, counted: bool) -> None:
+        """Take the next frame; a gap before it is not counted again."""
+        self._rates.add(frame.sample_rate)
+        if self._even:
+            self._lengths.add(frame.samples)
+        length = frame.samples / frame.sample_rate
+        self._heard += length
+        if frame.time is None:
+            return
+        if self._due is None:
+            self._first = frame.time
+        elif frame.time > self._due + GAP and not counted:
+            self._gaps += 1
+        self._due = frame.time + length
+
+    @property
+    def reached(self) -> float:
+        """When the last frame ends, in seconds."""
+        return 0.0 if self._due is None or len(self._rates) > 1 else self._due
+
+    @property
+    def holes(self) -> int:
+        """How many gaps there were, if time is really missing: some times are not exact."""
+        if self._due is None or self._first is None:
+            return 0
+        if len(self._rates) > 1 or len(self._lengths) > 2:
+            return 0
+        missing = self._due - self._first - self._heard
+        return min(self._gaps, max(1, int(missing / GAP))) if missing > GAP else 0
 
 
 def _kind(frame: Any) -> tuple[int, str, str]:

@@ -53,6 +53,7 @@ class _Chunks:
     name: int = 4  # bytes of a name
     counts_header: bool = False  # whether a length counts name and length too
     align: int = 2
+    before: int = 0  # bytes of the contents before the samples
 
     @property
     def header(self) -> int:
@@ -82,9 +83,9 @@ _CONTAINERS = {
     b"RIFF": _Chunks(b"data", 12, "<I"),
     b"RIFX": _Chunks(b"data", 12, ">I"),
     b"RF64": _Chunks(b"data", 12, "<I"),
-    b"FORM": _Chunks(b"SSND", 12, ">I"),
+    b"FORM": _Chunks(b"SSND", 12, ">I", before=8),
     b"riff": _Chunks(b"data", 40, "<Q", name=16, counts_header=True, align=8),  # W64
-    b"caff": _Chunks(b"data", 8, ">q", align=1),
+    b"caff": _Chunks(b"data", 8, ">q", align=1, before=4),
 }
 
 
@@ -133,7 +134,7 @@ def _au(stream: ByteStream, head: bytes, size: int) -> Layout:
         return Layout()
     samples = _Samples(width, channels, False, law, encoding in {6, 7})
     follows = _follows(stream, end, size, _Chunks(b"", 0, ">I"))
-    if follows and _more_of(stream, end, size, samples):
+    if follows and _more_of(stream, start, end, size, samples):
         sizes = {8: struct.pack(">I", min(size - start, 0xFFFFFFFF))}
         return Layout(patches=sizes, stated=length / (size - start))
     return Layout(unheard=follows)
@@ -223,7 +224,11 @@ def _around_samples(
         return Layout(stop=joined)
     follows = _follows(stream, end, size, chunks)
     samples = _sample_format(stream, facts)
-    if not follows or samples is None or not _more_of(stream, end, size, samples):
+    if (
+        not follows
+        or samples is None
+        or not _more_of(stream, at + chunks.header + chunks.before, end, size, samples)
+    ):
         return Layout(unheard=follows)
     if chunks.first == 12:
         lengths[4] = struct.pack(chunks.number, min(size - 8, 0xFFFFFFFF))
@@ -342,9 +347,10 @@ def _follows(stream: ByteStream, end: int, size: int, chunks: _Chunks) -> bool:
     return leaves_something(stream, end, 1)
 
 
-def _more_of(stream: ByteStream, end: int, size: int, samples: _Samples) -> bool:
-    """Tell whether what follows the samples is more of them."""
+def _more_of(stream: ByteStream, start: int, end: int, size: int, samples: _Samples) -> bool:
+    """Tell whether what follows the samples, which begin at `start`, is more of them."""
     frame = samples.width * samples.channels
+    end = start - (start - end) // frame * frame  # where one begins
     starts = [end + (size - end) // frame * i // 4 * frame for i in range(4)]
     pieces = [stream.peek(start, LOOKED_AT) for start in starts]
     heard = [samples.plausible(piece) for piece in pieces if any(piece)]
