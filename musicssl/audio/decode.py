@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.audio.decoder import Decoder, falls_short
-from musicssl.audio.ffmpeg import FFmpegDecoder
-from musicssl.audio.formats import FORMAT_HINTS, decoders_for
-from musicssl.audio.layout import Layout, find_beginning, find_layout
+from musicssl.audio.ffmpeg import NOT_A_REST, FFmpegDecoder
+from musicssl.audio.formats import FORMAT_HINTS, SIGNATURE_HINTS, decoders_for
+from musicssl.audio.layout import SEARCHED, Layout, find_beginning, find_layout, is_padding
 from musicssl.audio.sndfile import SoundFileDecoder
 from musicssl.audio.stream import ByteStream, open_path
 from musicssl.errors import AudioError, NoAudioError
@@ -158,6 +158,14 @@ class FileDecoder(Decoder):
         return broken
 
 
+def _open_behind(stream: ByteStream, start: int) -> Decoder:
+    """Open what begins at `start`; what stands before it is damage, unless it is a tag."""
+    decoder = FFmpegDecoder(stream.part(start))
+    head = stream.peek(0, min(start, SEARCHED))
+    decoder.damaged += not (start < NOT_A_REST or head[:3] == b"ID3" or is_padding(head))
+    return decoder
+
+
 def _open_first(stream: ByteStream, hint: str | None) -> tuple[Decoder, list[Opener]]:
     """Open `stream` with the first decoder that can, and return the other ones too.
 
@@ -181,8 +189,11 @@ def _open_first(stream: ByteStream, hint: str | None) -> tuple[Decoder, list[Ope
             stream.check()
             reasons[name] = error
     later: dict[str, Opener] = {}
+    signature = SIGNATURE_HINTS.get(stream.peek(0, 4))
+    if signature is not None:
+        later[f"FFmpeg as {signature}"] = partial(FFmpegDecoder, stream, signature)
     if (start := find_beginning(stream)) is not None:
-        later["FFmpeg from its signature on"] = partial(FFmpegDecoder, stream.part(start))
+        later["FFmpeg from its signature on"] = partial(_open_behind, stream, start)
     if hint is not None:
         later[f"FFmpeg as {hint}"] = partial(FFmpegDecoder, stream, hint)
     for name, opener in later.items():

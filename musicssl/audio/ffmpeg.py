@@ -286,7 +286,8 @@ def _samples(frame: Any) -> NDArray[np.float32]:
         name += "p"
     scale = SCALES.get(name[:-1])
     if scale is None:
-        block: NDArray[np.float32] = values.astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):  # doubles beyond float32: silenced or reported as infinite
+            block: NDArray[np.float32] = values.astype(np.float32, copy=False)
         return block
     block = values.astype(np.float32)
     if name == "u8p":
