@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from musicssl.audio import Source, formats, open_source
 from musicssl.audio import decode as decode_module
+from musicssl.audio.stream import ByteStream
 from musicssl.errors import AudioError, NoAudioError
 
 Floats = NDArray[np.float32]
@@ -689,6 +690,21 @@ def test_paths_and_file_objects_give_the_same_samples(tmp_path: Path, kind: str)
     shifted = io.BytesIO(b"before" + data)
     shifted.seek(6)
     np.testing.assert_array_equal(heard(path)[1], heard(shifted)[1])
+
+
+def test_streams_over_one_file_do_not_disturb_each_other() -> None:
+    data = np.random.default_rng(0).bytes(10_000)
+    whole = ByteStream(io.BytesIO(b"xx" + data), start=2)
+    one, other = whole.part(0, 5000), whole.part(5000)
+    parts: dict[ByteStream, bytes] = {one: b"", other: b"", whole: b""}
+    for size in (1, 700, 3, 2500, 900, 4000, 9000):
+        for stream in parts:
+            parts[stream] += stream.read(size)
+            assert whole.peek(17, 5) == data[17:22]
+            assert one.length() == 5000
+            late = whole.part(123)
+            assert late.read(4) == data[123:127]
+    assert parts == {one: data[:5000], other: data[5000:], whole: data}
 
 
 # --- channels
