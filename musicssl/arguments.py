@@ -116,6 +116,10 @@ def text(value: Any, what: str) -> str:
         raise ConfigError(f"{what} must be a string, got {shown(value, kind=True)}.")
     if not value or "\0" in value:
         raise ConfigError(f"{what} must be neither empty nor hold a NUL, got {shown(value)}.")
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{what} is no text: {shown(value)}.") from error
     return value
 
 

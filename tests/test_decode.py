@@ -673,6 +673,35 @@ def test_file_objects_whose_seek_says_nothing() -> None:
         np.testing.assert_array_equal(heard(Quiet(data))[1], heard(data)[1])
 
 
+def test_file_objects_at_their_end() -> None:
+    written = io.BytesIO()
+    written.write(WHOLE["wav"]())
+    with pytest.raises(AudioError, match=r"0 bytes from where it stands; .*seek\(0\)"):
+        heard(written)
+
+
+def test_an_mp3_that_is_cut_while_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp3"
+    data = encoded("libmp3lame", "mp3", bit_rate="320000")
+    path.write_bytes(data)
+    with open_source(path, sample_rate=RATE) as source:
+        path.write_bytes(data[: len(data) // 2])
+        got = sum(map(len, source.blocks()))
+    assert got / RATE < 0.8 * SECONDS
+    assert source.truncated
+
+
+@pytest.mark.parametrize("size", [0x7F000008, 0x7FFFFFFF, 0xFFFFFFFF])
+@pytest.mark.parametrize("kind", ["AIFF", "WAV", "AU"])
+def test_sizes_that_pipes_leave_are_no_promise(kind: str, size: int) -> None:
+    data = bytearray(stored(kind))
+    at = {"AIFF": lambda: data.index(b"SSND") + 4, "WAV": lambda: 40, "AU": lambda: 8}[kind]()
+    data[at : at + 4] = struct.pack("<I" if kind == "WAV" else ">I", size)
+    source, got = heard(bytes(data))
+    assert abs(len(got) / RATE - SECONDS) < 0.01
+    assert not source.truncated
+
+
 def test_file_objects_whose_tell_says_nonsense() -> None:
     class Nonsense(io.BytesIO):
         def tell(self) -> Any:

@@ -44,6 +44,8 @@ def open_file(audio: Any) -> Decoder:
             stream = ByteStream(audio)
             name = getattr(audio, "name", None)
             suffix = Path(name).suffix.lower() if isinstance(name, str) else ""
+        if not stream.length():
+            raise AudioError("holds 0 bytes from where it stands; does it need seek(0) first?")
         decoder = FileDecoder(stream, FORMAT_HINTS.get(suffix))
         files = opened.pop_all()  # to be closed after what reads from them
         files.push(decoder.closing.pop_all())

@@ -17,7 +17,7 @@ from musicssl.errors import AudioError, NoAudioError
 # Containers that state their length, where others have it guessed from the bit rate.
 STATED = frozenset(
     {"flac", "mov,mp4,m4a,3gp,3g2,mj2", "wav", "w64", "aiff", "caf", "au", "ape", "tta", "wv"}
-    | {"dsf", "iff", "asf", "mpc", "mpc8", "tak", "avi", "matroska,webm"}
+    | {"dsf", "iff", "asf", "mpc", "mpc8", "tak", "matroska,webm"}
 )
 # Packets say when they are.
 TIMED = frozenset({"flac", "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "ogg", "flv", "asf"})
@@ -130,8 +130,11 @@ class FFmpegDecoder(Decoder):
             if fifo.samples:
                 yield from self._block(fifo.read(fifo.samples))
         self._stream.check()
-        if self._container.format.name == "ogg":
+        name = self._container.format.name
+        if name == "ogg":
             self._end_ogg(total)
+        if name == "mp3" and falls_short(total, mp3_promise(self._stream), self.rate):
+            self.cut = True  # if not from the beginning, then since
 
     def _end_ogg(self, total: int) -> None:
         """Find out whether an Ogg file of which `total` samples were heard ended as it should."""

@@ -11,7 +11,7 @@ from musicssl.audio.headers import id3_size
 from musicssl.audio.stream import ByteStream
 
 # Sizes from here on are what programs write that cannot know the length, such as pipes.
-PLACEHOLDER_SIZE = 0x7FFF0000
+PLACEHOLDER_SIZE = 0x7F000000
 SEARCHED = 2**20  # bytes in which the beginning of a damaged file is looked for
 # Chunks that may follow the samples, also where a file is cut within them.
 NAMES = frozenset(
@@ -62,6 +62,8 @@ class _Chunks:
     def end(self, at: int, head: bytes) -> int:
         """Return where the chunk ends that begins with `head` at offset `at`."""
         (length,) = struct.unpack(self.number, head[self.name : self.header])
+        if length < 0:  # unknown
+            length = PLACEHOLDER_SIZE
         return int(at + length + (0 if self.counts_header else self.header))
 
     def next(self, end: int) -> int:

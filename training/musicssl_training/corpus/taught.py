@@ -126,7 +126,7 @@ class Lessons:
 
     def digest(self) -> str:
         """Return the SHA-256 of the values."""
-        return hashlib.sha256(memoryview(self.values)).hexdigest()
+        return hashlib.sha256(self.values.data).hexdigest()
 
 
 @dataclass(frozen=True)
