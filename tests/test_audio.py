@@ -400,7 +400,7 @@ def test_file_objects_start_where_they_stand_and_stay_open(tmp_path: Path) -> No
         (lambda: SimpleNamespace(read=lambda n: b""), "must be open and seekable"),
         (lambda: closed(io.BytesIO()), "must be open and seekable"),
         (lambda: io.BytesIO(b"not audio" * 99), r"audio \(BytesIO\): cannot be decoded"),
-        (lambda: io.BytesIO(), "cannot be decoded"),
+        (lambda: io.BytesIO(), "holds 0 bytes from where it stands"),
     ],
 )
 def test_file_objects_that_cannot_be_read(make: Callable[[], Any], message: str) -> None:

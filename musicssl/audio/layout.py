@@ -125,7 +125,9 @@ def _au(stream: ByteStream, head: bytes, size: int) -> Layout:
         return Layout()
     start, length, encoding = struct.unpack(">III", head[4:16])
     end = start + length
-    if length >= PLACEHOLDER_SIZE or end >= size:
+    if length >= PLACEHOLDER_SIZE:
+        return Layout(patches={8: struct.pack(">I", min(size - start, 0xFFFFFFFF))})
+    if end >= size:
         return Layout()
     if begins(stream.peek(end, 12)):
         return Layout(stop=end)
