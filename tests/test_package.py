@@ -18,7 +18,7 @@ ORDER = [
     {"models"},
     {"audio", "frontends", "devices"},
     {"encoders"},
-    {"hub", "checkpoint"},
+    {"hub", "checkpoint", "weights"},
     {"engine"},
     {"inputs"},
     {"model"},

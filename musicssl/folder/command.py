@@ -1,6 +1,5 @@
 """`embed_folder`: trees of music files to embeddings on disk, in parallel, resumable."""
 
-import hashlib
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from musicssl.folder.run import Run, Summary
 from musicssl.folder.stores import FORMATS
 from musicssl.folder.workers import Record
 from musicssl.model import Layer, MusicEncoder, load_model
+from musicssl.weights import hash_weights
 
 
 def embed_folder(
@@ -128,7 +128,7 @@ def embed_folder(
     )
     space = Space(
         model=model.model_id,
-        weights_sha256=model.weights_sha256 or _weights_sha256(model),
+        weights_sha256=model.weights_sha256 or hash_weights(model.state_dict()),
         level="frame" if settings.pooling == "none" else "clip",
         pooling=settings.pooling,
         layers=settings.layers,
@@ -140,11 +140,3 @@ def embed_folder(
     with hold(run.out, run.tag):
         run.settle(model, settings)
         return run.work(model, settings, jobs)
-
-
-def _weights_sha256(model: MusicEncoder) -> str:
-    """Return a hash for weights that were never saved."""
-    total = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        total.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
-    return total.hexdigest()
