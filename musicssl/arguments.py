@@ -119,7 +119,7 @@ def text(value: Any, what: str) -> str:
     return value
 
 
-def folder(value: Any, what: str) -> Path:
+def path(value: Any, what: str) -> Path:
     """Return a path.
 
     Raises
@@ -130,10 +130,10 @@ def folder(value: Any, what: str) -> Path:
     if not isinstance(value, (str, os.PathLike)):
         raise ConfigError(f"{what} must be a path, got {shown(value, kind=True)}.")
     try:
-        path = os.fspath(value)
+        plain = os.fspath(value)
     except Exception:
         raise ConfigError(f"{what} must be a path, got {shown(value, kind=True)}.") from None
-    return Path(text(path, what))
+    return Path(text(plain, what))
 
 
 def model_name(value: Any) -> str | Path | None:
@@ -147,7 +147,7 @@ def model_name(value: Any) -> str | Path | None:
     if value is None or isinstance(value, str):
         return None if value is None else text(value, "model")
     if isinstance(value, os.PathLike):
-        return folder(value, "model")
+        return path(value, "model")
     raise ConfigError(
         "model must be a bundled model's name, a checkpoint folder, a repository 'owner/name', "
         f"None or a loaded MusicEncoder, got {shown(value, kind=True)}."

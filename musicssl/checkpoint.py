@@ -167,22 +167,25 @@ def hash_weights(folder: Path) -> str:
 def _compare(entries: list[TensorEntry], shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:
     """Refuse a header that does not announce the weights that there must be."""
     found = {entry.name: entry.shape for entry in entries}
-    faults = [f"{name} is missing" for name in shapes if name not in found]
-    faults += [f"{shown(name)} is too many" for name in found if name not in shapes]
-    faults += [
-        f"{name} has the shape {found[name]} instead of {shape}"
-        for name, shape in shapes.items()
-        if found.get(name, shape) != shape
-    ]
-    if faults:
-        more = f"; and {len(faults) - 3:,} more" if len(faults) > 3 else ""
-        raise ModelError(f"{path}: the weights do not fit {CONFIG}: {'; '.join(faults[:3])}{more}.")
+    names = [*shapes, *(name for name in found if name not in shapes)]
+    wrong = [name for name in names if found.get(name) != shapes.get(name)]
+    if wrong:
+        told = "; ".join(_misfit(name, found.get(name), shapes.get(name)) for name in wrong[:3])
+        more = f"; and {len(wrong) - 3:,} more" if len(wrong) > 3 else ""
+        raise ModelError(f"{path}: the weights do not fit {CONFIG}: {told}{more}.")
     for entry in entries:
         if entry.dtype not in FLOATS:
             raise ModelError(
                 f"{path}: {entry.name} is of dtype {shown(entry.dtype)}; weights must be "
                 f"{', '.join(FLOATS)}."
             )
+
+
+def _misfit(name: str, found: tuple[int, ...] | None, wanted: tuple[int, ...] | None) -> str:
+    """Say what is wrong with a tensor, whose shape in the file is `found`."""
+    if wanted is None:
+        return f"{shown(name)} belongs to no part of it"
+    return f"{name} is missing" if found is None else f"{name} is {found} instead of {wanted}"
 
 
 def _read_tensors(
@@ -199,7 +202,7 @@ def _read_tensors(
         if file.readinto(data) != len(data):
             raise DamageError(f"ends within {entry.name}")
         sha256.update(data)
-        if not x.isfinite().all():
+        weights[entry.name] = x = x.float().view(entry.shape)
+        if not x.sum().isfinite() and not x.isfinite().all():  # the sum is quicker
             raise DamageError(f"holds NaN or infinity in {entry.name}")
-        weights[entry.name] = x.float().view(entry.shape)
     return weights, sha256.hexdigest()

@@ -154,6 +154,9 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     """Convert one value to its type: lists become tuples, mappings dataclasses."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is typing.Annotated:
+        for limit in arguments[1:]:
+            if isinstance(limit, Length) and isinstance(value, list) and value not in limit:
+                raise ConfigError(f"{where} must be {limit}, got {shown(value)}.")
         read = _read(arguments[0], value, where)
         _check(kind, read, where)
         return read

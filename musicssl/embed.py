@@ -150,7 +150,7 @@ def _identify(model: str | Path | None) -> tuple[Key, Key]:
     """Return what a model's name stands for now, and the state that its files are in."""
     if model is None or (isinstance(model, str) and model in MODELS):
         return ("bundled", model or DEFAULT_MODEL), ()
-    folder = Path(os.path.realpath(Path(model).expanduser()))
+    folder = Path(os.path.realpath(os.path.expanduser(model)))  # noqa: PTH111, of nobody's home
     try:
         files = [(folder / name).stat() for name in (CONFIG, WEIGHTS)]
     except OSError:  # no folder, or one that will be refused

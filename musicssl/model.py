@@ -60,8 +60,9 @@ class MusicEncoder(Pretrained):
         self.sample_rate, self.hop = self.encoder.sample_rate, self.encoder.hop
         self.frame_rate = self.sample_rate / self.hop
         self.context, self.layers = self.encoder.context, self.encoder.n_layers
-        self.register_buffer("centre", torch.zeros(self.layers, self.encoder.dim))
-        self.register_buffer("spread", torch.ones(self.layers, self.encoder.dim))
+        shape = (self.layers, self.encoder.dim)
+        self.register_buffer("centre", torch.zeros(shape, dtype=torch.float32))
+        self.register_buffer("spread", torch.ones(shape, dtype=torch.float32))
         self.dim = len(self.pick_layers(None)) * self.encoder.dim
         self.dtype: str | torch.dtype = "auto"
         self.float()  # whatever torch's default is

@@ -42,7 +42,7 @@ class Pretrained(ConstantBuffers):
         OutputError
             If the folder cannot be written to.
         """
-        folder = arguments.folder(folder, "folder")
+        folder = arguments.path(folder, "folder")
         try:
             write_checkpoint(folder, self.config, self.state_dict(), dtype)
         except OSError as error:
@@ -109,7 +109,7 @@ class Pretrained(ConstantBuffers):
         found = find_checkpoint(
             arguments.model_name(model),
             revision=None if revision is None else arguments.text(revision, "revision"),
-            cache_dir=None if cache_dir is None else arguments.folder(cache_dir, "cache_dir"),
+            cache_dir=None if cache_dir is None else arguments.path(cache_dir, "cache_dir"),
             token=arguments.token(token),
             local_files_only=arguments.flag(local_files_only, "local_files_only"),
         )

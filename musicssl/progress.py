@@ -1,5 +1,6 @@
 """What `musicssl-embed` says while it works, all of it on stderr."""
 
+import contextlib
 import logging
 import sys
 import threading
@@ -9,15 +10,21 @@ from typing import Any, Self, TextIO
 
 from tqdm import tqdm
 
+from musicssl.errors import MusicSSLError
 from musicssl.folder.listing import Listing
-from musicssl.folder.run import Summary
+from musicssl.folder.summary import Summary
+from musicssl.terminal import one_line, printable, say
 
-BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} files{postfix}, {remaining} left"
+# A narrow terminal cuts off the end, so what is left to wait comes first.
+BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} files, {remaining} left{postfix}"
 _SHOWN_FAILURES = 5
+_SHOWN_KINDS = 8
 
 
 class Progress(logging.Handler):
     """A bar where there is a terminal, lines for what went wrong, and a line at the end.
+
+    Nothing that becomes of stderr raises here: the work goes on.
 
     Parameters
     ----------
@@ -37,11 +44,17 @@ class Progress(logging.Handler):
         self.started = time.perf_counter()
 
     def __enter__(self) -> Self:
-        if sys.stderr.isatty() and not self.quiet:
-            self.bar = tqdm(
-                bar_format=BAR, dynamic_ncols=True, smoothing=0.05, leave=False, file=sys.stderr
-            )
-            threading.Thread(target=self._count, daemon=True).start()
+        self.stream = sys.stderr
+        with contextlib.suppress(OSError, ValueError):
+            if self.stream is not None and self.stream.isatty() and not self.quiet:
+                self.bar = tqdm(
+                    bar_format=BAR,
+                    dynamic_ncols=True,
+                    smoothing=0.05,
+                    leave=False,
+                    file=self.stream,
+                )
+                threading.Thread(target=self._count, daemon=True).start()
         return self
 
     def __exit__(
@@ -50,44 +63,56 @@ class Progress(logging.Handler):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None
+        bar, self.bar = self.bar, None
+        with contextlib.suppress(OSError, ValueError):
+            if bar is not None:
+                bar.close()
 
     def _count(self) -> None:
-        self.total = sum(1 for _ in self.listing)
+        with contextlib.suppress(OSError, MusicSSLError):
+            self.total = sum(1 for _ in self.listing)
 
     def line(self, text: str) -> None:
         """Write a line above the bar."""
-        if self.bar is None:
-            print(text, file=sys.stderr, flush=True)
-        else:
-            tqdm.write(text, file=sys.stderr)
+        try:
+            if self.bar is not None:
+                tqdm.write(text, file=self.stream)
+                return
+        except (OSError, ValueError):  # the terminal is gone
+            self.bar = None
+        say(text, self.stream)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show what the package logs."""
-        self.line(f"musicssl-embed: {record.levelname.lower()}: {record.getMessage()}")
+        message = one_line(record.getMessage())
+        self.line(f"musicssl-embed: {record.levelname.lower()}: {message}")
 
     def warn(self, message: Warning | str, *_: Any, file: TextIO | None = None, **__: Any) -> None:
         """Show a warning, in place of `warnings.showwarning`."""
         if not self.quiet:
-            self.line(f"musicssl-embed: warning: {message}")
+            self.line(f"musicssl-embed: warning: {one_line(str(message))}")
 
     def add(self, record: dict[str, Any]) -> None:
         """Take one file's manifest entry."""
-        if record["status"] == "skipped":
+        status, name = record["status"], printable(record["source"])
+        if status in ("skipped", "moved", "passed over"):
             self.skipped += 1
-        elif record["status"] == "failed":
+            if self.verbose and status == "moved":
+                self.line(f"{name}: was {printable(record['before'])}")
+        elif status == "failed":
             self.failed += 1
-            self.line(f"musicssl-embed: failed: {record['source']}: {record['error']}")
+            self.line(f"musicssl-embed: failed: {name}: {one_line(record['error'])}")
         else:
             self.done += 1
             self.audio_seconds += record["duration"]
             if self.verbose:
                 seconds, took = record["duration"], record["seconds"]
-                self.line(f"{record['source']}: {seconds:.1f} s in {took:.2f} s")
+                self.line(f"{name}: {seconds:.1f} s in {took:.2f} s")
         if self.bar is not None:
-            self._draw(self.bar, moved=record["status"] != "skipped")
+            try:
+                self._draw(self.bar, moved=status in ("ok", "failed"))
+            except (OSError, ValueError):  # the terminal is gone
+                self.bar = None
 
     def _draw(self, bar: "tqdm[Any]", *, moved: bool) -> None:
         took = max(time.perf_counter() - self.started, 1e-9)
@@ -99,27 +124,58 @@ class Progress(logging.Handler):
         bar.set_postfix_str(text + failed, refresh=False)
         bar.update(1 if moved else 0)
 
+    def look(self, summary: Summary) -> None:
+        """Say what there is to do."""
+        counts = [f"{summary.done} to embed", f"{summary.skipped} there already"]
+        counts += [f"{summary.moved} moved"] if summary.moved else []
+        counts += [f"{summary.pruned} to prune"] if summary.pruned else []
+        self.line(", ".join(counts))
+        if passed := passed_over(summary):
+            self.line(passed)
+
     def end(self, summary: Summary) -> None:
         """Say what was done."""
         if self.quiet:
             return
         counts = [f"{summary.done} embedded"]
-        if summary.skipped:
-            counts.append(f"{summary.skipped} there already")
-        if summary.failed:
-            counts.append(f"{summary.failed} failed")
+        for number, what in (
+            (summary.skipped, "there already"),
+            (summary.moved, "moved"),
+            (summary.pruned, "pruned"),
+            (summary.failed, "failed"),
+        ):
+            counts += [f"{number} {what}"] if number else []
         word = "interrupted: " if summary.interrupted else ""
-        self.line(
-            f"{word}{', '.join(counts)}; {summary.audio_seconds / 3600:.2f} h of audio in "
-            f"{clock(summary.wall_seconds)}, {summary.times_real_time:.0f} x real time; "
-            f"results are in {summary.out} ({summary.space})"
+        speed = (
+            f"{summary.audio_seconds / 3600:.2f} h of audio in {clock(summary.wall_seconds)}, "
+            f"{summary.times_real_time:.0f} x real time; "
         )
+        out = printable(str(summary.out))
+        self.line(
+            f"{word}{', '.join(counts)}; {speed if summary.done else ''}"
+            f"results are in {out} ({printable(summary.space)})"
+        )
+        if passed := passed_over(summary):
+            self.line(passed)
         if summary.failed:
-            names = ", ".join(source for source, _ in summary.failures[:_SHOWN_FAILURES])
+            names = ", ".join(printable(name) for name, _ in summary.failures[:_SHOWN_FAILURES])
             more = " and more" if summary.failed > _SHOWN_FAILURES else ""
-            self.line(f"failed: {names}{more}; see {summary.out / 'manifest.jsonl'}")
+            self.line(
+                f"failed: {names}{more}; see {printable(str(summary.out / 'manifest.jsonl'))}"
+            )
         if summary.interrupted:
             self.line("run the same command again to go on")
+
+
+def passed_over(summary: Summary) -> str:
+    """Return, in a line, what of folders was not taken; empty if that is nothing."""
+    kinds = summary.to_dict()["passed_over"]
+    if not (total := sum(kinds.values())):
+        return ""
+    shown = [f"{count} {printable(kind)}" for kind, count in list(kinds.items())[:_SHOWN_KINDS]]
+    rest = total - sum(list(kinds.values())[:_SHOWN_KINDS])
+    shown += [f"{rest} others"] if rest else []
+    return f"passed over {total} file{'s' if total > 1 else ''}: {', '.join(shown)}"
 
 
 def clock(seconds: float) -> str:

@@ -17,6 +17,7 @@ from musicssl.engine import Embedding, Engine, compute
 from musicssl.errors import ConfigError, ModelError
 from musicssl.model import MusicEncoder
 from musicssl.pooling import POOLINGS
+from musicssl.settings import Settings
 
 RATE = 22_050
 quick = settings(
@@ -225,6 +226,37 @@ def test_damaged_weights_are_an_error(model: MusicEncoder) -> None:
     broken.centre += torch.nan
     with pytest.raises(ModelError, match="damaged weights"):
         broken.embed(music(1), RATE)
+
+
+@pytest.mark.parametrize("chunk", [np.inf, 1.7e308, 0.04, 1.0])
+def test_any_chunk_from_one_frame_to_all_gives_the_same(model: MusicEncoder, chunk: float) -> None:
+    clip = music(3)
+    whole = model.embed(clip, RATE, level="frame")
+    cut = model.embed(clip, RATE, level="frame", chunk_seconds=chunk)
+    np.testing.assert_allclose(cut.values, whole.values, atol=1e-5)
+
+
+@pytest.mark.parametrize("chunk", [1e-5, 1e-300, 0.0399])
+def test_chunks_of_less_than_a_frame_are_refused(model: MusicEncoder, chunk: float) -> None:
+    for function in (model.settings, lambda **options: model.embed(music(1), RATE, **options)):
+        with pytest.raises(ConfigError, match=r"at least one frame, 0\.04 s, or inf for all"):
+            function(chunk_seconds=chunk)
+
+
+def test_settings_are_plain_numbers() -> None:
+    chosen = Settings(
+        pooling="mean",
+        layers=[np.int64(2)],  # type: ignore[arg-type]
+        chunk_seconds=np.float32(2),  # type: ignore[arg-type]
+        batch_seconds=np.array(3),  # type: ignore[arg-type]
+        batch_size=torch.tensor(4),  # type: ignore[arg-type]
+    )
+    assert chosen == Settings(
+        pooling="mean", layers=(2,), chunk_seconds=2.0, batch_seconds=3.0, batch_size=4
+    )
+    assert [type(x) for x in (*chosen.layers, chosen.chunk_seconds, chosen.batch_size)] == [
+        *(int, float, int)
+    ]
 
 
 def test_settings_refuse_nonsense(model: MusicEncoder) -> None:

@@ -22,9 +22,9 @@ from musicssl.errors import (
 )
 from musicssl.folder.command import embed_folder
 from musicssl.folder.listing import Listing, Shard
-from musicssl.folder.manifest import read_lines
-from musicssl.folder.run import Summary
+from musicssl.folder.records import read_lines
 from musicssl.folder.stores import FORMATS
+from musicssl.folder.summary import Summary
 from musicssl.folder.workers import read_ahead
 from musicssl.model import MusicEncoder, read_folder
 

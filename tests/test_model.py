@@ -1,6 +1,8 @@
 """Checkpoints, layers, loading, the one call."""
 
+import contextlib
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import musicssl
 from musicssl import embed
 from musicssl.checkpoint import ModelConfig
 from musicssl.encoders import DilatedConfig
-from musicssl.errors import AudioError, ConfigError, ModelError
+from musicssl.errors import AudioError, ConfigError, ModelError, OutputError
 from musicssl.model import MusicEncoder, load_model
 
 RATE = 22_050
@@ -65,7 +67,7 @@ def test_config_is_its_own_inverse(model: MusicEncoder) -> None:
         ({"format": 2}, "format is 2; this version reads format 1"),
         ({"poolin": "mean"}, "Did you mean 'pooling'"),
         ({"pooling": "median"}, "'median' is unknown; choose from max, mean"),
-        ({"layer": "all"}, "config.layer must be a list of numbers"),
+        ({"layer": "all"}, "config.layer must be a list, got 'all'"),
         ({"encoder": {"name": "dilate"}}, "Did you mean 'dilated'"),
         ({"encoder": {"name": "dilated", "dims": 3}}, "Did you mean 'dim'"),
         ({"encoder": {"name": "dilated", "dim": "3"}}, "dim must be of type int, got '3'"),
@@ -154,6 +156,93 @@ def test_one_call(tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert np.array_equal(musicssl.get_embedding(TONE, RATE, model=loaded), one)
     with pytest.raises(ConfigError, match="a loaded model was given"):
         musicssl.get_embedding(TONE, RATE, model=loaded, revision="main")
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What `get_embedding` loads, from nothing loaded on."""
+    loads: list[object] = []
+    monkeypatch.setattr(embed, "_models", {})
+    monkeypatch.setattr(embed, "load_model", lambda m, **k: loads.append(m) or load_model(m, **k))
+    return loads
+
+
+def checkpoint(folder: Path, seed: int) -> Path:
+    """Save a tiny model of its own weights."""
+    torch.manual_seed(seed)
+    config = DilatedConfig(dim=8, inner=8, pitch_channels=(1, 1), mel_channels=4, dilations=(1,))
+    return MusicEncoder(ModelConfig(encoder=config)).save_pretrained(folder)
+
+
+def test_one_checkpoint_by_any_name_is_loaded_once(
+    loads: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = checkpoint(tmp_path / "a", 0)
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    names = [folder, str(folder), "a", "./a", Path("a"), "other/../a", f"{folder}/"]
+    with contextlib.suppress(OSError):  # where links are not allowed
+        (tmp_path / "link").symlink_to("a")
+        names.append("link")
+    for name in names:
+        musicssl.get_embedding(TONE, RATE, model=name, device="cpu")
+    assert len(loads) == 1
+    for name in (None, "musicssl-small"):
+        musicssl.get_embedding(TONE, RATE, model=name, device="cpu")
+    assert len(loads) == 2
+
+
+def test_a_path_is_never_a_bundled_name(loads: list[object]) -> None:
+    musicssl.get_embedding(TONE, RATE, model="musicssl-small", device="cpu")
+    with pytest.raises(ModelError):
+        musicssl.get_embedding(TONE, RATE, model=Path("musicssl-small"), device="cpu")
+
+
+def test_a_relative_name_means_the_folder_that_it_means_now(
+    loads: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for i, place in enumerate(("here", "there", "here")):
+        if i < 2:
+            checkpoint(tmp_path / place / "a", i)
+        monkeypatch.chdir(tmp_path / place)
+        found.append(musicssl.get_embedding(TONE, RATE, model="a", device="cpu"))
+    assert len(loads) == 2
+    assert np.array_equal(found[0], found[2])
+    assert not np.allclose(found[0], found[1])
+
+
+def test_a_folder_whose_files_changed_is_loaded_anew(loads: list[object], tmp_path: Path) -> None:
+    found = []
+    for seed in (0, 1, 1):
+        if len(found) < 2:
+            checkpoint(tmp_path / "a", seed)
+        found.append(musicssl.get_embedding(TONE, RATE, model=tmp_path / "a", device="cpu"))
+    assert len(loads) == 2
+    assert len(embed._models) == 1  # the one before is let go
+    assert not np.allclose(found[0], found[1])
+    assert np.array_equal(found[1], found[2])
+
+
+def test_a_model_that_is_there_does_not_wait_for_another_to_load(
+    loads: list[object], tmp_path: Path
+) -> None:
+    options = {"model": checkpoint(tmp_path / "a", 0), "device": "cpu"}
+    musicssl.get_embedding(TONE, RATE, **options)
+    with embed._loading:
+        thread = threading.Thread(
+            target=musicssl.get_embedding, args=(TONE, RATE), kwargs=options, daemon=True
+        )
+        thread.start()
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(model: MusicEncoder, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(OutputError, match=r"cannot write to .*file"):
+            model.save_pretrained(folder)
 
 
 def test_lists_of_nothing_and_of_numbers(model: MusicEncoder) -> None:

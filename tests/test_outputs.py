@@ -8,17 +8,12 @@ import numpy as np
 import pytest
 
 from musicssl.errors import DependencyError, OutputError
-from musicssl.folder.manifest import (
-    Manifest,
-    Space,
-    hold,
-    json_line,
-    read_lines,
-    read_space,
-    write_space,
-)
-from musicssl.folder.outputs import Output, Row
-from musicssl.folder.stores import FORMATS, Store
+from musicssl.folder.manifest import Manifest, hold, read_space, write_space
+from musicssl.folder.output import Output, Row
+from musicssl.folder.records import json_line, read_lines
+from musicssl.folder.space import Space
+from musicssl.folder.store import Store
+from musicssl.folder.stores import FORMATS
 
 KEYS = ["a/b/song.flac", "a/song.mp3", "a b.wav", "a.wav", "ü/日本.ogg", "z.wav"]
 SPACE = Space(
@@ -172,7 +167,7 @@ def test_missing_package_is_named(
     def fail(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr("musicssl.folder.stores.import_module", fail)
+    monkeypatch.setattr("musicssl.folder.store.import_module", fail)
     with pytest.raises(DependencyError, match=r"pip install 'musicssl\["):
         FORMATS[format](tmp_path, "s")
 

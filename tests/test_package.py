@@ -13,18 +13,20 @@ import musicssl
 ROOT = Path(__file__).parent.parent
 # a module may import those of the groups before its own
 ORDER = [
-    {"errors"},
+    {"errors", "process", "buffers", "weights"},
+    {"arguments"},
     {"config", "windows", "pooling", "untrusted"},
     {"models"},
     {"audio", "frontends", "devices"},
-    {"encoders"},
-    {"hub", "checkpoint", "weights"},
-    {"engine"},
+    {"encoders", "settings"},
+    {"hub", "checkpoint"},
+    {"engine", "pretrained"},
     {"inputs"},
     {"model"},
     {"embed"},
     {"folder", "hear"},
-    {"progress"},
+    {"terminal"},
+    {"progress", "options"},
     {"cli"},
 ]
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicssl.errors import AudioError
+from musicssl.errors import AudioError, ConfigError
 from musicssl.windows import cut, frame_count, frame_times
 
 
@@ -60,3 +60,21 @@ def test_short_audio_stays_whole() -> None:
 
 def test_no_audio_has_no_pieces() -> None:
     assert not list(cut([], hop=10, context=5, chunk=20))
+
+
+def test_no_chunk_is_one_piece() -> None:
+    blocks = [np.zeros(100, np.float32)] * 50
+    ((piece, stretch),) = cut(blocks, hop=10, context=50, chunk=None)
+    assert tuple(piece) == (0, 0, 500)
+    assert len(stretch) == 5_000
+
+
+@pytest.mark.parametrize(("hop", "chunk"), [(10, 0), (10, -1), (0, 10), (-1, 10)])
+def test_chunks_without_an_end_are_refused(hop: int, chunk: int) -> None:
+    with pytest.raises(ConfigError, match="at least 1 sample"):
+        next(cut([np.zeros(100, np.float32)], hop=hop, context=5, chunk=chunk))
+
+
+def test_times_far_on_are_exact() -> None:
+    times = frame_times(2, hop=10**6, sample_rate=16_000, first=10**9)
+    assert times.tolist() == [10**15 / 16_000, (10**15 + 10**6) / 16_000]

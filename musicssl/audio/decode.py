@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from musicssl.audio.decoder import Decoder
 from musicssl.audio.ffmpeg import FFmpegDecoder
-from musicssl.audio.formats import FORMAT_HINTS, for_sound_file
-from musicssl.audio.headers import Layout, find_beginning, find_layout
+from musicssl.audio.formats import FORMAT_HINTS, decoders_for
+from musicssl.audio.layout import Layout, find_beginning, find_layout
 from musicssl.audio.sndfile import SoundFileDecoder
 from musicssl.audio.stream import ByteStream, open_path
 from musicssl.errors import AudioError, NoAudioError
@@ -83,9 +83,10 @@ class FileDecoder(Decoder):
         self._link = self._open(stream.start)
         first = self._link.decoder
         self.rate, self.channels = first.rate, first.channels
-        self.frames, self.promised = first.frames, first.promised
+        self.frames, self.promised, self.counted = first.frames, first.promised, first.counted
         if self._link.end is not None:  # the first link's length is not the file's
             self.frames = self.promised = None
+            self.counted = False
         self.closing.callback(lambda: self._link.decoder.close())
 
     def _open(self, start: int) -> Link:
@@ -170,12 +171,11 @@ def _open_first(stream: ByteStream, hint: str | None) -> tuple[Decoder, list[Ope
     NoAudioError
         If it is a film without sound or the like.
     """
-    openers: dict[str, Opener] = {
+    every: dict[str, Opener] = {
         "libsndfile": partial(SoundFileDecoder, stream),
         "FFmpeg": partial(FFmpegDecoder, stream),
     }
-    if not for_sound_file(stream.peek(0, 24)):
-        openers = dict(reversed(openers.items()))
+    openers = {name: every[name] for name in decoders_for(stream.peek(0, 64))}
     if hint is not None:
         openers[f"FFmpeg as {hint}"] = partial(FFmpegDecoder, stream, hint)
     reasons: dict[str, AudioError] = {}
@@ -190,7 +190,7 @@ def _open_first(stream: ByteStream, hint: str | None) -> tuple[Decoder, list[Ope
             return FFmpegDecoder(stream.part(start)), []
         except AudioError:
             stream.check()
-    if any(isinstance(reason, NoAudioError) for reason in reasons.values()):
+    if isinstance(reasons["FFmpeg"], NoAudioError):  # not where it was told what to see
         raise NoAudioError("holds no audio: a film without sound, or a picture?")
     said = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
     raise AudioError(f"cannot be decoded ({said}).")

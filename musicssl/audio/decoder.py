@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK_SECONDS = 10
+MOST_PEAK = 64.0  # float audio is about [-1, 1]; 16-bit integers as floats reach 32768
 BLOCK_VALUES = 2**23  # samples times channels: 32 MiB, for very high rates and many channels
 
 
@@ -17,6 +18,7 @@ class Decoder(ABC):
     rate: int  # Hz, of the last block; another one where the stream changes
     channels: int
     frames: int | None  # expected; None: unknown
+    counted: bool = False  # whether `frames` is a count of what is there, not what a header says
     promised: int | None  # what the header says, more than `frames` if the file is cut off
     broken: str | None = None  # why decoding ended before the end
     reached: float = 0.0  # seconds, where the last sample belongs that was decoded, if it says so

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from musicssl.audio.decoder import Decoder
-from musicssl.audio.headers import TAGS, mp3_has_tag, mp3_promise, ogg_breaks_off
+from musicssl.audio.decoder import MOST_PEAK, Decoder
+from musicssl.audio.headers import mp3_has_tag, mp3_promise, ogg_breaks_off
+from musicssl.audio.layout import TAGS
 from musicssl.audio.stream import ByteStream
 from musicssl.errors import AudioError, NoAudioError
 
@@ -64,7 +65,10 @@ class FFmpegDecoder(Decoder):
         if audio is None:
             raise NoAudioError("no audio stream")
         self._audio = audio
+        if audio.codec_context is None:
+            raise AudioError("there is no decoder for its codec")
         audio.codec_context.thread_count = 1  # files are what is decoded side by side
+        self._exact = audio.codec_context.name.startswith("pcm_")
         self._timed = container.format.name in TIMED
         self._frames = self._decode()
         self._first = next(self._frames, None)
@@ -113,13 +117,20 @@ class FFmpegDecoder(Decoder):
                 frame.pts = None  # the order of the file is the order of time
                 fifo.write(frame)
                 if fifo.samples >= size:
-                    yield _samples(fifo.read(size))
+                    yield self._sane(_samples(fifo.read(size)))
                 frame = next(self._frames, None)
             if fifo.samples:
-                yield _samples(fifo.read(fifo.samples))
+                yield self._sane(_samples(fifo.read(fifo.samples)))
         self._stream.check()
         if self._container.format.name == "ogg":
             self.cut = self.cut or ogg_breaks_off(self._stream)
+
+    def _sane(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Silence what a lossy decoder makes of damaged bytes: peaks that no encoder was given."""
+        if self._exact or (block.min() >= -MOST_PEAK and block.max() <= MOST_PEAK):
+            return block
+        self.damaged += 1
+        return np.where(np.abs(block) <= MOST_PEAK, block, np.float32(0))  # NaN is not below
 
     def _decode(self) -> Iterator[Any]:
         """Yield decoded frames, past all that cannot be decoded."""

@@ -38,17 +38,21 @@ _SOUND_FILE = (b"RIFX", b"RF64", b"caff", b".snd", b"dns.", b"Creative Voice Fil
 _IFF_KINDS = (b"AIFF", b"AIFC", b"8SVX", b"16SV")
 
 
-def for_sound_file(head: bytes) -> bool:
-    """Tell whether a file that begins with `head` (12 bytes or more) is libsndfile's to read first.
+def decoders_for(head: bytes) -> tuple[str, ...]:
+    """Return which decoders may read a file that begins with `head` (64 bytes), the first first.
 
-    These are containers of plain samples: exact and faster there. Of everything else libsndfile
-    stops at what a header says, so FFmpeg goes first.
+    Containers of plain samples are libsndfile's: it is exact and faster there. Of everything else
+    it stops at what a header says, so FFmpeg goes first. MPEG audio it is not asked about at all:
+    its library for that writes notes to the terminal.
     """
-    if head[:4] == b"RIFF":
-        return head[8:12] == b"WAVE"
-    if head[:4] == b"FORM":
-        return head[8:12] in _IFF_KINDS
-    return head.startswith(_SOUND_FILE)
+    if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
+        mpeg = head[12:16] == b"fmt " and head[20:22] in {b"\x50\0", b"\x55\0"}
+        return ("FFmpeg",) if mpeg else ("libsndfile", "FFmpeg")
+    if (head[:4] == b"FORM" and head[8:12] in _IFF_KINDS) or head.startswith(_SOUND_FILE):
+        return ("libsndfile", "FFmpeg")
+    if head[:3] == b"ID3" or (head[:1] == b"\xff" and head[1:2] >= b"\xe0"):
+        return ("FFmpeg",)
+    return ("FFmpeg", "libsndfile")
 
 
 def begins(head: bytes) -> bool:

@@ -8,12 +8,16 @@ import soundfile
 from numpy.typing import NDArray
 
 from musicssl.audio.decoder import Decoder
-from musicssl.audio.headers import PLACEHOLDER_SIZE
+from musicssl.audio.layout import PLACEHOLDER_SIZE
 from musicssl.audio.stream import ByteStream
 from musicssl.errors import AudioError
 
 UNKNOWN_FRAMES = 2**62
 COMPRESSED = frozenset({"MP3", "OGG"})  # of these, libsndfile only guesses the length
+COUNTED = frozenset(
+    {"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF"}
+)  # from the size of the file
+REFUSED = frozenset({"RAW", "SDS"})  # anything without a header; dumps of samplers' memory
 
 
 class _Forward(soundfile.SoundFile):  # type: ignore[misc]
@@ -46,11 +50,12 @@ class SoundFileDecoder(Decoder):
         self.rate, self.channels = self._file.samplerate, self._file.channels
         self.frames = self._file.frames
         stream.check()
-        if self.frames == 0 or self._file.format == "RAW":
+        if self.frames == 0 or self._file.format in REFUSED:
             self.close()
             raise AudioError("no samples" if self.frames == 0 else "Format not recognised")
         if self.frames >= UNKNOWN_FRAMES or self._file.format in COMPRESSED:
             self.frames = None
+        self.counted = self._file.format in COUNTED
         self.promised = self.frames and _promised(self._file.extra_info, self.frames)
 
     def read(self) -> Iterator[NDArray[np.float32]]:

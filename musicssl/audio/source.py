@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from musicssl.audio.arrays import open_array
 from musicssl.audio.decode import falls_short, open_file
-from musicssl.audio.decoder import Decoder
+from musicssl.audio.decoder import MOST_PEAK, Decoder
 from musicssl.audio.mix import MIXES, Mix
 from musicssl.audio.resample import RESAMPLERS, Resampler, resampled_length
 from musicssl.errors import AudioError, pick
@@ -27,7 +27,6 @@ AudioInput: TypeAlias = Union[str, os.PathLike[str], BinaryIO, NDArray[Any], "to
 LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz
 MOST_CHANNELS = 64
 SHORTEST_DAMAGED = 0.04  # seconds; less than that of a damaged file is no result
-MOST_PEAK = 64.0  # float audio is about [-1, 1]; 16-bit integers as floats reach 32768
 
 
 @dataclass(eq=False)
@@ -68,6 +67,11 @@ class Source:
     def duration(self) -> float | None:
         """Expected seconds; None if unknown."""
         return None if self.native_samples is None else self.native_samples / self.native_rate
+
+    @property
+    def counted(self) -> bool:
+        """Whether `native_samples` was counted, not only read in a header that may be wrong."""
+        return self._decoder.counted
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Decode, mix to mono, and resample.
@@ -316,7 +320,10 @@ def _name(audio: Any) -> str:
     if isinstance(audio, (str, Path)):
         return str(audio)
     if isinstance(audio, os.PathLike):
-        return os.fsdecode(audio)
+        try:
+            return os.fsdecode(audio)
+        except Exception as error:
+            raise AudioError(f"{type(audio).__name__} does not give its path: {error!r}") from error
     if isinstance(name := getattr(audio, "name", None), str) and name:
         return name
     kind = type(audio).__name__

@@ -1,5 +1,6 @@
 """Byte streams that decoders written in C may call back into, whatever the file object does."""
 
+import errno
 import os
 import stat
 from collections.abc import Mapping
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from musicssl.errors import AudioError
+
+NO_SUCH_POSITION = (errno.EINVAL, errno.EOVERFLOW, errno.EFBIG)  # of a seek; nothing is broken
 
 
 class ByteStream:
@@ -157,6 +160,10 @@ class ByteStream:
             self.file.seek(self.start + target)
             self._at = target
         except (ValueError, OverflowError):  # what files say of positions that they cannot have
+            return -1
+        except OSError as error:
+            if error.errno not in NO_SUCH_POSITION:
+                self._failures.append(error)
             return -1
         except BaseException as error:
             self._failures.append(error)

@@ -67,7 +67,7 @@ class PasePlusConfig(PaseConfig):
     """Shape of a `PasePlus`."""
 
     name: ClassVar[str] = "pase_plus"
-    dim: int = 256
+    dim: Size = 256
     hidden: Size = 512  # of the recurrent layer
 
 

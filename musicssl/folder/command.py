@@ -4,13 +4,16 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from musicssl.audio import AUDIO_EXTENSIONS, RESAMPLERS
+from musicssl.audio.mix import MIXES
 from musicssl.devices import pick_device
-from musicssl.errors import ConfigError, pick
+from musicssl.errors import ConfigError, OutputError, pick
 from musicssl.folder.listing import Listing, Shard
-from musicssl.folder.manifest import Space, hold
-from musicssl.folder.run import Run, Summary
+from musicssl.folder.manifest import hold
+from musicssl.folder.records import Record
+from musicssl.folder.run import Run
+from musicssl.folder.space import Space
 from musicssl.folder.stores import FORMATS
-from musicssl.folder.workers import Record
+from musicssl.folder.summary import Summary
 from musicssl.model import Layer, MusicEncoder, load_model
 from musicssl.weights import hash_weights
 
@@ -28,6 +31,7 @@ def embed_folder(
     pooling: str | None = None,
     layer: Layer = None,
     resampler: str = "soxr",
+    mono: str = "mean",
     device: str = "auto",
     dtype: str = "auto",
     batch_seconds: float | None = None,
@@ -36,14 +40,18 @@ def embed_folder(
     extensions: Collection[str] = AUDIO_EXTENSIONS,
     shard: tuple[int, int] | None = None,
     overwrite: bool = False,
+    replace_foreign: bool = False,
+    prune: bool = False,
     on_error: str = "skip",
     dry_run: bool = False,
     on_file: Callable[[Record], None] | None = None,
 ) -> Summary:
     """Embed music files and folders of them into a folder, going on where an earlier run ended.
 
-    A file is skipped if its result is there and its size and time of change are what they were.
-    Every result appears whole or not at all, so that a run may be killed at any time.
+    A file is skipped if its result is there and its size and time of change are what they were; one
+    that was moved or renamed is known by its content and takes its result along. Every result
+    appears whole or not at all, so that a run may be killed at any time. Nothing is removed or
+    replaced but what earlier runs wrote.
 
     Parameters
     ----------
@@ -52,7 +60,7 @@ def embed_folder(
         how results are named.
     out
         The folder for results, for manifest.jsonl (a line a file) and for space.json.
-    model, revision, level, pooling, layer, device, dtype, chunk_seconds, resampler
+    model, revision, level, pooling, layer, device, dtype, chunk_seconds, resampler, mono
         As in `musicssl.get_embedding`.
     cache_dir, local_files_only
         As in `musicssl.load_model`.
@@ -70,14 +78,22 @@ def embed_folder(
         run without `shard` at the end puts their results together.
     overwrite
         Embed everything anew. If `out` holds results of another model or other settings, which
-        is an error otherwise, they are removed first.
+        is an error otherwise, they are removed first. What of an earlier run's is damaged beyond
+        use is renamed to NAME.aside.
+    replace_foreign
+        Replace files that have a result's name but that no earlier run wrote; without it, their
+        sources fail. A manifest or a store of somebody else's is renamed to NAME.aside.
+    prune
+        Remove the results of files that are gone, of those that `paths` cover. A path without any
+        music, an empty folder or a missing disk counts as not mounted: nothing is removed there.
     on_error
         "skip" files that cannot be read, or "stop" at the first.
     dry_run
         Only look what there is to do; nothing is written.
     on_file
         Called with each file's manifest entry, one at a time, from the working threads; its
-        "status" is "ok", "failed", "skipped" or, in a dry run, "todo".
+        "status" is "ok", "failed", "skipped", "moved", "passed over" (a film without sound, found
+        in a folder) or, in a dry run, "todo". What it raises ends the run and comes out as it is.
 
     Returns
     -------
@@ -102,14 +118,20 @@ def embed_folder(
     kind = pick(FORMATS, format, "format")
     pick({"clip": 0, "frame": 0}, level, "level")
     pick({"skip": 0, "stop": 0}, on_error, "on_error")
+    pick(MIXES, mono, "mono")
     pick(RESAMPLERS, resampler, "resampler")(2000, 1000)  # a missing package shows here
     if jobs is not None and jobs < 1:
         raise ConfigError(f"jobs must be at least 1, got {jobs}.")
     if not isinstance(paths, Listing):
         several = [paths] if isinstance(paths, (str, Path)) else paths
         paths = Listing(several, extensions=extensions, shard=Shard(*shard) if shard else None)
-    if next(iter(paths), None) is None:
-        return Summary(out=Path(out), format=format)  # and leave no trace
+    if paths.shard and prune:
+        raise ConfigError("shards cannot prune; do it in the run without a shard that merges them.")
+    if "\0" in str(out):
+        raise OutputError("no folder has a NUL in its name.")
+    summary = Summary(out=Path(out), format=format)
+    if next(paths.items(summary.passed_over), None) is None:
+        return summary  # and leave no trace
     if not isinstance(model, MusicEncoder):
         model = load_model(
             model,
@@ -133,10 +155,23 @@ def embed_folder(
         pooling=settings.pooling,
         layers=settings.layers,
         resampler=resampler,
+        mono=mono,
     )
-    run = Run(paths, Path(out), space, kind, format, overwrite, on_error, on_file)
+    run = Run(
+        listing=paths,
+        out=Path(out),
+        space=space,
+        kind=kind,
+        format=format,
+        overwrite=overwrite,
+        replace_foreign=replace_foreign,
+        prune=prune,
+        on_error=on_error,
+        on_file=on_file,
+    )
     if dry_run:
         return run.look()
+    run.ground.check()
     with hold(run.out, run.tag):
         run.settle(model, settings)
         return run.work(model, settings, jobs)

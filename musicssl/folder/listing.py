@@ -1,13 +1,22 @@
 """The music files under some paths, each with the name that its result will have."""
 
+import errno
 import os
+import stat
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from musicssl.errors import AudioError, ConfigError
+from musicssl.folder.places import STATE
+from musicssl.folder.records import digest
+
+MOST_SHARDS = 1_000_000
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
+_RESULTS = (".npz", ".npy", ".jsonl", ".parquet", ".h5", "space.json")
 
 
 class Item(NamedTuple):
@@ -16,6 +25,8 @@ class Item(NamedTuple):
     key: str  # its name among the results, "/" between folders
     path: Path
     error: str | None = None  # why it cannot be read, where that is known already
+    given: bool = False  # by its own path, so that it is wanted whatever it is
+    mount: str | None = None  # the folder, as a key, where another disk than its PATH's begins
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,8 @@ class Shard:
     def __post_init__(self) -> None:
         if not 1 <= self.index <= self.count:
             raise ConfigError(f"shard {self.index}/{self.count} does not exist; count from 1.")
+        if self.count > MOST_SHARDS:
+            raise ConfigError(f"{self.count} shards are too many; at most {MOST_SHARDS:,}.")
 
     @property
     def tag(self) -> str:
@@ -72,56 +85,136 @@ class Listing:
         listed: bool = False,
         shard: Shard | None = None,
     ) -> None:
-        # abspath, unlike resolve, keeps the names that symbolic links were given
-        absolute = (Path(os.path.abspath(path)) for path in paths)  # noqa: PTH100
         self.extensions = frozenset(extension.lower() for extension in extensions)
         self.shard = shard
-        unique = list(dict.fromkeys(absolute))
+        self.listed = listed
+        self.out: Path | None = None  # results in there are not counted as passed over
+        unique = list(dict.fromkeys(map(_absolute, paths)))
         if listed:
-            here = Path.cwd()
+            here = _here()
             self.roots = [(_listed_name(path, here), path) for path in unique]
             return
-        for path in unique:
-            if not path.exists():
-                raise AudioError(f"no such file or folder: {path}")
-        folders = {path for path in unique if path.is_dir()}
+        kinds = {path: _kind(path) for path in unique}
+        for path, (_, error) in kinds.items():
+            if error is not None:
+                missing = error == "no such file"
+                raise AudioError(
+                    f"no such file or folder: {path}" if missing else f"{path}: {error}."
+                )
+        folders = {path for path, (folder, _) in kinds.items() if folder}
         kept = [p for p in unique if not any(self._covers(f, p) for f in folders & {*p.parents})]
         self.roots = list(zip(_root_names(kept), kept, strict=True))
 
     def __iter__(self) -> Iterator[Item]:
+        return self.items(Counter())
+
+    def items(self, passed_over: Counter[str]) -> Iterator[Item]:
+        """Yield the files, and count by kind what is passed over in folders."""
+        items = self._once(passed_over) if self.listed else self._all(passed_over)
         if self.shard is None:
-            return self._all()
-        return islice(self._all(), self.shard.index - 1, None, self.shard.count)
+            return items
+        first, count = self.shard.index - 1, self.shard.count
+        return (item for i, item in enumerate(items) if i % count == first)
 
-    def _all(self) -> Iterator[Item]:
+    def locate(self, key: str) -> tuple[Path, Path] | None:
+        """Return which of the paths covers a result's name, and where its source would be."""
         for name, path in self.roots:
-            if path.is_dir():
-                yield from self._walk(path, name, frozenset())
-            elif path.exists():
-                yield Item(name, path)
-            else:
-                yield Item(name, path, "no such file")
+            if key == name:
+                return path, path
+            if not name or key.startswith(f"{name}/"):
+                return path, path / key[len(name) + 1 if name else 0 :]
+        return None
 
-    def _walk(self, folder: Path, name: str, above: frozenset[tuple[int, int]]) -> Iterator[Item]:
-        """Yield a folder's files by name; `above` are the folders it lies in, against loops."""
+    def holds_music(self, root: Path) -> bool:
+        """Tell whether there is any file to embed in one of the paths."""
+        (name,) = (name for name, path in self.roots if path == root)
+        return any(item.error is None for item in self._root(name, root, Counter()))
+
+    def _all(self, passed_over: Counter[str]) -> Iterator[Item]:
+        for name, path in self.roots:
+            yield from self._root(name, path, passed_over)
+
+    def _once(self, passed_over: Counter[str]) -> Iterator[Item]:
+        """Yield what a list names, but nothing twice: it may name a folder and what is in it."""
+        seen = set()
+        for item in self._all(passed_over):
+            if (key := digest(item.key)) not in seen:
+                seen.add(key)
+                yield item
+
+    def _root(self, name: str, path: Path, passed_over: Counter[str]) -> Iterator[Item]:
+        folder, error = _kind(path)
+        if folder:
+            yield from self._walk(path, name, passed_over)
+        else:
+            yield Item(name, path, error, given=True)
+
+    def _walk(self, root: Path, name: str, passed_over: Counter[str]) -> Iterator[Item]:
+        """Yield a folder's files by name, going into folders where they stand in that order."""
+        device: int | None = None
+        above: list[_Folder] = []  # those being walked, each inside the one before
+        inner: tuple[Path, str] | None = (root, name)
+        while inner or above:
+            if inner:
+                folder = self._enter(*inner)
+                if isinstance(folder, Item):
+                    yield folder
+                elif folder.identity not in {each.identity for each in above}:  # no circle
+                    device = folder.identity[0] if device is None else device
+                    if above and above[-1].mount:
+                        folder.mount = above[-1].mount
+                    elif folder.identity[0] != device:
+                        folder.mount = folder.name
+                    above.append(folder)
+                inner = None
+            elif entry := next(above[-1].entries, None):
+                found = self._look(entry, above[-1], passed_over)
+                if isinstance(found, Item):
+                    yield found
+                else:
+                    inner = found
+            else:
+                above.pop()
+
+    def _enter(self, path: Path, name: str) -> "_Folder | Item":
         try:
-            status = folder.stat()
-            with os.scandir(folder) as found:
+            status = path.stat()
+            with os.scandir(path) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
         except OSError as error:
-            yield Item(name or folder.name, folder, error.strerror or str(error))
-            return
-        identity = (status.st_dev, status.st_ino)
-        if identity in above:
-            return
-        for entry in entries:
-            key = f"{name}/{entry.name}" if name else entry.name
-            if entry.name.startswith("."):  # "._song.mp3" are macOS's notes beside each file
-                continue
+            return Item(name or path.name, path, error.strerror or str(error))
+        return _Folder(path, name, (status.st_dev, status.st_ino), iter(entries))
+
+    def _look(
+        self, entry: "os.DirEntry[str]", folder: "_Folder", passed_over: Counter[str]
+    ) -> "Item | tuple[Path, str] | None":
+        """Return the file that an entry is, the path and name of the folder, or nothing."""
+        key = f"{folder.name}/{entry.name}" if folder.name else entry.name
+        path = folder.path / entry.name
+        if entry.name.startswith("."):  # "._song.mp3" are macOS's notes beside each file
+            if entry.name != STATE:
+                cloud = entry.name.endswith(".icloud")
+                passed_over["not downloaded (.icloud)" if cloud else "hidden"] += 1
+            return None
+        try:
             if entry.is_dir():
-                yield from self._walk(Path(entry.path), key, above | {identity})
-            elif self._matches(entry.name) and entry.is_file():
-                yield Item(key, Path(entry.path))
+                return path, key
+            if entry.is_file():
+                if self._matches(entry.name):
+                    return Item(key, path, mount=folder.mount)
+                if not self._result(path):
+                    passed_over[Path(entry.name).suffix.lower() or "without extension"] += 1
+            else:
+                passed_over["broken links" if entry.is_symlink() else "no files"] += 1
+        except OSError as error:  # a link in a circle, or into a folder that may not be entered
+            return Item(key, path, error.strerror or str(error))
+        return None
+
+    def _result(self, path: Path) -> bool:
+        """Tell whether a file that is no music looks like one of an earlier run's results."""
+        return (
+            self.out is not None and path.is_relative_to(self.out) and path.name.endswith(_RESULTS)
+        )
 
     def _matches(self, name: str) -> bool:
         return Path(name).suffix.lower() in self.extensions
@@ -129,7 +222,48 @@ class Listing:
     def _covers(self, folder: Path, path: Path) -> bool:
         """Tell whether searching `folder` finds `path`, which lies somewhere inside."""
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        return not hidden and (path.is_dir() or self._matches(path.name))
+        return not hidden and (_kind(path)[0] or self._matches(path.name))
+
+
+@dataclass(eq=False)
+class _Folder:
+    """A folder that is being walked."""
+
+    path: Path
+    name: str
+    identity: tuple[int, int]
+    entries: "Iterator[os.DirEntry[str]]"
+    mount: str | None = None
+
+
+def _kind(path: Path) -> tuple[bool, str | None]:
+    """Tell whether a path is a folder, and what is wrong with it if it cannot be looked at."""
+    if "\0" in str(path):
+        return False, "no path has a NUL in it; is the list in UTF-16, or meant for --null?"
+    try:
+        return stat.S_ISDIR(path.stat().st_mode), None
+    except OSError as error:
+        absent = error.errno in _ABSENT
+        return False, "no such file" if absent else error.strerror or str(error)
+    except ValueError as error:  # not to be had as bytes
+        return False, str(error)
+
+
+def _here() -> Path | None:
+    try:
+        return Path.cwd()
+    except OSError:
+        return None  # it was removed
+
+
+def _absolute(path: str | Path) -> Path:
+    """Return an absolute path; unlike `Path.resolve`, it keeps the names that links were given."""
+    try:
+        return Path(os.path.abspath(path))  # noqa: PTH100
+    except OSError as error:
+        raise AudioError(
+            f"{path}: the current folder cannot be found ({error.strerror}); give whole paths."
+        ) from error
 
 
 def _parts(path: Path) -> tuple[str, ...]:
@@ -138,14 +272,15 @@ def _parts(path: Path) -> tuple[str, ...]:
     return (drive, *path.parts[1:]) if drive else path.parts[1:]
 
 
-def _listed_name(path: Path, here: Path) -> str:
-    inside = path.is_relative_to(here)
-    return "/".join(path.relative_to(here).parts if inside else _parts(path))
+def _listed_name(path: Path, here: Path | None) -> str:
+    if here is not None and path.is_relative_to(here):
+        return "/".join(path.relative_to(here).parts)
+    return "/".join(_parts(path))
 
 
 def _root_names(paths: list[Path]) -> list[str]:
     """Return one name a path, none equal to another or inside it."""
-    if len(paths) == 1 and paths[0].is_dir():
+    if len(paths) == 1 and _kind(paths[0])[0]:
         return [""]
     parts = [_parts(path) for path in paths]
     taken = [1] * len(paths)

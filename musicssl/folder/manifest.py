@@ -1,67 +1,50 @@
 """What a folder of embeddings says about itself: its space, its manifest, and who writes to it."""
 
 import contextlib
-import hashlib
 import json
+import logging
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from musicssl.errors import OutputError
+from musicssl.folder.places import (
+    SHARD,
+    STATE,
+    TakenError,
+    make_folder,
+    not_a_link,
+    proper,
+    put_aside,
+    remove,
+    writing,
+)
+from musicssl.folder.records import (
+    GONE,
+    Record,
+    digest,
+    json_line,
+    no_manifest,
+    read_lines,
+    read_places,
+    state,
+)
+from musicssl.folder.space import Space
 
 try:
     import fcntl
 except ImportError:  # Windows: two runs into one folder are not noticed there
     fcntl = None  # type: ignore[assignment]
 
-STATE = ".musicssl"  # subfolder for what is no result
+log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Space:
-    """All that decides whether two embeddings can be compared."""
-
-    model: str
-    weights_sha256: str
-    level: str
-    pooling: str
-    layers: tuple[int, ...]
-    resampler: str
-
-    @property
-    def id(self) -> str:
-        """Short name, such as ``musicssl-small@3fa2b1c9/clip/meanstd/layers=2+5+8/soxr``."""
-        name = self.model.rstrip("/").rpartition("/")[2]
-        pooled = [self.level] if self.level == "frame" else [self.level, self.pooling]
-        layers = "+".join(map(str, self.layers))
-        return "/".join(
-            [f"{name}@{self.weights_sha256[:8]}", *pooled, f"layers={layers}", self.resampler]
-        )
-
-
-def json_line(values: dict[str, Any]) -> bytes:
-    """Return one line of JSON; file names that are no Unicode come through `json.loads` again."""
-    try:
-        return (json.dumps(values, ensure_ascii=False) + "\n").encode()
-    except UnicodeEncodeError:
-        return (json.dumps(values) + "\n").encode()
-
-
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield a JSON-lines file's entries, passing over what a killed run left half written."""
-    try:
-        with path.open("rb") as file:
-            for line in file:
-                with contextlib.suppress(ValueError):
-                    yield json.loads(line)
-    except FileNotFoundError:
-        return
-
-
-# The folder's space
+_OLDER = {"mono": "mean"}  # what a space.json of an earlier version does not say
+_TEXTS = ("space", "format", "model", "weights_sha256", "level", "pooling", "resampler", "mono")
 
 
 def read_space(out: Path) -> dict[str, Any] | None:
@@ -70,41 +53,45 @@ def read_space(out: Path) -> dict[str, Any] | None:
     Raises
     ------
     OutputError
-        If it cannot be read.
+        If it cannot be read, or says something else.
     """
+    path = not_a_link(out / "space.json")
     try:
-        values: dict[str, Any] = json.loads((out / "space.json").read_bytes())
-        return {name: values[name] for name in ("space", "format", *Space.__annotations__)} | values
+        values: dict[str, Any] = _OLDER | json.loads(path.read_bytes())
+        texts = all(isinstance(values[name], str) for name in _TEXTS)
+        fits = texts and all(isinstance(layer, int) for layer in values["layers"])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OutputError(f"{out / 'space.json'} cannot be read ({error}).") from error
-
-
-def differences(found: dict[str, Any], space: Space, kind: str) -> list[str]:
-    """Return, one phrase each, how a folder's space and format differ from those asked for."""
-    asked = asdict(space) | {"layers": list(space.layers), "format": kind}
-    return [
-        f"{name} is {found[name]} there, {asked[name]} was asked for"
-        for name in ("weights_sha256", "level", "pooling", "layers", "resampler", "format")
-        if found[name] != asked[name]
-    ]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        why = f"there is no {error}" if isinstance(error, KeyError) else error
+        raise OutputError(f"{path} cannot be read ({why}).") from error
+    if not fits:
+        raise OutputError(f"{path} cannot be read (values of another type).")
+    return values
 
 
 def write_space(out: Path, space: Space, kind: str, extra: dict[str, Any], tag: str) -> None:
-    """Write space.json, whole or not at all, unless there is one."""
+    """Write space.json, whole or not at all, unless there is one.
+
+    Raises
+    ------
+    OutputError
+        If that is not possible.
+    """
     values = {"space": space.id, "format": kind} | asdict(space) | extra
-    part = out / STATE / f"space{tag}.part"
-    part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    with contextlib.suppress(FileExistsError):  # another shard was first
+    if space.mono == "mean":
+        del values["mono"]  # as ever
+    part = not_a_link(out / STATE / f"space{tag}.part")
+    with writing(out / "space.json"):
+        part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
         try:
             os.link(part, out / "space.json")
-        except FileExistsError:
-            raise
+        except FileExistsError:  # another shard was first
+            pass
         except OSError:  # a file system without hard links
             if not (out / "space.json").exists():
                 part.replace(out / "space.json")
-    part.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
 # One run at a time, or several shards
@@ -119,20 +106,26 @@ def hold(out: Path, tag: str) -> Iterator[None]:
     OutputError
         If the folder cannot be written to or another run is at work in it.
     """
-    try:
-        (out / STATE).mkdir(parents=True, exist_ok=True)
-        with contextlib.ExitStack() as held:
+    state = out / STATE
+    with contextlib.ExitStack() as held:
+        with writing(out):
+            make_folder(not_a_link(state))
             names = {"lock": bool(tag)} | ({f"lock{tag}": False} if tag else {})
             for name, shared in names.items():
-                file = held.enter_context((out / STATE / name).open("a"))
-                if not _locked(file.fileno(), shared):
+                file = held.enter_context(not_a_link(state / name).open("a"))
+                if not _locked(file.fileno(), shared, out):
                     raise OutputError(f"another run is writing to {out}; wait for it or stop it.")
-            yield
-    except OSError as error:
-        raise OutputError(f"cannot write to {out}: {error.strerror or error}.") from error
+        yield
 
 
-def _locked(file: int, shared: bool) -> bool:
+def forget_shards(out: Path) -> None:
+    """Remove the locks of shards that are merged; only for the one run in a folder."""
+    for path in (out / STATE).glob("lock-*"):
+        if re.fullmatch(f"lock{SHARD}", path.name):
+            remove(path)
+
+
+def _locked(file: int, shared: bool, out: Path) -> bool:
     """Lock a file until it is closed or the process ends, however that happens."""
     if fcntl is None:
         return True
@@ -140,18 +133,13 @@ def _locked(file: int, shared: bool) -> bool:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks
-        return True
+    except OSError as error:
+        why = error.strerror or error
+        log.warning("%s cannot be locked (%s): let no second run write to it.", out, why)
     return True
 
 
 # The manifest
-
-
-def digest(text: str) -> int:
-    """Return 64 bits for `text`: a million file names in memory would be a hundred times that."""
-    data = text.encode("utf-8", "surrogateescape")
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
 
 
 class Manifest:
@@ -165,64 +153,121 @@ class Manifest:
 
     def all(self) -> list[Path]:
         """Return this folder's manifests, those of shards last."""
-        return [self.out / "manifest.jsonl", *sorted(self.out.glob("manifest-*-of-*.jsonl"))]
+        ours = re.compile(rf"manifest{SHARD}\.jsonl")
+        shards = [path for path in self.out.glob("manifest-*") if ours.fullmatch(path.name)]
+        return [self.out / "manifest.jsonl", *sorted(shards)]
+
+    def listed(self) -> bool:
+        """Tell whether any manifest here has a record of ours."""
+        return any(True for path in self.all() if path.is_file() for _ in read_lines(path))
 
     def open(self, target: Callable[[str], Path]) -> None:
         """Start writing; the only run in a folder takes over what shards have written.
 
         `target` says where the result for a source will be.
+
+        Raises
+        ------
+        OutputError
+            If that is not possible.
         """
         flags = os.O_APPEND | os.O_CREAT | os.O_WRONLY | getattr(os, "O_BINARY", 0)
-        self._file = os.open(self.path, flags, 0o666)
-        os.write(self._file, b"\n")  # ends a line that a killed run left half written
+        if self.path.is_file() and no_manifest(self.path):
+            put_aside(self.path)
+        with writing(self.path):
+            self._file = os.open(not_a_link(self.path), flags, 0o666)
+            self._write(b"\n")  # ends a line that a killed run left half written
         if self.path.name == "manifest.jsonl":
             for path in self.all()[1:]:
-                for record in read_lines(path):
-                    if "output" in record:
-                        output = target(record["source"]).relative_to(self.out)
-                        record["output"] = output.as_posix()
-                    os.write(self._file, json_line(record))
-                path.unlink()
+                if not no_manifest(path):
+                    self._take_over(path, target)
 
-    def done(self, space: str) -> dict[int, int]:
-        """Return, by the digest of its key, the `state` of each file embedded in `space`."""
+    def _take_over(self, path: Path, target: Callable[[str], Path]) -> None:
+        for record in read_lines(path):
+            if "output" in record:
+                try:
+                    proper(self.out, record["source"])
+                    output = target(record["source"]).relative_to(self.out)
+                except TakenError as error:
+                    log.warning("%s: passed over: %s", path, error)
+                    continue
+                record["output"] = output.as_posix()
+            self.add(record)
+        with writing(path):
+            remove(path)
+
+    def ledger(self, space: str) -> dict[int, int]:
+        """Return, by the digest of its key, each file that has a result here.
+
+        The value is its `state` where the result is of `space`, otherwise 0.
+        """
         found = {}
         for path in self.all():
             for record in read_lines(path):
                 key = digest(record["source"])
-                if record["status"] == "ok" and record["space"] == space:
-                    found[key] = state(record["size"], record["mtime_ns"])
+                if record["status"] == "ok":
+                    same = record["space"] == space
+                    found[key] = state(record["size"], record["mtime_ns"]) if same else 0
                 else:
                     found.pop(key, None)
         return found
 
+    def done(self, space: str) -> dict[int, int]:
+        """Return, by the digest of its key, the `state` of each file embedded in `space`."""
+        return {key: known for key, known in self.ledger(space).items() if known}
+
+    def last(self) -> Iterator[Record]:
+        """Yield each source's record that counts."""
+        where: dict[int, tuple[int, int]] = {}
+        paths = self.all()
+        for i, path in enumerate(paths):
+            for start, record in read_places(path):
+                where[digest(record["source"])] = (i, start)
+        for i, path in enumerate(paths):
+            for start, record in read_places(path):
+                if where[digest(record["source"])] == (i, start) and record["status"] != GONE:
+                    yield record
+
     def keys(self) -> Iterator[str]:
-        """Yield the source of every line of every manifest."""
-        for path in self.all():
-            for record in read_lines(path):
+        """Yield the source of every result of every manifest."""
+        for record in self.last():
+            if record["status"] == "ok":
                 yield record["source"]
 
-    def add(self, record: dict[str, Any]) -> None:
-        """Append a line."""
+    def add(self, record: Record) -> None:
+        """Append a line.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written.
+        """
         assert self._file is not None
-        with self._lock:
-            os.write(self._file, json_line(record))
+        with self._lock, writing(self.path):
+            self._write(json_line(record))
+
+    def _write(self, data: bytes) -> None:
+        assert self._file is not None
+        while data:  # a disk that fills up takes a part first
+            data = data[os.write(self._file, data) :]
 
     def close(self) -> None:
-        """Leave one line a file."""
+        """Leave one line a file.
+
+        Raises
+        ------
+        OutputError
+            If that cannot be written; all lines are there then, though not one a file.
+        """
         if self._file is None:
             return
         os.close(self._file)
         self._file = None
         last = {digest(record["source"]): i for i, record in enumerate(read_lines(self.path))}
         part = self.out / STATE / f"{self.path.name}.part"
-        with part.open("wb") as file:
-            for i, record in enumerate(read_lines(self.path)):
-                if last[digest(record["source"])] == i:
-                    file.write(json_line(record))
-        part.replace(self.path)
-
-
-def state(size: int, mtime_ns: int) -> int:
-    """Return 64 bits that change when a file does."""
-    return digest(f"{size} {mtime_ns}")
+        with writing(self.path):
+            with not_a_link(part).open("wb") as file:
+                for i, record in enumerate(read_lines(self.path)):
+                    if last[digest(record["source"])] == i and record["status"] != GONE:
+                        file.write(json_line(record))
+            part.replace(self.path)

@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, islice
 from pathlib import Path
@@ -15,63 +15,19 @@ from musicssl import __version__
 from musicssl.engine import Settings
 from musicssl.errors import OutputError
 from musicssl.folder.listing import Item, Listing
-from musicssl.folder.manifest import (
-    Manifest,
-    Space,
-    differences,
-    digest,
-    read_space,
-    state,
-    write_space,
-)
-from musicssl.folder.outputs import Output
-from musicssl.folder.stores import FORMATS
-from musicssl.folder.workers import Record, Workers
+from musicssl.folder.manifest import Manifest, forget_shards, read_space, write_space
+from musicssl.folder.moves import Moves, Pruning
+from musicssl.folder.output import Output
+from musicssl.folder.places import TakenError, reason, writing
+from musicssl.folder.records import GONE, Record, digest, state
+from musicssl.folder.settle import Ground
+from musicssl.folder.space import Space
+from musicssl.folder.summary import KEPT_FAILURES, Interrupted, Summary
+from musicssl.folder.workers import Workers
 from musicssl.model import MusicEncoder
 from musicssl.pooling import POOLINGS
 
-_KEPT_FAILURES = 20
 _GPU_JOBS = 8  # they take turns on it; more only decode
-
-
-@dataclass(kw_only=True)
-class Summary:
-    """What a run of `embed_folder` did."""
-
-    out: Path
-    space: str = ""
-    format: str = "npz"
-    done: int = 0  # files embedded, or for a dry run, to be embedded
-    skipped: int = 0  # files embedded by an earlier run
-    failed: int = 0
-    audio_seconds: float = 0.0
-    wall_seconds: float = 0.0
-    interrupted: bool = False
-    failures: list[tuple[str, str]] = field(default_factory=list)  # the first: source, error
-
-    @property
-    def found(self) -> int:
-        """How many files were looked at."""
-        return self.done + self.skipped + self.failed
-
-    @property
-    def times_real_time(self) -> float:
-        """Seconds of audio a second."""
-        return self.audio_seconds / self.wall_seconds if self.wall_seconds else 0.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON-able values."""
-        extra = {"found": self.found, "times_real_time": round(self.times_real_time, 2)}
-        named = [{"source": source, "error": error} for source, error in self.failures]
-        return asdict(self) | extra | {"out": str(self.out), "failures": named}
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, after everything was put in order; `summary` says how far the run came."""
-
-    def __init__(self, summary: Summary) -> None:
-        super().__init__()
-        self.summary = summary
 
 
 def usable_cores() -> int:
@@ -81,7 +37,7 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Run:
     """One call of `embed_folder`, every choice made."""
 
@@ -91,83 +47,118 @@ class Run:
     kind: type[Output]
     format: str
     overwrite: bool
+    replace_foreign: bool
+    prune: bool
     on_error: str
     on_file: Callable[[Record], None] | None
     summary: Summary = field(init=False)
     manifest: Manifest = field(init=False)
     output: Output = field(init=False)
-    done: dict[int, int] = field(default_factory=dict)  # see Manifest.done
+    ground: Ground = field(init=False)
+    ledger: dict[int, int] = field(default_factory=dict)  # see Manifest.ledger
+    gone: set[str] = field(default_factory=set)  # sources whose results this run takes away
     stop: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    dry: bool = False
+    _moves: Moves | None = None
 
     def __post_init__(self) -> None:
         self.tag = self.listing.shard.tag if self.listing.shard else ""
         self.summary = Summary(out=self.out, space=self.space.id, format=self.format)
         self.manifest = Manifest(self.out, self.tag)
+        self.ground = Ground(
+            manifest=self.manifest,
+            space=self.space,
+            format=self.format,
+            tag=self.tag,
+            overwrite=self.overwrite,
+            replace_foreign=self.replace_foreign,
+        )
+        with writing(self.out):
+            self.listing.out = self.out.absolute()
 
     def settle(self, model: MusicEncoder, settings: Settings) -> None:
-        """Make sure that the folder is of this run's space and format, and open it."""
-        if (found := read_space(self.out)) and self._differs(found):
-            there = FORMATS[found["format"]](self.out, found["space"])
-            there.clear(self.manifest.keys())
-            for path in self.manifest.all():
-                path.unlink(missing_ok=True)
-            (self.out / "space.json").unlink()  # last: killed before, the folder is as it was
+        """Make sure that the folder is of this run's space and format, and open it.
+
+        Raises
+        ------
+        OutputError
+            If it is not, and `overwrite` does not make it so.
+        """
+        strays = self.ground.clear()
         dim = model.encoder.dim * len(settings.layers) * POOLINGS[settings.pooling].factor
         about = {"dim": dim, "frame_rate": model.frame_rate, "sample_rate": model.sample_rate}
         write_space(self.out, self.space, self.format, about, self.tag)
         found = read_space(self.out)
-        if found is None or self._differs(found):
+        if found is None or self.ground.differs(found):
             raise OutputError(f"another run has just begun to write to {self.out}.")
-        self.summary.space = found["space"]
-        self.output = self.kind(self.out, found["space"], self.tag)
+        self._open(found["space"])
         self.output.open()
         self.manifest.open(self.output.target)
-        self.done = {} if self.overwrite else self.manifest.done(found["space"])
+        if strays:
+            self.gone |= self.ground.clear_strays(found["space"])
+        self.ledger = self.manifest.ledger(found["space"])
 
-    def _differs(self, found: dict[str, Any]) -> bool:
-        """Tell whether the folder holds something else, which only `overwrite` allows."""
-        differs = differences(found, self.space, self.format)
-        if differs and (self.tag or not self.overwrite):
-            cure = (
-                "run once without a shard and with overwrite"
-                if self.tag and self.overwrite
-                else "choose another folder, or overwrite to remove them"
-            )
-            raise OutputError(
-                f"{self.out} holds embeddings of {found['space']}: {'; '.join(differs)}. "
-                f"They cannot be mixed; {cure}."
-            )
-        return bool(differs)
+    def _open(self, space: str) -> None:
+        self.summary.space = space
+        self.output = self.kind(self.out, space, self.tag, level=self.space.level)
+        self.output.replace_foreign = self.replace_foreign
+        self.output.listed = lambda key: digest(key) in self.ledger
 
     def look(self) -> Summary:
         """Say what there is to do, and write nothing."""
-        found = read_space(self.out)
-        fresh = found is None or self._differs(found) or self.overwrite
-        if found and not fresh:
-            self.output = self.kind(self.out, found["space"], self.tag)
+        self.dry = True
+        found = self.ground.check()
+        if found and not self.ground.differs(found):
+            self._open(found["space"])
             self.output.look()
-            self.done = self.manifest.done(found["space"])
+            self.ledger = self.manifest.ledger(found["space"])
         for item, size, mtime_ns in self._todo():
             record = {"source": item.key, "path": str(item.path), "size": size}
             self._report(record | {"mtime_ns": mtime_ns, "status": "todo"})
+        if self.prune and self.ledger:
+            self._prune()
         return self.summary
 
     def work(self, model: MusicEncoder, settings: Settings, jobs: int | None) -> Summary:
-        """Embed everything that is not there yet."""
+        """Embed everything that is not there yet.
+
+        Raises
+        ------
+        Interrupted
+            In place of a KeyboardInterrupt.
+        """
         started = time.perf_counter()
-        finished = False
         try:
             self._workers(model, settings, jobs).run()
-            finished = True
-        except KeyboardInterrupt:
-            self.summary.interrupted = True
-            raise Interrupted(self.summary) from None
-        finally:
-            self.output.close(finished)
-            self.manifest.close()
+            if self.prune and not (self.summary.failed and self.on_error == "stop"):
+                self._prune()
+        except BaseException as error:
+            with contextlib.suppress(OutputError, OSError):  # the first error is the one to tell
+                self._end(finished=False)
             self.summary.wall_seconds = round(time.perf_counter() - started, 3)
+            if isinstance(error, KeyboardInterrupt):
+                self.summary.interrupted = True
+                raise Interrupted(self.summary) from None
+            raise
+        self._end(finished=True)
+        self.summary.wall_seconds = round(time.perf_counter() - started, 3)
         return self.summary
+
+    def _end(self, *, finished: bool) -> None:
+        """Put results and manifest into their final form."""
+        try:
+            with writing(self.out):
+                self.output.close(finished)
+            if finished:
+                for key in self.gone:
+                    line = {"source": key, "status": GONE, "space": self.summary.space}
+                    self.manifest.add(line | {"size": 0, "mtime_ns": 0})
+        finally:
+            self.manifest.close()
+        if finished and not self.tag:
+            with contextlib.suppress(OSError):
+                forget_shards(self.out)
 
     def _workers(self, model: MusicEncoder, settings: Settings, jobs: int | None) -> Workers:
         cpu = model.device.type == "cpu"
@@ -188,6 +179,7 @@ class Run:
             model=model,
             settings=settings,
             resampler=self.space.resampler,
+            mono=self.space.mono,
             output=self.output,
             take=take,
             announce=lambda record: self.manifest.add(record | about),
@@ -199,27 +191,71 @@ class Run:
 
     def _todo(self) -> Iterator[tuple[Item, int, int]]:
         """Yield what an earlier run has not done, with size and time of change."""
-        for item in self.listing:
+        for item in self.listing.items(self.summary.passed_over):
             size = mtime_ns = 0
             try:
                 status = item.path.stat()
                 size, mtime_ns = status.st_size, status.st_mtime_ns
-            except OSError as error:
-                item = item._replace(error=item.error or error.strerror or str(error))
-            key = digest(item.key) if self.done else 0
-            if self.done.get(key) == state(size, mtime_ns) and self.output.has(item.key):
-                self._report({"source": item.key, "path": str(item.path), "status": "skipped"})
+            except (OSError, ValueError) as error:
+                item = item._replace(error=item.error or reason(error))
+            record: Record = {"source": item.key, "path": str(item.path)}
+            known = None if self.overwrite else self.ledger.get(digest(item.key))
+            if known == state(size, mtime_ns) and self.output.has(item.key):
+                self._report(record | {"status": "skipped"})
+            elif before := self._reuse(item, size, mtime_ns):
+                self._report(record | {"status": "moved", "before": before})
             else:
                 yield item, size, mtime_ns
 
+    def _reuse(self, item: Item, size: int, mtime_ns: int) -> str | None:
+        """Give a file that was moved the result that it had, and return its name before."""
+        if self.tag or self.overwrite or not self.ledger or item.error:
+            return None
+        if self._moves is None:
+            self._moves = Moves(self.listing, self.manifest, self.summary.space, self.ledger)
+        found = self._moves.find(item.path, size, mtime_ns)
+        if found is None or not self.output.has(found["source"]):
+            return None
+        before: str = found["source"]
+        if not self.dry:
+            row = self.output.read_row(before)
+            try:
+                output = self.output.target(item.key).relative_to(self.out).as_posix()
+                record = found | {"source": item.key, "path": str(item.path), "output": output}
+                record |= {"size": size, "mtime_ns": mtime_ns, "mount": item.mount}
+                if row is None:
+                    return None
+                row = row._replace(key=item.key)
+                self.output.write(row, lambda: self.manifest.add(record))
+                self.output.forget(before)
+            except (TakenError, OSError):  # embedding it meets the same, and says so
+                return None
+        self.gone.add(before)
+        return before
+
+    def _prune(self) -> None:
+        """Remove the results of sources that are gone."""
+        for key in list(Pruning(self.listing).gone(self.manifest.last())):
+            if key in self.gone:
+                continue
+            if not self.dry:
+                with contextlib.suppress(TakenError):  # no name for a file: only the line goes
+                    self.output.forget(key)
+            self.gone.add(key)
+            self.summary.pruned += 1
+
     def _report(self, record: Record) -> None:
-        summary = self.summary
+        summary, status = self.summary, record["status"]
         with self.lock:
-            if record["status"] == "skipped":
+            if status == "skipped":
                 summary.skipped += 1
-            elif record["status"] == "failed":
+            elif status == "moved":
+                summary.moved += 1
+            elif status == "passed over":
+                summary.passed_over[record["reason"]] += 1
+            elif status == "failed":
                 summary.failed += 1
-                if len(summary.failures) < _KEPT_FAILURES:
+                if len(summary.failures) < KEPT_FAILURES:
                     summary.failures.append((record["source"], record["error"]))
                 if self.on_error == "stop":
                     self.stop.set()

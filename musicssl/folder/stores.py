@@ -1,133 +1,18 @@
 """Writers of one file for all results: parquet and HDF5."""
 
-import heapq
-import shutil
-from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from itertools import chain, groupby, pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from musicssl import __version__
-from musicssl.errors import DependencyError
-from musicssl.folder.manifest import digest
-from musicssl.folder.outputs import Jsonl, Npy, Npz, Output, Row
-
-
-class Store(Output):
-    """One file for all results, sorted by source, made of npz parts when the run is over.
-
-    Neither parquet nor HDF5 can be added to safely: the one cannot grow, the other is damaged
-    by a kill. So each result first is a file in parts/, and at the end those and what an earlier
-    run has left are merged into a new file, which takes the old one's place in one step.
-    """
-
-    suffix: ClassVar[str]
-    package: ClassVar[str]
-    extra: ClassVar[str]
-
-    def __init__(self, out: Path, space: str, tag: str = "") -> None:
-        super().__init__(out, space, tag)
-        try:
-            self.module: Any = import_module(self.package)
-        except ImportError as error:
-            raise DependencyError(
-                f"format {self.suffix[1:]!r} needs {self.package}: "
-                f"pip install 'musicssl[{self.extra}]'."
-            ) from error
-        self.parts = Npz(out / f"parts{tag}", space)
-        self.parts.scratch = self.scratch
-        self.path = out / f"embeddings{tag}{self.suffix}"
-        self.dropped: set[str] = set()
-        self.known: set[int] = set()
-        self.earlier: list[Npz] = []  # parts of broken-off runs
-
-    @abstractmethod
-    def read(self, path: Path) -> Iterator[Row]:
-        """Yield a file's rows in their order."""
-
-    @abstractmethod
-    def read_keys(self, path: Path) -> Iterator[str]:
-        """Yield a file's keys."""
-
-    @abstractmethod
-    def save_all(self, first: Row, rest: Iterator[Row], path: Path) -> None:
-        """Write a file."""
-
-    def look(self) -> None:
-        self.earlier = self._all_parts()
-        self.known = {digest(key) for path in self._files() for key in self.read_keys(path)}
-
-    def has(self, key: str) -> bool:
-        key = _unicode(key)
-        return digest(key) in self.known or any(parts.has(key) for parts in self.earlier)
-
-    def write(self, row: Row, announce: Callable[[], None]) -> None:
-        self.parts.write(row._replace(key=_unicode(row.key)), lambda: None)
-        announce()  # last: the file may hold an older result under this key
-
-    def drop(self, key: str) -> None:
-        key = _unicode(key)
-        self.parts.drop(key)
-        if digest(key) in self.known:
-            self.dropped.add(key)
-
-    def target(self, key: str) -> Path:
-        return self.path
-
-    def clear(self, keys: Iterable[str]) -> None:
-        for parts in self._all_parts():
-            shutil.rmtree(parts.out, ignore_errors=True)
-        for path in self._files():
-            path.unlink()
-
-    def close(self, finished: bool) -> None:
-        if finished:
-            self._merge()
-        super().close(finished)
-
-    def _files(self) -> list[Path]:
-        """Return the stores of this folder, this run's own first."""
-        return self._tagged("embeddings", self.suffix, self.path)
-
-    def _all_parts(self) -> list[Npz]:
-        """Return the parts of this folder, this run's own first."""
-        return [Npz(path, self.space) for path in self._tagged("parts", "", self.parts.out)]
-
-    def _tagged(self, stem: str, suffix: str, own: Path) -> list[Path]:
-        """Return what there is of `own` and its like of other shards or of none."""
-        found = [self.out / (stem + suffix), *sorted(self.out.glob(f"{stem}-*-of-*{suffix}"))]
-        return [p for p in (own, *(p for p in found if p != own)) if p.exists()]
-
-    def _merge(self) -> None:
-        """Merge parts and what is there; without shards at work, theirs too. Newest first."""
-        parts, files = self._all_parts(), self._files()
-        if self.tag:
-            parts = [p for p in parts if p.out == self.parts.out]
-            files = [path for path in files if path == self.path]
-        if not parts and not self.dropped and files in ([], [self.path]):
-            return
-        streams = [_read_parts(p) for p in parts] + [self.read(path) for path in files]
-        new = self.scratch / self.path.name
-        rows = self._newest(streams)
-        if first := next(rows, None):
-            self.save_all(first, rows, new)
-            new.replace(self.path)
-            files = [path for path in files if path != self.path]
-        for p in parts:
-            shutil.rmtree(p.out)
-        for path in files:
-            path.unlink()
-
-    def _newest(self, streams: list[Iterator[Row]]) -> Iterator[Row]:
-        """Merge sorted streams; of rows with one key the first stream's counts."""
-        merged = heapq.merge(*streams, key=lambda row: _order(row.key))  # stable
-        for key, rows in groupby(merged, key=lambda row: row.key):
-            if key not in self.dropped:
-                yield next(rows)
+from musicssl.folder.output import Output, Row
+from musicssl.folder.outputs import Jsonl, Npy, Npz
+from musicssl.folder.places import log
+from musicssl.folder.store import Store
 
 
 class Parquet(Store):
@@ -145,17 +30,18 @@ class Parquet(Store):
             for batch in file.iter_batches(columns=["source"]):
                 yield from batch.column(0).unique().to_pylist()
 
+    def read_space(self, path: Path) -> str | None:
+        with self.module.ParquetFile(path) as file:
+            space = (file.schema_arrow.metadata or {}).get(b"space")
+            return None if space is None else str(space.decode())
+
     def read(self, path: Path) -> Iterator[Row]:
         with self.module.ParquetFile(path) as file:
-            frames = "time" in file.schema_arrow.names
-            pieces = chain.from_iterable(map(_pieces, file.iter_batches()))
-            for key, found in groupby(pieces, key=lambda row: row.key):
-                rows = list(found)
-                if not frames:
-                    yield rows[0]
-                    continue
-                times = np.concatenate([row.times for row in rows if row.times is not None])
-                yield Row(key, np.concatenate([row.values for row in rows]), times)
+            yield from _joined(file.iter_batches())
+
+    def read_one(self, path: Path, key: str) -> Row | None:
+        table = self.module.read_table(path, filters=[("source", "==", key)])
+        return next(_joined(table.to_batches()), None)
 
     def save_all(self, first: Row, rest: Iterator[Row], path: Path) -> None:
         pa = import_module("pyarrow")
@@ -194,6 +80,17 @@ class Parquet(Store):
                 writer.write_table(table(waiting))
 
 
+def _joined(batches: Iterable[Any]) -> Iterator[Row]:
+    """Yield a row a clip, or all frames of a source as one."""
+    for key, found in groupby(chain.from_iterable(map(_pieces, batches)), key=lambda row: row.key):
+        rows = list(found)
+        times = [row.times for row in rows if row.times is not None]
+        if times:
+            yield Row(key, np.concatenate([row.values for row in rows]), np.concatenate(times))
+        else:
+            yield rows[0]
+
+
 def _pieces(batch: Any) -> Iterator[Row]:
     """Yield a row for each clip of a record batch, or for each run of frames of one source."""
     keys = np.asarray(batch.column("source").to_pylist(), dtype=object)
@@ -217,28 +114,49 @@ class Hdf5(Store):
         with self.module.File(path) as file:
             yield from self._keys(file["embedding"])
 
-    def _keys(self, group: Any, above: str = "") -> Iterator[str]:
-        for name in sorted(group):
-            if isinstance(group[name], self.module.Group):
-                yield from self._keys(group[name], f"{above}{name}/")
+    def read_space(self, path: Path) -> str | None:
+        with self.module.File(path) as file:
+            space = file.attrs.get("space")
+            return None if space is None else str(space)
+
+    def _keys(self, group: Any) -> Iterator[str]:
+        """Yield the names of all datasets in order, however deep."""
+        levels = [("", iter(sorted(group)))]
+        while levels:
+            above, names = levels[-1]
+            if (name := next(names, None)) is None:
+                levels.pop()
+            elif isinstance(inner := group[above + name], self.module.Group):
+                levels.append((f"{above}{name}/", iter(sorted(inner))))
             else:
                 yield above + name
 
     def read(self, path: Path) -> Iterator[Row]:
         with self.module.File(path) as file:
-            times = file.get("times")
             for key in self._keys(file["embedding"]):
-                yield Row(
-                    key, file["embedding"][key][()], None if times is None else times[key][()]
-                )
+                yield _dataset(file, key)
+
+    def read_one(self, path: Path, key: str) -> Row | None:
+        with self.module.File(path) as file:
+            return _dataset(file, key) if key in file["embedding"] else None
 
     def save_all(self, first: Row, rest: Iterator[Row], path: Path) -> None:
+        last = None
         with self.module.File(path, "w", libver="v110") as file:
             file.attrs["space"], file.attrs["musicssl"] = self.space, __version__
             for row in chain([first], rest):
+                if last is not None and row.key.startswith(f"{last}/"):
+                    log.warning("%s is left out of %s: %s is a result", row.key, self.path, last)
+                    continue
+                last = row.key
                 file[f"embedding/{row.key}"] = row.values
                 if row.times is not None:
                     file[f"times/{row.key}"] = row.times
+
+
+def _dataset(file: Any, key: str) -> Row:
+    times = file.get("times")
+    return Row(key, file["embedding"][key][()], None if times is None else times[key][()])
 
 
 FORMATS: dict[str, type[Output]] = {
@@ -248,23 +166,3 @@ FORMATS: dict[str, type[Output]] = {
     "parquet": Parquet,
     "h5": Hdf5,
 }
-
-
-def _unicode(key: str) -> str:
-    """Escape what is no Unicode in a file's name: neither parquet nor HDF5 can hold it."""
-    return key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def _order(key: str) -> tuple[bytes, ...]:
-    """Sort as trees are walked: folder by folder."""
-    return tuple(part.encode("utf-8", "surrogateescape") for part in key.split("/"))
-
-
-def _read_parts(parts: Npz) -> Iterator[Row]:
-    """Yield the rows in a folder of parts, sorted."""
-    suffix = parts.suffixes[-1]
-    found = parts.out.rglob(f"*{suffix}")
-    keys = [p.relative_to(parts.out).as_posix().removesuffix(suffix) for p in found]
-    for key in sorted(keys, key=_order):
-        with np.load(parts.target(key)) as data:
-            yield Row(key, data["embedding"], data.get("times"))

@@ -1,7 +1,6 @@
 """The threads of `embed_folder`: each decodes, encodes and writes, so that no core waits."""
 
 import contextlib
-import errno
 import logging
 import threading
 import time
@@ -9,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from queue import Full, Queue
-from typing import Any, Self, cast
+from typing import Self, cast
 
 import numpy as np
 import torch
@@ -17,17 +16,17 @@ from numpy.typing import NDArray
 
 from musicssl.audio import Source, open_source
 from musicssl.engine import Embedding, Engine, Result, Settings
-from musicssl.errors import AudioError, MusicSSLError, OutputError
+from musicssl.errors import AudioError, MusicSSLError, NoAudioError, OutputError
 from musicssl.folder.listing import Item
-from musicssl.folder.outputs import Output, Row
+from musicssl.folder.moves import content_of
+from musicssl.folder.output import Output, Row
+from musicssl.folder.places import DISK, TakenError, reason
+from musicssl.folder.records import GONE, Record
 from musicssl.model import MusicEncoder
 from musicssl.windows import frame_count
 
 log = logging.getLogger(__name__)
-
 Block = NDArray[np.float32]
-Record = dict[str, Any]
-_TOO_LONG = (errno.ENAMETOOLONG, errno.EILSEQ)  # one file's trouble, not the disk's
 
 
 class _Stopped(Exception):
@@ -111,6 +110,7 @@ class Workers:
     model: MusicEncoder
     settings: Settings
     resampler: str
+    mono: str
     output: Output
     take: Callable[[], tuple[Item, int, int] | None]  # the next file, its size and mtime_ns
     announce: Callable[[Record], None]  # onto the manifest
@@ -205,11 +205,13 @@ class Workers:
             return AudioError(f"{item.path}: {item.error}")
         try:
             rate = self.model.sample_rate
-            source = open_source(item.path, sample_rate=rate, resampler=self.resampler)
+            source = open_source(
+                item.path, sample_rate=rate, resampler=self.resampler, mono=self.mono
+            )
         except MusicSSLError as error:
             return error
         except OSError as error:
-            return AudioError(f"{item.path}: {error.strerror or error}")
+            return AudioError(f"{item.path}: {reason(error)}")
         reading.source = source
         return cast("Source", reading)
 
@@ -238,39 +240,61 @@ class Workers:
             "size": reading.size,
             "mtime_ns": reading.mtime_ns,
         }
-        if isinstance(result, MusicSSLError):
+        if isinstance(result, NoAudioError) and not item.given:
+            self._drop(item.key)
+            self.announce(record | {"status": GONE})
+            self.report(record | {"status": "passed over", "reason": "no audio stream"})
+        elif isinstance(result, MusicSSLError):
             self._fail(record, result)
-            return
-        assert source is not None
-        values, times = result if isinstance(result, Embedding) else (result, None)
-        row = Row(item.key, np.asarray(values), None if times is None else np.asarray(times))
-        record |= {
+        else:
+            assert source is not None
+            values, times = result if isinstance(result, Embedding) else (result, None)
+            row = Row(item.key, np.asarray(values), None if times is None else np.asarray(times))
+            self._write(record | self._heard(reading, source), row)
+
+    def _write(self, record: Record, row: Row) -> None:
+        output = self.output.out
+        try:
+            output = self.output.target(row.key)
+            name = output.relative_to(self.output.out).as_posix()
+            record |= {"output": name, "dim": row.values.shape[-1]}
+            self.output.write(row, lambda: self.announce(record))
+        except TakenError as error:
+            self._fail(record, error)
+        except OSError as error:
+            why = OutputError(f"cannot write {output}: {reason(error)}.")
+            if error.errno in DISK:
+                raise why from error
+            self._fail(record, why)
+        else:
+            self.report(record)
+
+    def _heard(self, reading: _Reading, source: Source) -> Record:
+        """Return what the manifest says of a file that was read to its end."""
+        return {
             "status": "ok",
-            "output": self.output.target(item.key).relative_to(self.output.out).as_posix(),
             "duration": round(reading.samples / self.model.sample_rate, 6),
+            "duration_promised": source.promised and round(source.promised, 6),
             "sample_rate": source.native_rate,
             "channels": source.channels,
             "frames": frame_count(reading.samples, self.model.hop),
-            "dim": row.values.shape[-1],
             "truncated": source.truncated,
+            "damaged": source.damaged,
+            "content": content_of(reading.item.path, reading.size, reading.mtime_ns),
+            "mount": reading.item.mount,
             # from opening to result, what was encoded together with it included
             "seconds": round(time.perf_counter() - reading.started, 3),
         }
-        try:
-            self.output.write(row, lambda: self.announce(record))
-        except OSError as error:
-            reason = f"cannot write {self.output.target(item.key)}: {error.strerror or error}."
-            if error.errno not in _TOO_LONG:
-                raise OutputError(reason) from error
-            self._fail(record, OutputError(reason))
-            return
-        self.report(record)
+
+    def _drop(self, key: str) -> None:
+        """Remove an earlier result for a source that has none any more."""
+        with contextlib.suppress(OSError, TakenError):
+            self.output.drop(key)
 
     def _fail(self, record: Record, error: MusicSSLError) -> None:
-        with contextlib.suppress(OSError):
-            self.output.drop(record["source"])
+        self._drop(record["source"])
         kept = {name: record[name] for name in ("source", "path", "size", "mtime_ns")}
-        reason = str(error).removeprefix(f"{record['path']}: ")
-        record = kept | {"status": "failed", "error": reason}
+        why = str(error).removeprefix(f"{record['path']}: ")
+        record = kept | {"status": "failed", "error": why}
         self.announce(record)
         self.report(record)

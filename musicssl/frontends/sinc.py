@@ -33,13 +33,13 @@ class SincFilters(ConstantBuffers):
         if kernel % 2 == 0:
             raise ConfigError(f"the kernel of sinc filters must be odd, got {kernel}.")
         self.nyquist = sample_rate / 2
-        edges = mel_edges(filters, 30.0, self.nyquist - 2 * self.least_hz)
-        self.low_hz = nn.Parameter(edges[:-1].float())
-        self.band_hz = nn.Parameter(edges.diff().float())
         half = kernel // 2
         with constant_device():
+            edges = mel_edges(filters, 30.0, self.nyquist - 2 * self.least_hz)
             times = torch.arange(-half, 0, dtype=torch.float64) / sample_rate
             window = torch.hamming_window(kernel, periodic=False, dtype=torch.float64)[:half]
+        self.low_hz = nn.Parameter(edges[:-1].float())
+        self.band_hz = nn.Parameter(edges.diff().float())
         self.register_buffer("times", times.float(), persistent=False)
         self.register_buffer("window", window.float(), persistent=False)
 

@@ -24,6 +24,7 @@ TOLD = (  # of a model that came before; what it heard is told with the data
     "settings",
     "began_with",
     "averaged_with",
+    "teachers",
 )
 
 
@@ -76,6 +77,15 @@ def facts_of(model: str) -> dict[str, Any]:
     file = found.folder / FACTS
     facts = json.loads(file.read_text("utf-8")) if file.is_file() else {}
     return {"model": found.model_id, "weights_sha256": sha256} | facts
+
+
+def all_teachers(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the teachers of a model and of those that came before it, each once."""
+    known = {one["sha256"]: one for one in facts.get("teachers", [])}
+    for before in (facts.get("began_with"), *facts.get("averaged_with", [])):
+        if before is not None:
+            known |= {one["sha256"]: one for one in all_teachers(before)}
+    return list(known.values())
 
 
 def ancestry(

@@ -15,8 +15,9 @@ from musicssl_training.cli import main
 from musicssl_training.config import PretrainConfig, read_config, write_config
 from musicssl_training.distort import DistortConfig
 from musicssl_training.lineage import ancestry
+from musicssl_training.model_card import tell
 from musicssl_training.pretrain import pretrain
-from musicssl_training.release import ReleaseConfig, excerpts, release, tell
+from musicssl_training.release import ReleaseConfig, excerpts, release
 from musicssl_training.weighting import WEIGHTINGS
 
 ROOT = Path(__file__).parent.parent

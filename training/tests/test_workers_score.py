@@ -95,6 +95,8 @@ def test_a_batch_that_knows_nothing_gives_a_zero_with_a_graph(
     worker.zero_grad()
     loss.backward()
     assert loss.item() == 0
+    assert not worker.asks(batch)
+    assert worker.asks(a_batch([None, *scores(2)]))
     assert frames.grad is not None
     assert not frames.grad.any()
     assert all(p.grad is not None and not p.grad.any() for p in worker.parameters())

@@ -90,6 +90,8 @@ class Files:
         try:
             audio = _stretch(path, self.sample_rate, start, samples)
         except (OSError, soundfile.LibsndfileError):
+            audio = np.empty(0, np.float32)
+        if len(audio) < samples:  # libsndfile cannot read it, or stops where a header says
             audio = _decoded(path, self.sample_rate, start, samples)
         if len(audio) < samples:
             raise AudioError(f"{path} ends before what its manifest says; has it changed?")
@@ -251,8 +253,10 @@ def _read(root: Path, path: str, before: Row | None) -> Row | AudioError:
             return before
         with open_source(file, sample_rate=RATE) as source:
             rate, channels, samples = source.native_rate, source.channels, source.native_samples
-            if not samples:  # the header does not say
-                rate, samples = RATE, sum(len(block) for block in source.blocks())
+            if not source.counted:  # of a compressed file, the header may be wrong
+                for _ in source.blocks():
+                    pass
+                samples = round(source.decoded * rate)
         with file.open("rb") as data:
             sha256 = hashlib.file_digest(data, "sha256").hexdigest()
     except (AudioError, OSError) as error:

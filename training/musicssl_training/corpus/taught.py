@@ -19,7 +19,7 @@ from musicssl.errors import ConfigError
 
 KINDS = ("frames", "patches", "clips")
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-ENOUGH = 200_000  # rows that moments are taken of, at most
+ENOUGH = 50_000  # rows that moments are taken of, at most
 EDGE = 1e-4  # seconds by which a patch may stick out: the rounding of times
 
 
@@ -126,7 +126,7 @@ class Lessons:
 
     def digest(self) -> str:
         """Return the SHA-256 of the values."""
-        return hashlib.sha256(self.values.tobytes()).hexdigest()
+        return hashlib.sha256(memoryview(self.values)).hexdigest()
 
 
 @dataclass(frozen=True)

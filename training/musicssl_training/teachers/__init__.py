@@ -9,18 +9,29 @@ from musicssl_training.teachers.base import Facts, Teacher
 __all__ = ["TEACHERS", "Facts", "Teacher", "load_teacher"]
 
 
-def _musicnn(data: str) -> Callable[[], Teacher]:
-    def load() -> Teacher:
-        from musicssl_training.teachers.musicnn import Musicnn
+def _musicnn(data: str) -> Teacher:
+    from musicssl_training.teachers.musicnn import Musicnn
 
-        return Musicnn(data)
+    return Musicnn(data)
 
-    return load
+
+def _basic_pitch() -> Teacher:
+    from musicssl_training.teachers.basic_pitch import BasicPitch
+
+    return BasicPitch.load()
+
+
+def _swift_f0() -> Teacher:
+    from musicssl_training.teachers.swift_f0 import SwiftF0
+
+    return SwiftF0.load()
 
 
 TEACHERS: dict[str, Callable[[], Teacher]] = {
-    "musicnn-msd": _musicnn("MSD"),
-    "musicnn-mtt": _musicnn("MTT"),
+    "musicnn-msd": lambda: _musicnn("MSD"),
+    "musicnn-mtt": lambda: _musicnn("MTT"),
+    "basic-pitch": _basic_pitch,
+    "swift-f0": _swift_f0,
 }
 
 

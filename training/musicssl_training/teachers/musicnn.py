@@ -9,6 +9,7 @@ References
    tagging", 2019.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,11 @@ from torch.nn import functional as F
 from musicssl.errors import ModelError
 from musicssl_training.teachers.base import Facts, Teacher, package_folder, sha256_of
 from musicssl_training.teachers.bundle import read_bundle
+from musicssl_training.teachers.pieces import pieces
 
 RATE = 16_000  # Hz
 N_FFT, HOP, MELS = 512, 256, 96
 FRAMES = 187  # a patch
-PENULTIMATE = 200
 BATCH = 4  # patches; more leave the processor's cache
 EPSILON = 1e-3  # of every normalisation
 INSTALL = "pip install --no-deps musicnn==0.1.0"
@@ -211,7 +212,7 @@ class Musicnn(Teacher):
             licence="ISC",
             trained_on=TRAINED_ON[data],
             kind="patches",
-            size=PENULTIMATE,
+            size=self.network.hidden.out_features,
             hop=FRAMES * HOP / RATE,
             window=FRAMES * HOP / RATE,
         )
@@ -224,30 +225,13 @@ class Musicnn(Teacher):
         self, blocks: Iterable[NDArray[np.float32]]
     ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
         """Yield penultimate values and logits, patch by patch; a last one cut short has none."""
-        for patches in _patches(blocks):
+        step, size, around = FRAMES * HOP, (FRAMES - 1) * HOP + N_FFT, N_FFT // 2
+        patches = pieces(blocks, size, step, around, around)
+        while some := list(itertools.islice(patches, BATCH)):
             with torch.inference_mode():
-                found, logits = self.network(self.log_mel(torch.from_numpy(patches)))
+                audio = torch.from_numpy(np.stack(some))
+                found, logits = self.network(self.log_mel(audio))
             yield found.numpy(), logits.numpy()
-
-
-def _patches(blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-    """Yield batches of what each patch hears, (patches, samples): silence around the recording."""
-    step, size = FRAMES * HOP, (FRAMES - 1) * HOP + N_FFT
-
-    def padded() -> Iterator[NDArray[np.float32]]:
-        silence = np.zeros(N_FFT // 2, np.float32)
-        yield silence
-        yield from blocks
-        yield silence
-
-    held = np.zeros(0, np.float32)
-    for block in padded():
-        held = np.concatenate([held, block])
-        whole = max(0, (len(held) - size) // step + 1)
-        starts = range(0, whole * step, step)
-        for first in range(0, whole, BATCH):
-            yield np.stack([held[at : at + size] for at in starts[first : first + BATCH]])
-        held = held[whole * step :]
 
 
 def _convolution(weights: Weights, number: int) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,136 @@
+"""Run what the README and the docs print: their code is part of the tests.
+
+A document's blocks share one namespace and one temporary folder, which holds `examples/` and, as
+`~/Music` and `music/`, the same clips again. Python runs as it stands, and a `text` block under it
+is what it must have printed. Of shell commands `musicssl-embed` runs; `musicssl-train`, whose
+commands take minutes to days, only has its arguments read; nothing is installed. Settings (TOML)
+must be accepted by the training package. What cannot run here says why, in a comment above it:
+``<!--- skip: next "reason" -->``.
+"""
+
+import contextlib
+import importlib.util
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from sybil import Document, Example, Region, Sybil
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
+
+ROOT = Path(__file__).parent
+collect_ignore = ["docs/conf.py"]
+SHIMS = {
+    "pip": "exit 0",
+    "apt-get": "exit 0",
+    "musicssl-train": f'exec "{sys.executable}" -c '
+    "'from musicssl_training.cli import build_parser; build_parser().parse_args()' \"$@\"",
+}
+
+
+class PrintingParser(PythonCodeBlockParser):
+    """Python blocks, of which it is kept what they print."""
+
+    def __call__(self, document: Document) -> Iterable[Region]:
+        for region in super().__call__(document):
+            region.evaluator = _printing(region.evaluator)
+            yield region
+
+
+def _printing(evaluate: Callable[[Example], str | None]) -> Callable[[Example], str | None]:
+    def run(example: Example) -> str | None:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            problem = evaluate(example)
+        example.namespace["printed"] = printed.getvalue()
+        return problem
+
+    return run
+
+
+def check_printed(example: Example) -> None:
+    """Compare a block of text with what the code before it printed."""
+    assert example.namespace["printed"] == example.parsed
+
+
+def run_shell(example: Example) -> None:
+    """Run commands in the document's folder, with the commands of this environment."""
+    folder = Path.cwd()
+    path = [str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
+    environment = os.environ | {
+        "PATH": os.pathsep.join(path),
+        "HOME": str(folder),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", str(example.parsed)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    example.namespace["printed"] = done.stdout
+
+
+def check_settings(example: Example) -> None:
+    """Read a block of TOML as the settings of a run, or, as it says, of a release."""
+    from musicssl.config import from_dict
+    from musicssl_training.config import read_config
+    from musicssl_training.release import ReleaseConfig
+
+    values = tomllib.loads(example.parsed)
+    if example.parsed.startswith("# about.toml"):
+        from_dict(ReleaseConfig, values, "about")
+    else:
+        read_config(values)
+
+
+def set_up(namespace: dict[str, Any]) -> None:
+    """Lay out a document's folder, and go there."""
+    home = Path(tempfile.mkdtemp(prefix="musicssl-docs-"))
+    for name in ("examples/music", "Music", "music"):
+        shutil.copytree(ROOT / "examples" / "music", home / name)
+    if (ROOT / "training").is_dir():
+        shutil.copytree(ROOT / "training" / "configs", home / "training" / "configs")
+    (home / "bin").mkdir()
+    for name, line in SHIMS.items():
+        shim = home / "bin" / name
+        shim.write_text(f"#!/bin/sh\n{line}\n", encoding="utf-8")
+        shim.chmod(0o755)
+    namespace.update(
+        before=Path.cwd(), home=home, installed=installed, windows=sys.platform == "win32"
+    )
+    os.chdir(home)
+
+
+def tear_down(namespace: dict[str, Any]) -> None:
+    """Leave a document's folder, and remove it."""
+    os.chdir(namespace["before"])
+    shutil.rmtree(namespace["home"], ignore_errors=True)
+
+
+def installed(*modules: str) -> bool:
+    """Tell whether all `modules` can be imported."""
+    return all(importlib.util.find_spec(module) for module in modules)
+
+
+pytest_collect_file = Sybil(
+    parsers=[
+        PrintingParser(),
+        CodeBlockParser("text", check_printed),
+        CodeBlockParser("bash", run_shell),
+        CodeBlockParser("toml", check_settings),
+        SkipParser(),
+    ],
+    patterns=["*.md"],
+    setup=set_up,
+    teardown=tear_down,
+).pytest()

@@ -1,0 +1,312 @@
+"""Where a file's sound lies: what is joined to its end, and lengths that stop it too early."""
+
+import struct
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from musicssl.audio.formats import begins
+from musicssl.audio.stream import ByteStream
+
+# Sizes from here on are what programs write that cannot know the length, such as pipes.
+PLACEHOLDER_SIZE = 0x7FFF0000
+SEARCHED = 2**20  # bytes in which the beginning of a damaged file is looked for
+MOST_CHUNKS = 10_000
+LOOKED_AT = 8192  # bytes at four places, to tell samples from something else
+MOST_BLOCKS = 100_000  # of a WavPack file that are looked at: half a day
+MOST_BOXES = 10_000  # of an MP4 file that are looked at; films in fragments have many
+TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN", b"3DI")  # that programs put behind a file
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a file's sound lies."""
+
+    stop: int | None = None  # where another file begins that was joined to this one
+    patches: dict[int, bytes] = field(default_factory=dict)  # lengths as they should be
+    mark: bytes = b""  # with which such a file begins, wherever that is
+    after: int = 0  # where it can be, at the earliest
+
+
+@dataclass(frozen=True)
+class _Chunks:
+    """How a container of chunks writes down their names and lengths."""
+
+    samples: bytes  # name of the chunk with the samples
+    first: int  # offset of the first chunk
+    number: str  # of a length, for `struct`
+    name: int = 4  # bytes of a name
+    counts_header: bool = False  # whether a length counts name and length too
+    align: int = 2
+
+    @property
+    def header(self) -> int:
+        return self.name + struct.calcsize(self.number)
+
+    def end(self, at: int, head: bytes) -> int:
+        """Return where the chunk ends that begins with `head` at offset `at`."""
+        (length,) = struct.unpack(self.number, head[self.name : self.header])
+        return int(at + length + (0 if self.counts_header else self.header))
+
+    def next(self, end: int) -> int:
+        """Return where a chunk begins behind one that ends at `end`."""
+        return -(-end // self.align) * self.align
+
+    def is_chunk(self, head: bytes) -> bool:
+        """Tell whether `head` can be a chunk's: its name begins with four printable letters."""
+        return len(head) >= self.header and all(32 <= byte < 127 for byte in head[:4])
+
+    def length(self, at: int, size: int) -> bytes:
+        """Return the length of a chunk at `at` that goes on to the end of `size` bytes."""
+        most = 2 ** (8 * struct.calcsize(self.number) - (self.number[1] == "q")) - 1
+        whole = size - at - (0 if self.counts_header else self.header)
+        return struct.pack(self.number, min(whole, most))
+
+
+_CONTAINERS = {
+    b"RIFF": _Chunks(b"data", 12, "<I"),
+    b"RIFX": _Chunks(b"data", 12, ">I"),
+    b"RF64": _Chunks(b"data", 12, "<I"),
+    b"FORM": _Chunks(b"SSND", 12, ">I"),
+    b"riff": _Chunks(b"data", 40, "<Q", name=16, counts_header=True, align=8),  # W64
+    b"caff": _Chunks(b"data", 8, ">q", align=1),
+}
+
+
+def find_layout(stream: ByteStream) -> Layout:
+    """Return the layout of a file: its lengths as they are, and what is joined to its end.
+
+    In WAV, RF64, W64, AIFF, CAF and AU files, a length that is too small while the sound goes on,
+    as recorders leave it that were switched off, would end the reading there: it is replaced by
+    the true one.
+
+    Raises
+    ------
+    AudioError
+        If the stream cannot be read.
+    """
+    head = stream.peek(0, 24)
+    size = stream.length()
+    if head[:4] == b"fLaC":
+        return Layout(mark=b"fLaC\0\0\0\x22", after=8)
+    if head[:4] == b"OggS":
+        return Layout(mark=b"OggS\0\2", after=_ogg_first_data(stream))
+    if head[:4] == b"wvpk":
+        return Layout(stop=_wavpack_joined(stream))
+    if head[4:8] == b"ftyp":
+        return Layout(stop=_mp4_joined(stream, size))
+    if head[:4] == b".snd":
+        return _au(stream, head, size)
+    chunks = _CONTAINERS.get(head[:4])
+    return Layout() if chunks is None else _walk(stream, size, chunks)
+
+
+def _au(stream: ByteStream, head: bytes, size: int) -> Layout:
+    """Return the layout of an AU file, which has no chunks."""
+    if len(head) < 24:
+        return Layout()
+    start, length, encoding = struct.unpack(">III", head[4:16])
+    end = start + length
+    if length >= PLACEHOLDER_SIZE or end >= size:
+        return Layout()
+    if begins(stream.peek(end, 12)):
+        return Layout(stop=end)
+    width = {2: 1, 3: 2, 4: 3, 5: 4}.get(encoding)
+    (channels,) = struct.unpack(">I", head[20:24])
+    if width is None or not 1 <= channels <= 64:
+        return Layout()
+    if _goes_on(stream, end, size, _Chunks(b"", 0, ">I"), _Samples(width, channels, False)):
+        return Layout(patches={8: struct.pack(">I", min(size - start, 0xFFFFFFFF))})
+    return Layout()
+
+
+def _ogg_first_data(stream: ByteStream) -> int:
+    """Return where the first page stands that does not begin a stream."""
+    at = 0
+    for _ in range(64):
+        page = stream.peek(at, 282)
+        if page[:4] != b"OggS" or len(page) < 27 or not page[5] & 2:
+            break
+        at += 27 + page[26] + sum(page[27 : 27 + page[26]])
+    return at
+
+
+def _mp4_joined(stream: ByteStream, size: int) -> int | None:
+    """Return where a second MP4 file begins, if one was joined to the first."""
+    at = 0
+    seen: set[bytes] = set()
+    for _ in range(MOST_BOXES):
+        head = stream.peek(at, 16)
+        if len(head) < 8:
+            return None
+        length, name = int.from_bytes(head[:4], "big"), head[4:8]
+        if name == b"ftyp" and {b"moov", b"mdat"} <= seen:
+            return at
+        seen.add(name)
+        if length == 1:
+            length = int.from_bytes(head[8:16], "big")
+        if length < 8 or at + length >= size:
+            return None
+        at += length
+    return None
+
+
+def _wavpack_joined(stream: ByteStream) -> int | None:
+    """Return where the count of samples begins anew in a file of WavPack blocks."""
+    at = 0
+    for _ in range(MOST_BLOCKS):
+        head = stream.peek(at, 32)
+        if head[:8] == b"APETAGEX" and len(head) == 32:  # behind each of the files
+            at += 32 + int.from_bytes(head[12:16], "little")
+            continue
+        if head[:4] != b"wvpk" or len(head) < 32:
+            return None
+        size, index, flags = (int.from_bytes(head[i : i + 4], "little") for i in (4, 16, 24))
+        if at and not index and flags & 0x800:  # the first of a block's channels
+            return at
+        at += 8 + size
+    return None
+
+
+def _walk(stream: ByteStream, size: int, chunks: _Chunks) -> Layout:
+    """Walk the chunks of a file of `size` bytes up to the one with the samples."""
+    at = chunks.first
+    facts: dict[bytes, int] = {}  # where the contents of other chunks begin
+    for _ in range(MOST_CHUNKS):
+        head = stream.peek(at, chunks.header)
+        if len(head) < chunks.header:
+            break
+        end = chunks.end(at, head)
+        if head[:4] == chunks.samples:
+            return _around_samples(stream, size, chunks, at, end, facts)
+        if end <= at:
+            break
+        facts[head[:4]] = at + chunks.header
+        at = chunks.next(end)
+    return Layout()
+
+
+def _around_samples(
+    stream: ByteStream, size: int, chunks: _Chunks, at: int, end: int, facts: dict[bytes, int]
+) -> Layout:
+    """Return the layout of a file whose samples are said to stand in a chunk from `at` to `end`."""
+    lengths = {at + chunks.name: chunks.length(at, size)}
+    if b"ds64" in facts and end - at - chunks.header == 0xFFFFFFFF:  # RF64 says it there
+        place = facts[b"ds64"] + 8
+        (length,) = struct.unpack("<Q", stream.peek(place, 8))
+        end = at + chunks.header + length
+        lengths = {place: struct.pack("<Q", size - at - chunks.header)}
+    elif end - at >= PLACEHOLDER_SIZE:
+        return Layout()
+    if not at < end < size:
+        return Layout()
+    if joined := _joined(stream, end, size, chunks):
+        return Layout(stop=joined)
+    samples = _sample_format(stream, facts)
+    if samples is None or not _goes_on(stream, end, size, chunks, samples):
+        return Layout()
+    if chunks.first == 12:
+        lengths[4] = struct.pack(chunks.number, min(size - 8, 0xFFFFFFFF))
+    if b"COMM" in facts:  # AIFF counts frames too
+        frames = (size - at - 16) // (samples.width * samples.channels)
+        lengths[facts[b"COMM"] + 2] = struct.pack(">I", min(frames, 0xFFFFFFFF))
+    return Layout(patches=lengths)
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """How plain integers are stored."""
+
+    width: int  # bytes of each
+    channels: int
+    little: bool  # the most significant byte comes last
+
+    def plausible(self, data: bytes) -> bool:
+        """Tell whether `data` can be a stretch of music rather than of anything else.
+
+        Compressed data and the like have all values alike, each without regard to the one before;
+        text has no negative ones.
+        """
+        size = len(data) // self.width * self.width
+        places = np.frombuffer(data[:size], np.int8).reshape(-1, self.width)
+        values = places[:, -1 if self.little else 0].astype(np.float64) / 128
+        if self.width == 1 and self.little:  # WAV stores bytes from 0 to 255
+            values = np.where(values < 0, values + 1, values - 1)
+        if len(values) <= 2 * self.channels or not values.any():
+            return False
+        power = np.mean(values**2)
+        alike = np.mean(values[self.channels :] * values[: -self.channels]) / power
+        return not (abs(values.mean()) > 0.25 or (power > 0.16 and alike < 0.3))
+
+
+def _sample_format(stream: ByteStream, facts: dict[bytes, int]) -> _Samples | None:
+    """Return how the samples are stored; None where they are not plain integers."""
+    little = True
+    if b"fmt " in facts:
+        kind, channels, _, _, _, bits = struct.unpack("<HHIIHH", stream.peek(facts[b"fmt "], 16))
+        plain = kind in {1, 0xFFFE}
+    elif b"COMM" in facts:
+        channels, _, bits = struct.unpack(">HIH", stream.peek(facts[b"COMM"], 8))
+        little = stream.peek(facts[b"COMM"] + 18, 4) == b"sowt"
+        plain = little or stream.peek(8, 4) == b"AIFF"
+    elif b"desc" in facts:
+        desc = stream.peek(facts[b"desc"], 32)
+        name, flags, channels, bits = struct.unpack(">8x4sI8xII", desc)
+        little, plain = bool(flags & 2), name == b"lpcm" and not flags & 1
+    else:
+        return None
+    if not plain or bits not in {8, 16, 24, 32} or not 1 <= channels <= 64:
+        return None
+    return _Samples(bits // 8, channels, little)
+
+
+def _joined(stream: ByteStream, end: int, size: int, chunks: _Chunks) -> int | None:
+    """Return where another file begins behind the samples and at most a few more chunks."""
+    at = end
+    for _ in range(64):
+        for place in dict.fromkeys((at, chunks.next(at))):
+            head = stream.peek(place, 12)
+            if begins(head) and not head.startswith(b"ID3"):
+                return place
+        at = chunks.next(at)
+        head = stream.peek(at, chunks.header)
+        if not chunks.is_chunk(head):
+            return None
+        after = chunks.end(at, head)
+        if not at < after < size:
+            return None
+        at = after
+    return None
+
+
+def _goes_on(stream: ByteStream, end: int, size: int, chunks: _Chunks, samples: _Samples) -> bool:
+    """Tell whether what follows the samples is more of them: no chunk, tag, padding or else."""
+    for at in dict.fromkeys((end, chunks.next(end))):
+        head = stream.peek(at, chunks.header)
+        if len(head) < chunks.header or head.startswith(TAGS):
+            return False
+        if chunks.is_chunk(head) and at < chunks.end(at, head) <= size + 1:
+            return False
+    frame = samples.width * samples.channels
+    starts = [end + (size - end) // frame * i // 4 * frame for i in range(4)]
+    pieces = [stream.peek(start, LOOKED_AT) for start in starts]
+    heard = [samples.plausible(piece) for piece in pieces if any(piece)]
+    return bool(heard) and all(heard)
+
+
+def find_beginning(stream: ByteStream) -> int | None:
+    """Return where a file's signature stands that has something else before it.
+
+    Raises
+    ------
+    AudioError
+        If the stream cannot be read.
+    """
+    data = stream.peek(0, SEARCHED)
+    found = [data.find(name) for name in (b"fLaC", b"OggS", b"ID3\x03", b"ID3\x04", b"ADIF")]
+    at = data.find(b"RIFF")
+    if data[at + 8 : at + 12] == b"WAVE":
+        found.append(at)
+    at = data.find(b"ftyp")  # its length stands before it
+    found.append(at - 4)
+    return min((at for at in found if at > 0), default=None)

@@ -1,0 +1,113 @@
+"""Results of a run that will be one file: an npz each, until they are merged."""
+
+import hashlib
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from musicssl.folder.output import Row
+from musicssl.folder.outputs import Npz, read_npz
+from musicssl.folder.places import (
+    DISK,
+    SHARD,
+    STATE,
+    log,
+    make_folder,
+    not_a_link,
+    put_aside,
+    remove,
+    remove_own,
+    there,
+)
+
+_NAME = re.compile(r"[0-9a-f]{32}\.npz").fullmatch
+
+
+class Parts:
+    """Files OUT/.musicssl/parts/xx/HASH.npz, called after a hash of the source's name.
+
+    A name of 255 bytes leaves no room for a suffix, and `a` may be a file in one run and a folder
+    in the next.
+    """
+
+    def __init__(self, out: Path, space: str, tag: str = "") -> None:
+        self.out, self.space = out, space
+        self.folder = out / STATE / f"parts{tag}"
+
+    @classmethod
+    def all(cls, out: Path, space: str, tag: str) -> list["Parts"]:
+        """Return the parts that there are in a folder: those of the run `tag` first."""
+        own = cls(out, space, tag)
+        tags = (re.fullmatch(f"parts({SHARD})?", p.name) for p in (out / STATE).glob("parts*"))
+        others = sorted(found[1] or "" for found in tags if found)
+        both = [own, *(cls(out, space, other) for other in others if other != tag)]
+        return [parts for parts in both if parts.folder.is_dir() and not parts.folder.is_symlink()]
+
+    def path(self, key: str) -> Path:
+        """Return the file for a source."""
+        name = hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+        return self.folder / name[:2] / f"{name}.npz"
+
+    def has(self, key: str) -> bool:
+        """Tell whether there is a part for `key` that is not damaged."""
+        return self.read(key) is not None
+
+    def read(self, key: str) -> Row | None:
+        """Return the part for `key`; None if there is none, or only a damaged one."""
+        path = self.path(key)
+        return self._load(path) if there(path) else None
+
+    def write(self, row: Row, scratch: Path) -> None:
+        """Write a part, whole or not at all."""
+        path, part = self.path(row.key), scratch / f"{threading.get_ident()}.npz"
+        with part.open("wb") as file:
+            Npz(self.out, self.space).save(row, ".npz", file)
+        if not path.parent.is_dir():
+            not_a_link(self.folder)
+            make_folder(path.parent)
+        if there(path) and self._load(path) is None:
+            put_aside(path)
+        part.replace(path)
+
+    def drop(self, key: str) -> None:
+        """Remove the part for `key`, if there is one."""
+        remove(self.path(key))
+
+    def rows(self) -> Iterator[Row]:
+        """Yield all, sorted by source; what is damaged is put aside."""
+        found = []
+        for path in [path for path in self.folder.glob("??/*.npz") if _NAME(path.name)]:
+            row = self._load(path)
+            if row is None:
+                put_aside(path)
+            else:
+                found.append((order(row.key), path))
+        for _, path in sorted(found):
+            row = self._load(path)
+            assert row is not None
+            yield row
+
+    def clear(self) -> None:
+        """Remove all."""
+        remove_own(self.folder, _NAME, deep=True)
+
+    def _load(self, path: Path) -> Row | None:
+        try:
+            row, space = read_npz(path)
+        except Exception as error:  # whatever damage does to zipfile and numpy
+            if isinstance(error, OSError) and error.errno in DISK:
+                raise
+            log.debug("%s cannot be read back", path, exc_info=error)
+            return None
+        return row if space == self.space else None
+
+
+def order(key: str) -> tuple[bytes, ...]:
+    """Sort as trees are walked: folder by folder."""
+    return tuple(part.encode("utf-8", "surrogateescape") for part in key.split("/"))
+
+
+def unicode_key(key: str) -> str:
+    """Escape what is no Unicode in a file's name: neither parquet nor HDF5 can hold it."""
+    return key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,0 +1,10 @@
+"""Where checkpoints come from: a bundled name, a folder or a Hugging Face repository.
+
+`huggingface_hub` is imported only where it is needed: a bundled model or a folder needs neither it
+nor a network.
+"""
+
+from musicssl.hub.find import Checkpoint, find_checkpoint
+from musicssl.hub.push import push_folder
+
+__all__ = ["Checkpoint", "find_checkpoint", "push_folder"]

@@ -1,0 +1,169 @@
+"""The options of `musicssl-embed`; nothing here needs torch, so that --help answers at once."""
+
+import argparse
+import textwrap
+from pathlib import Path
+from typing import NoReturn
+
+from musicssl import __version__
+from musicssl.terminal import one_line
+
+EPILOG = """\
+Results are named after the files, in the same folders: of a folder's files the path inside it
+(a/b/song.flac becomes OUT/a/b/song.flac.npz); where several PATHs are given, a folder's own name
+goes first, and parent folders where names would be the same. With --files-from, the path as seen
+from the current folder, or from the root for what lies outside it. parquet and h5 are one file,
+OUT/embeddings.parquet or .h5, with those names inside.
+
+OUT/manifest.jsonl has a line a file (duration, model, settings, errors); OUT/space.json says which
+model and settings made the folder. Other ones are refused there.
+
+Stop it whenever you like; the same command goes on where it ended. A file that was moved or
+renamed takes its result along. Nothing is replaced or removed but what the command wrote.
+
+exit codes: 0 all done; 1 some files failed; 2 wrong use, or a folder that cannot be used; 3 no
+files found; 4 the model cannot be loaded; 130 interrupted.
+
+examples:
+  musicssl-embed ~/Music -o embeddings
+  musicssl-embed a.flac b.mp3 --level frame --format npy
+  find . -name '*.wav' -newer last -print0 | musicssl-embed -0 --files-from -
+  musicssl-embed ~/Music --prune
+  musicssl-embed ~/Music --shard 1/4    (and 2/4 to 4/4 on other machines)
+"""
+
+
+class Help(argparse.HelpFormatter):
+    """Fills paragraphs to the terminal's width and names an option's value once."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        filled = []
+        for paragraph in text.split("\n\n"):
+            lines = paragraph.splitlines()
+            raw = any(line.startswith(" ") for line in lines)
+            filled += lines if raw else textwrap.wrap(paragraph, width, break_long_words=False)
+            filled.append("")
+        return "\n".join(indent + line for line in filled)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        value = self._format_args(action, action.dest.upper())
+        return f"{', '.join(action.option_strings)} {value}"
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print it and leave."""
+        self.exit(2, f"{self.prog}: error: {one_line(message)}; --help tells more\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser; names of formats and the like are checked after it, by their tables."""
+    parser = Parser(
+        prog="musicssl-embed",
+        description="Embed music files and folders of them.",
+        epilog=EPILOG,
+        formatter_class=Help,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("paths", nargs="*", type=_path, metavar="PATH", help="file, or folder to search through")
+    add("-V", "--version", action="version", version=f"%(prog)s {__version__}")
+    add("--list-models", action="store_true", help="show the models there are, and stop")
+
+    group = parser.add_argument_group("what to read")
+    add = group.add_argument
+    add("--files-from", metavar="FILE", help="read paths from FILE, one a line; - for stdin")
+    add("-0", "--null", action="store_true", help="NUL, not a line's end, after each path there")
+    add("--ext", metavar="wav,flac", help="take these from folders (default: all audio formats)")
+    add("--shard", type=_shard, metavar="I/N", help="do the I-th of N parts of the work")
+
+    group = parser.add_argument_group("what to write")
+    add = group.add_argument
+    folder = Path("embeddings")
+    names = ("-o", "--out", "--output")
+    add(*names, type=_path, default=folder, metavar="OUT", help="folder (default: %(default)s)")
+    formats = "{npz,npy,jsonl,parquet,h5}"
+    add(
+        "--format",
+        default="npz",
+        metavar=formats,
+        help="a file each, or one for all (default: %(default)s)",
+    )
+    add("--overwrite", action="store_true", help="embed all anew; remove what has other settings")
+    add("--replace-foreign", action="store_true", help="replace files of yours that are in the way")
+    add("--prune", action="store_true", help="remove the results of files that are gone")
+    add(
+        "--dry-run",
+        action="store_true",
+        help="print what there is to do (-0: with NULs); write nothing",
+    )
+
+    group = parser.add_argument_group("which embedding")
+    add = group.add_argument
+    add(
+        "--level",
+        default="clip",
+        metavar="{clip,frame}",
+        help="one vector a file; many, with times",
+    )
+    how = "over time; frames have none (default: the model's choice)"
+    add("--pooling", "--pool", metavar="{mean,max,meanstd,none}", help=how)
+    add("--layer", type=_layer, help="number, several as 2,5, all (default: the model's choice)")
+    add(
+        "--mono",
+        default="mean",
+        metavar="{mean,left,right}",
+        help="of stereo (default: %(default)s)",
+    )
+    add("--model", help="name, folder, or Hugging Face repository (default: the bundled one)")
+    add("--revision", help="branch, tag or commit of a repository")
+    add("--cache-dir", type=_path, help="where downloaded models are kept")
+    add("--offline", action="store_true", help="use the network for nothing")
+    which = "{soxr,resampy,torchaudio}"
+    add("--resampler", default="soxr", metavar=which, help="(default: %(default)s)")
+
+    group = parser.add_argument_group("how to compute")
+    add = group.add_argument
+    where = "{auto,cpu,cuda,cuda:1,mps}"
+    add("--device", default="auto", metavar=where, help="(default: %(default)s)")
+    add("--dtype", default="auto", metavar="{auto,fp32,bf16,fp16}", help="(default: %(default)s)")
+    add("-j", "--jobs", type=int, metavar="N", help="files at a time (default: one a core)")
+    add("--batch-seconds", type=float, metavar="S", help="audio encoded at once (default: 30)")
+    add("--chunk-seconds", type=float, metavar="S", help="cut longer files to this (default: 120)")
+    files = "at bad files (default: %(default)s)"
+    add("--on-error", default="skip", metavar="{skip,stop}", help=files)
+
+    group = parser.add_argument_group("what to say")
+    add = group.add_argument
+    add("--json", action="store_true", help="print the summary as JSON to stdout")
+    add("-q", "--quiet", action="store_true", help="errors only")
+    add("-v", "--verbose", action="store_true", help="a line for each file")
+    return parser
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("an empty path")
+    return Path(text)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    try:
+        index, count = (int(part) for part in text.split("/"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not like 2/8") from None
+    return index, count
+
+
+def _layer(text: str) -> int | list[int] | str | None:
+    if text in ("auto", "all"):
+        return None if text == "auto" else text
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not like 5, 2,5, all or auto") from None
+    return numbers[0] if len(numbers) == 1 else numbers

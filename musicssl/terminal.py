@@ -1,0 +1,169 @@
+"""Where a command's words go, whatever its streams are: closed, full, a terminal or a pipe."""
+
+import contextlib
+import faulthandler
+import os
+import signal
+import sys
+import threading
+import unicodedata
+from collections.abc import Iterator
+from typing import NoReturn, TextIO
+
+INTERRUPTED = 130  # exit code
+
+# What moves the cursor, clears the screen, ends lines or turns the direction of writing.
+_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_MOST = 2000  # characters of one message
+
+
+def printable(text: str) -> str:
+    r"""Return a file's name or the like without what a terminal would obey.
+
+    Examples
+    --------
+    >>> printable("caf\u00e9 \x1b[2J\n")
+    'café \\x1b[2J\\n'
+    """
+    return "".join(
+        c.encode("unicode_escape").decode()
+        if c in _BIDI or unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")
+        else c
+        for c in text
+    )
+
+
+def one_line(text: str) -> str:
+    """Return a message in one line, and not without end."""
+    line = printable(" ".join(part.strip() for part in text.splitlines()))
+    return line if len(line) <= _MOST else f"{line[:_MOST]} ..."
+
+
+def say(text: str, stream: TextIO | None = None) -> bool:
+    """Write a line to `stream`, by default stderr, and tell whether it was taken.
+
+    Work does not stop because nobody listens.
+    """
+    stream = sys.stderr if stream is None else stream
+    if stream is None:  # a process without one
+        return False
+    try:
+        stream.write(text + "\n")
+        stream.flush()
+    except (OSError, ValueError):  # full, gone, closed
+        return False
+    return True
+
+
+def put_name(name: str, stream: TextIO | None, *, end: bytes = b"\n") -> None:
+    """Write a file's name to `stream`: its bytes, or on a terminal what is safe to show."""
+    if stream is None:
+        return
+    buffer = getattr(stream, "buffer", None)
+    if stream.isatty() or buffer is None:
+        stream.write(printable(name) + "\n")
+    else:
+        buffer.write(os.fsencode(name) + end)
+
+
+@contextlib.contextmanager
+def process() -> Iterator[None]:
+    """Make a process the command's own: its streams for its own words, and a quiet Ctrl-C.
+
+    Decoders in C print to the descriptors 1 and 2 what they think of a file. Those lead nowhere
+    meanwhile, and `sys.stdout` and `sys.stderr` to where they led before. Nothing that is called
+    inside somebody else's process may do this.
+    """
+    if os.name != "posix":
+        yield
+        return
+    _quiet_interrupts()
+    for number in (0, 1, 2):
+        _occupy(number)
+    before = sys.stdout, sys.stderr
+    stdout, stderr = _elsewhere(sys.stdout, 1), _elsewhere(sys.stderr, 2)
+    sys.stdout, sys.stderr = stdout, stderr
+    crashes = not faulthandler.is_enabled()
+    try:
+        if crashes and stderr is not None:
+            faulthandler.enable(stderr)  # all that is left to see of a crash in C
+        yield
+    finally:
+        if crashes:
+            faulthandler.disable()
+        sys.stdout, sys.stderr = before
+        for moved, original, number in ((stdout, before[0], 1), (stderr, before[1], 2)):
+            if moved is not None and moved is not original:
+                _back(moved, number)
+
+
+def _occupy(number: int) -> None:
+    """Open a descriptor that is closed, lest a result be opened under it and printed into."""
+    try:
+        os.fstat(number)
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        if nowhere != number:
+            os.dup2(nowhere, number)
+            os.close(nowhere)
+
+
+def _elsewhere(stream: TextIO | None, number: int) -> TextIO | None:
+    """Return a stream to where descriptor `number` leads, and let that lead nowhere."""
+    try:
+        if stream is None or stream.fileno() != number:
+            return stream
+        stream.flush()
+    except (OSError, ValueError):
+        return stream
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    moved = os.fdopen(  # closed by _back
+        os.dup(number),
+        "w",
+        encoding=stream.encoding,
+        errors="backslashreplace",
+        buffering=1 if stream.isatty() else -1,
+    )
+    os.dup2(nowhere, number)
+    os.close(nowhere)
+    return moved
+
+
+def _back(moved: TextIO, number: int) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        moved.flush()
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(moved.fileno(), number)
+    with contextlib.suppress(OSError, ValueError):  # what is still in it has nowhere to go
+        moved.close()
+
+
+def _quiet_interrupts() -> None:
+    """End at once on Ctrl-C as long as there is no work to put in order."""
+    here = threading.current_thread() is threading.main_thread()
+    if here and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave)
+
+
+def _leave(*_: object) -> NoReturn:
+    os._exit(INTERRUPTED)
+
+
+@contextlib.contextmanager
+def interrupts() -> Iterator[None]:
+    """Let the first Ctrl-C stop in good order and the second at once."""
+    before = signal.getsignal(signal.SIGINT)
+    here = threading.current_thread() is threading.main_thread()
+    if not here or before not in (signal.default_int_handler, _leave):
+        yield
+        return
+
+    def stop(*_: object) -> NoReturn:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
