@@ -163,6 +163,41 @@ def test_colours_of_labels() -> None:
     assert tempi["175.00"] == "s7"
 
 
+def test_of_many_classes_the_most_frequent_are_listed(report: Report) -> None:
+    names = [f"class {i:02}" for i in range(40)]
+    counts = np.eye(40) * np.where(np.arange(40) % 4 == 0, 1, 5)  # every fourth is rare
+    many: dict[str, Any] = {"classes": names, "per_class": dict.fromkeys(names, 0.5)}
+    report.results = [
+        result("mine", 0.5, **many, confusion=counts.tolist())
+    ]  # "other": a map alone
+    html = render_page(report)
+    assert "Every class: recall, the 30 most frequent of 40" in html
+    listed = re.findall(r"<tr><td>class (\d\d)</td>", html)
+    assert listed == [f"{i:02}" for i in range(40) if i % 4 != 0]
+    report.results = [result("mine", 0.5, **many, confusion=[])]  # tags: how frequent is not known
+    assert len(re.findall(r"<tr><td>class (\d\d)</td>", render_page(report))) == 40
+
+
+def test_the_own_models_stand_before_random_and_hand_crafted_ones(report: Report) -> None:
+    order = ["log-mel", "random=mine", "mine", "handcrafted", "other"]
+    report.results = [result(name, 0.5) for name in order]
+    head = re.findall(r"<th>task</th>.*?</tr>", render_page(report))[0]
+    assert re.findall(r"<th>([^<]*)</th>", head)[1:] == [
+        *("mine", "other", "mine, random weights", "log-mel", "handcrafted", "chance")
+    ]
+
+
+def test_figures_take_their_colors_from_the_page(report: Report) -> None:
+    html = render_page(report)
+    style, _, body = html.partition("</style>")
+    used = set(re.findall(r"var\(--([a-z0-9-]+)\)", body)) - {"c"}
+    assert {"ground", "soft", "m0", "m1", "accent"} <= used
+    assert used <= set(re.findall(r"--([a-z0-9-]+):", style))
+    assert not re.search(r"(fill|stroke): #", body)
+    assert "<title>mine, linear: 70.0 [60.0, 80.0]</title>" in body
+    assert "<title>a &lt; b taken for c: 10.0 %</title>" in body
+
+
 def test_labels_of_a_map() -> None:
     tags = Multilabel(np.array([[1.0, 1, 0], [1, 0, 0], [0, 0, 0]]), ("often", "rare", "never"))
     assert [tags.describe(i) for i in range(3)] == ["rare", "often", "none"]

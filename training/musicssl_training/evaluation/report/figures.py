@@ -33,7 +33,7 @@ WRITTEN = 15  # classes; with more, a confusion matrix has no numbers
 SHOWN = 0.005  # share of a row from which a cell is drawn
 MARKERS = {"linear": "o", "mlp": "s", "knn": "D"}  # by probe
 OTHER_MARKER = "^"
-COLORS = (  # CSS variables; the position of a name is its placeholder color
+COLORS = (  # CSS variables; the position of a name is its placeholder color, ink black
     *("ink", "soft", "rule", "ground", "accent", "on-accent", "other"),
     *(f"m{i}" for i in range(MODELS)),
     *(f"k{i}" for i in range(LABEL_COLORS)),
@@ -58,14 +58,14 @@ def intervals(results: Sequence[Result], models: Sequence[str], names: dict[str,
     probes = list(dict.fromkeys(r.probe for r in results))
     rows = [m for m in models if any(r.model == m for r in results)]
     step = 22 + 14 * len(probes)
-    canvas = _Canvas(WIDTH, step * len(rows) + 30, left=6, right=14, bottom=26)
+    canvas = _Canvas(WIDTH, step * len(rows) + 30, left=14, right=14, bottom=26)
     ax = canvas.axes
     chance = results[0].chance
     _score_axis(ax, "x", [chance, *(v for r in results for v in (r.low, r.high))])
     ax.set_ylim(step * len(rows), 0)
     ax.axvline(chance, color=color("soft"), dashes=(4, 4), linewidth=0.8)
     for i, model in enumerate(rows):
-        ax.text(0, step * i + 12, names[model], transform=ax.get_yaxis_transform(), va="center")
+        _label(ax, names[model], step * i + 12)
         for r in (r for r in results if r.model == model):
             y = step * i + 26 + 14 * probes.index(r.probe)
             hue = color(f"m{models.index(model) % MODELS}")
@@ -236,9 +236,17 @@ def _score_axis(ax: Axes, which: Literal["x", "y"], values: Sequence[float]) -> 
     axis = getattr(ax, f"{which}axis")
     ax.set(**{f"{which}lim": (low - 0.05 * room, high + 0.05 * room)})
     axis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10)))
-    axis.set_major_formatter(PercentFormatter(1, symbol=""))
+    decimals = int(np.diff(axis.get_majorticklocs()).min(initial=1.0) < 0.0099)
+    axis.set_major_formatter(PercentFormatter(1, decimals, symbol=""))
     ax.grid(axis=which, color=color("rule"), linewidth=0.8)
     ax.set_axisbelow(True)
+
+
+def _label(ax: Axes, text: str, y: float) -> None:
+    """Write at the left edge of the plot, in front of its lines."""
+    ground = {"facecolor": color("ground"), "edgecolor": "none", "pad": 1}
+    where = ax.get_yaxis_transform()
+    ax.text(0, y, text, transform=where, va="center", bbox=ground, zorder=5)
 
 
 def _box(x: float, y: float, size: float, **style: Any) -> Rectangle:

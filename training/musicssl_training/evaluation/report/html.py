@@ -159,7 +159,8 @@ def _score_figures(found: list[Result], models: list[str]) -> list[tuple[str, Ma
     full = [r for r in found if r.regime == "100%"]
     if full:
         svg = figures.intervals(full, models, names)
-        out.append((f"{title}, in percent; all labels; dashed: chance", Markup(svg)))
+        caption = f"{title[0].upper()}{title[1:]}, in percent; all labels; dashed: chance"
+        out.append((caption, Markup(svg)))
     linear = [r for r in found if r.probe == "linear"]
     if len({r.regime for r in linear}) > 1:
         svg = figures.efficiency(linear, models, names)
@@ -205,7 +206,8 @@ def _tasks(report: Report) -> list[str]:
 
 
 def _models(report: Report) -> list[str]:
-    return sort_models(list(dict.fromkeys(r.model for r in report.results)))
+    measured: list[Result | Map] = [*report.results, *report.maps]
+    return sort_models(list(dict.fromkeys(each.model for each in measured)))
 
 
 def _probing_seconds(report: Report) -> dict[tuple[str, str], float]:
