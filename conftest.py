@@ -1,11 +1,11 @@
 """Run what the README and the docs print: their code is part of the tests.
 
-A document's blocks share one namespace and one temporary folder, which holds `examples/` and, as
-`~/Music` and `music/`, the same clips again. Python runs as it stands, and a `text` block under it
-is what it must have printed. Of shell commands `musicssl-embed` runs; `musicssl-train`, whose
-commands take minutes to days, only has its arguments read; nothing is installed. Settings (TOML)
-must be accepted by the training package. What cannot run here says why, in a comment above it:
-``<!--- skip: next "reason" -->``.
+A document's blocks share one namespace and one temporary folder, also its home, which holds
+`examples/`, two clips in `Music/`, and `song.flac`. Python runs as it stands, and a `text` block
+under it is what it must have printed. Of shell commands `musicssl-embed` runs; `musicssl-train`,
+whose commands take minutes to days, only has its arguments read; nothing is installed. Settings
+(TOML) must be accepted by the training package. What cannot run here says why, in a comment above
+it: ``<!--- skip: next "reason" -->``.
 """
 
 import contextlib
@@ -20,12 +20,20 @@ import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from unittest import SkipTest
 
+import numpy as np
+import soundfile
 from sybil import Document, Example, Region, Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
 ROOT = Path(__file__).parent
-collect_ignore = ["docs/conf.py"]
+CONFIGS = ROOT / "training" / "configs"
+collect_ignore = ["docs/conf.py", "docs/_build", "docs/api", "docs/more"]
+ADDED = {  # to the tables of these modules, by the documents
+    "musicssl_training.workers": ("WORKERS", "level"),
+    "musicssl_training.weighting": ("WEIGHTINGS", "power"),
+}
 SHIMS = {
     "pip": "exit 0",
     "apt-get": "exit 0",
@@ -81,7 +89,15 @@ def run_shell(example: Example) -> None:
 
 
 def check_settings(example: Example) -> None:
-    """Read a block of TOML as the settings of a run, or, as it says, of a release."""
+    """Read a block of TOML as settings of a run, or, as it says, of a release.
+
+    Raises
+    ------
+    SkipTest
+        If the training package, which reads them, is not there.
+    """
+    if not (installed("musicssl_training") and CONFIGS.is_dir()):
+        raise SkipTest("musicssl-training is not there")
     from musicssl.config import from_dict
     from musicssl_training.config import read_config
     from musicssl_training.release import ReleaseConfig
@@ -90,18 +106,25 @@ def check_settings(example: Example) -> None:
     if example.parsed.startswith("# about.toml"):
         from_dict(ReleaseConfig, values, "about")
     else:
-        read_config(values)
+        whole = tomllib.loads((CONFIGS / "own-music.toml").read_text(encoding="utf-8"))
+        named = {"weighting", "encoder"}  # one with another name has other keys
+        for key, value in values.items():
+            merge = isinstance(value, dict) and key not in named
+            whole[key] = whole.get(key, {}) | value if merge else value
+        read_config(whole)
 
 
 def set_up(namespace: dict[str, Any]) -> None:
     """Lay out a document's folder, and go there."""
     home = Path(tempfile.mkdtemp(prefix="musicssl-docs-"))
-    for name in ("examples/music", "Music", "music"):
-        shutil.copytree(ROOT / "examples" / "music", home / name)
-    if (ROOT / "training").is_dir():
-        shutil.copytree(ROOT / "training" / "configs", home / "training" / "configs")
+    shutil.copytree(ROOT / "examples" / "music", home / "examples" / "music")
+    (home / "Music").mkdir()
+    for clip in sorted((home / "examples" / "music").glob("piano-*.ogg")):
+        shutil.copy(clip, home / "Music")
+    soundfile.write(home / "song.flac", np.zeros(44_100), 44_100)
     (home / "bin").mkdir()
-    for name, line in SHIMS.items():
+    shims = SHIMS if installed("musicssl_training") else SHIMS | {"musicssl-train": "exit 0"}
+    for name, line in shims.items():
         shim = home / "bin" / name
         shim.write_text(f"#!/bin/sh\n{line}\n", encoding="utf-8")
         shim.chmod(0o755)
@@ -113,6 +136,9 @@ def set_up(namespace: dict[str, Any]) -> None:
 
 def tear_down(namespace: dict[str, Any]) -> None:
     """Leave a document's folder, and remove it."""
+    for module, (table, name) in ADDED.items():
+        if module in sys.modules:
+            getattr(sys.modules[module], table).pop(name, None)
     os.chdir(namespace["before"])
     shutil.rmtree(namespace["home"], ignore_errors=True)
 

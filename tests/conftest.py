@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hub_server import no_sockets, server, waits  # noqa: F401
 
 # before torch is imported: for models this small, threads only cost
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -6,14 +6,22 @@ import json
 import re
 import socket
 import struct
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
+from pathlib import Path
+from threading import Event, Lock, Thread
 from typing import Any
 from urllib.parse import unquote
 
+import numpy as np
+import pytest
+import safetensors.numpy
+
+REPO = "someone/encoder"
+CONFIG = json.dumps({"format": 1, "encoder": {"name": "dilated"}, "pooling": "mean"}).encode()
 LARGE = (".safetensors", ".bin")  # kept outside git, behind a redirect, as the Hub does
 
 
@@ -28,6 +36,8 @@ class Fault:
     cut: int | None = None  # or break the connection after so many bytes of the body
     reset: bool = False  # by a reset, not by an early end
     body: bytes | None = None  # or answer 200 with this
+    instead: dict[str, str | None] = field(default_factory=dict)  # headers; None leaves one out
+    manner: str = ""  # "silent", "slow head", "slow", "endless", "steady"
     times: int = 1
 
 
@@ -41,6 +51,8 @@ class Hub:
         self.faults: list[Fault] = []
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.lock = Lock()
+        self.over = Event()  # nobody waits for an answer any longer
+        self.sent = 0  # bytes of bodies
         self.token: str | None = None  # needed in every request, if set
         self.url = self.cdn = ""
 
@@ -90,8 +102,10 @@ class Handler(BaseHTTPRequestHandler):
                     fault.times -= 1
                     self.fault = fault
                     break
+        if self.fault and self.fault.manner in ("silent", "slow head"):
+            return self.dawdle()
         if self.fault and self.fault.status:
-            return self.answer(b"{}", self.fault.status, self.fault.headers)
+            return self.answer(self.fault.body or b"{}", self.fault.status, self.fault.headers)
         token = self.headers.get("Authorization")
         if hub.token and not path.startswith("/cdn/") and token != f"Bearer {hub.token}":
             return self.answer(b"{}", 401)
@@ -106,11 +120,17 @@ class Handler(BaseHTTPRequestHandler):
         self, data: bytes = b"", status: int = 200, headers: dict[str, str] | None = None
     ) -> None:
         self.send_response(status)
-        for name, value in {"Content-Length": str(len(data)), **(headers or {})}.items():
-            self.send_header(name, value)
+        sent = {"Content-Length": str(len(data)), **(headers or {})}
+        for name, value in (sent | (self.fault.instead if self.fault else {})).items():
+            if value is not None:
+                self.send_header(name, value)
         self.end_headers()
         if self.command == "HEAD":
             return
+        if self.fault and self.fault.manner:
+            self.dawdle(data)
+            return
+        self.hub.sent += len(data)
         if self.fault is None or self.fault.cut is None:
             self.wfile.write(data)
             return
@@ -120,6 +140,20 @@ class Handler(BaseHTTPRequestHandler):
         if self.fault.reset:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
+
+    def dawdle(self, data: bytes = b"") -> None:
+        """Answer as no hub should, until the client has gone."""
+        manner = self.fault.manner if self.fault else ""
+        self.close_connection = True
+        if manner == "slow head":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+        size = {"endless": 65_536, "steady": 4096, "silent": 0}.get(manner, 1)
+        data = data if manner == "steady" else bytes(2**20)
+        with suppress(OSError):
+            while data and not self.hub.over.wait(0.0 if manner == "endless" else 0.02):
+                self.wfile.write(data[:size])
+                self.hub.sent += size
+                data = data[size:] if manner == "steady" else data
 
     def json(self, value: Any, status: int = 200) -> None:
         self.answer(json.dumps(value).encode(), status, {"Content-Type": "application/json"})
@@ -212,20 +246,20 @@ class Handler(BaseHTTPRequestHandler):
         )
 
 
-REPO = r"([^/]+/[^/]+)"
+NAME = r"([^/]+/[^/]+)"
 ROUTES: list[tuple[str, str, Any]] = [
-    ("HEAD", rf"/{REPO}/resolve/([^/]+)/(.+)", Handler.resolve),
-    ("GET", rf"/{REPO}/resolve/([^/]+)/(.+)", Handler.resolve),
+    ("HEAD", rf"/{NAME}/resolve/([^/]+)/(.+)", Handler.resolve),
+    ("GET", rf"/{NAME}/resolve/([^/]+)/(.+)", Handler.resolve),
     ("GET", r"/cdn/(\w+)", Handler.large),
     ("PUT", r"/cdn/(\w+)", Handler.store),
-    ("GET", rf"/api/models/{REPO}(?:/revision/([^/]+))?", Handler.info),
-    ("GET", rf"/api/models/{REPO}/tree/([^/]+)", Handler.tree),
+    ("GET", rf"/api/models/{NAME}(?:/revision/([^/]+))?", Handler.info),
+    ("GET", rf"/api/models/{NAME}/tree/([^/]+)", Handler.tree),
     ("POST", r"/api/repos/create", Handler.create),
-    ("POST", rf"/api/models/{REPO}/branch/([^/]+)", Handler.branch),
+    ("POST", rf"/api/models/{NAME}/branch/([^/]+)", Handler.branch),
     ("POST", r"/api/validate-yaml", lambda self: self.json({"errors": [], "warnings": []})),
-    ("POST", rf"/api/models/{REPO}/preupload/([^/]+)", Handler.preupload),
-    ("POST", rf"/{REPO}\.git/info/lfs/objects/batch", Handler.batch),
-    ("POST", rf"/api/models/{REPO}/commit/([^/]+)", Handler.commit),
+    ("POST", rf"/api/models/{NAME}/preupload/([^/]+)", Handler.preupload),
+    ("POST", rf"/{NAME}\.git/info/lfs/objects/batch", Handler.batch),
+    ("POST", rf"/api/models/{NAME}/commit/([^/]+)", Handler.commit),
 ]
 
 
@@ -242,6 +276,98 @@ def serve() -> Iterator[Hub]:
     try:
         yield hub
     finally:
+        hub.over.set()
         for server in servers:
             server.shutdown()
             server.server_close()
+
+
+def weights(seed: int = 0, rows: int = 500) -> bytes:
+    x = np.random.default_rng(seed).random((rows, 8), np.float32).astype(np.float16)
+    return safetensors.numpy.save({"a": x, "b": np.zeros(3, np.float16)})
+
+
+WEIGHTS = weights()
+FILES = {"config.json": CONFIG, "model.safetensors": WEIGHTS}
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A Hub with one repository; huggingface_hub knows no other, and no home folder."""
+    from huggingface_hub import constants, file_download
+    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
+
+    with serve() as running:
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+            monkeypatch.delenv(variable, raising=False)
+        home = tmp_path / "home"
+        values = {
+            "ENDPOINT": running.url,
+            "HUGGINGFACE_CO_URL_TEMPLATE": running.url + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HOME": str(home),
+            "HF_HUB_CACHE": str(home / "hub"),
+            "HF_TOKEN_PATH": str(home / "token"),
+            "HF_STORED_TOKENS_PATH": str(home / "stored_tokens"),
+            "AGENT_HARNESSES_PATH": str(home / "agents.json"),
+            "HF_HUB_OFFLINE": False,
+            "HF_HUB_DISABLE_XET": True,
+        }
+        for name, value in values.items():
+            monkeypatch.setattr(constants, name, value, raising=False)
+            monkeypatch.setattr(file_download, name, value, raising=False)  # older clients' copy
+        running.commit(REPO, FILES)
+        connect = socket.socket.connect
+
+        def connect_here(self: socket.socket, address: Any) -> None:
+            assert address[0] == "127.0.0.1", address
+            connect(self, address)
+
+        monkeypatch.setattr(socket.socket, "connect", connect_here)
+        forget_sessions()
+        disable_progress_bars()
+        yield running
+        enable_progress_bars()
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """No waiting; how long it would have been."""
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    return waited
+
+
+@pytest.fixture
+def no_sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No connection can be made, and whoever tries in passing is found out."""
+    tried = []
+
+    def refuse(*what: Any) -> None:
+        tried.append(what)
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    yield
+    assert tried == []
+
+
+def go_offline(monkeypatch: pytest.MonkeyPatch, offline: bool) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    forget_sessions()
+
+
+def forget_sessions() -> None:
+    """Make clients older than 1.0 read the constants again."""
+    import huggingface_hub
+
+    getattr(huggingface_hub.utils, "reset_sessions", lambda: None)()
+
+
+def right(folder: Path) -> bool:
+    """Tell whether a folder holds what the repository does."""
+    return all((folder / name).read_bytes() == data for name, data in FILES.items())

@@ -601,3 +601,26 @@ def test_ordinary_sound_and_silence_are_not_said_to_cancel(
         source, _ = heard(audio, sr=44_100)
         assert not source.cancels
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("channels", [6, 7, 8, 9, 16, 24])
+def test_many_channels_of_a_compressed_file(channels: int) -> None:
+    # PyAV counts planes up to the first that is missing, and eight or more have none missing
+    random = np.random.default_rng(0)
+    audio = random.uniform(-0.5, 0.5, (channels, 9000)).astype(np.float32)
+    names = {6: "5.1", 7: "6.1", 8: "7.1"}
+    out = io.BytesIO()
+    with av.open(out, "w", format="wv") as file:
+        stream: Any = file.add_stream("wavpack", rate=RATE)
+        stream.layout = names.get(channels, f"{channels} channels")
+        stream.format = "fltp"
+        packed = audio.T.reshape(1, -1).copy()
+        frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=stream.layout.name)
+        frame.sample_rate, frame.time_base, frame.pts = RATE, Fraction(1, RATE), 0
+        planar = av.AudioResampler(format="fltp", layout=stream.layout.name, rate=RATE)
+        for part in [*planar.resample(frame), *planar.resample(None)]:
+            file.mux(stream.encode(part))
+        file.mux(stream.encode(None))
+    source, got = heard(out.getvalue())
+    assert source.channels == channels
+    np.testing.assert_allclose(got, audio.mean(0), atol=1e-6)

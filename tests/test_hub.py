@@ -1,26 +1,19 @@
 """Finding, fetching and pushing checkpoints, against a small Hub on this machine."""
 
 import errno
-import json
 import os
 import socket
 import subprocess
 import sys
 import threading
-import time
 import tomllib
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
-import numpy as np
 import pytest
-import safetensors.numpy
-from hub_server import serve
+from hub_server import CONFIG, FILES, REPO, WEIGHTS, go_offline, right, weights
 from huggingface_hub import constants, file_download
-from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
 from musicssl import models
 from musicssl.errors import ModelError
@@ -31,8 +24,6 @@ from musicssl.models import MODELS, list_models
 Server = Any  # hub_server.Hub
 
 ROOT = Path(__file__).parent.parent
-REPO = "someone/encoder"
-CONFIG = json.dumps({"format": 1, "encoder": {"name": "dilated"}, "pooling": "mean"}).encode()
 CARD = """---
 license: cc0-1.0
 library_name: musicssl
@@ -48,75 +39,11 @@ musicssl:
 """
 
 
-def weights(seed: int = 0, rows: int = 500) -> bytes:
-    x = np.random.default_rng(seed).random((rows, 8), np.float32).astype(np.float16)
-    return safetensors.numpy.save({"a": x, "b": np.zeros(3, np.float16)})
-
-
-WEIGHTS = weights()
-FILES = {"config.json": CONFIG, "model.safetensors": WEIGHTS}
-
-
 def write(folder: Path, files: dict[str, bytes]) -> Path:
     folder.mkdir(parents=True)
     for name, data in files.items():
         (folder / name).write_bytes(data)
     return folder
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A Hub with one repository; huggingface_hub knows no other, and no home folder."""
-    with serve() as running:
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-            monkeypatch.delenv(variable, raising=False)
-        home = tmp_path / "home"
-        values = {
-            "ENDPOINT": running.url,
-            "HUGGINGFACE_CO_URL_TEMPLATE": running.url + "/{repo_id}/resolve/{revision}/{filename}",
-            "HF_HOME": str(home),
-            "HF_HUB_CACHE": str(home / "hub"),
-            "HF_TOKEN_PATH": str(home / "token"),
-            "HF_STORED_TOKENS_PATH": str(home / "stored_tokens"),
-            "AGENT_HARNESSES_PATH": str(home / "agents.json"),
-            "HF_HUB_OFFLINE": False,
-            "HF_HUB_DISABLE_XET": True,
-            "DOWNLOAD_CHUNK_SIZE": 1024,
-        }
-        for name, value in values.items():
-            monkeypatch.setattr(constants, name, value, raising=False)
-            monkeypatch.setattr(file_download, name, value, raising=False)  # older clients' copy
-        running.commit(REPO, FILES)
-        connect = socket.socket.connect
-
-        def connect_here(self: socket.socket, address: Any) -> None:
-            assert address[0] == "127.0.0.1", address
-            connect(self, address)
-
-        monkeypatch.setattr(socket.socket, "connect", connect_here)
-        forget_sessions()
-        disable_progress_bars()
-        yield running
-        enable_progress_bars()
-
-
-@pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """No waiting; how long it would have been."""
-    waited: list[float] = []
-    monkeypatch.setattr(time, "sleep", waited.append)
-    return waited
-
-
-@pytest.fixture
-def no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any) -> None:
-        raise AssertionError("a socket was opened")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "create_connection", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
 @pytest.fixture
@@ -127,20 +54,6 @@ def bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write(tmp_path / "checkpoints" / "notes", {"README.md": b""})
     monkeypatch.setattr(models, "CHECKPOINTS", tmp_path / "checkpoints")
     return tmp_path / "checkpoints"
-
-
-def go_offline(monkeypatch: pytest.MonkeyPatch, offline: bool) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
-    forget_sessions()
-
-
-def forget_sessions() -> None:
-    """Make clients older than 1.0 read the constants again."""
-    getattr(huggingface_hub.utils, "reset_sessions", lambda: None)()
-
-
-def right(found: Checkpoint) -> bool:
-    return all((found.folder / name).read_bytes() == data for name, data in FILES.items())
 
 
 # what is on this machine
@@ -163,7 +76,7 @@ def test_bundled_models_describe_themselves(bundled: Path) -> None:
 
 def test_the_code_licence_is_the_projects() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["license"] == models.CODE_LICENCE
+    assert models.CODE_LICENCE in project["license"].split(" AND ")  # of code and weights
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -239,6 +152,45 @@ def test_unknown_names(bundled: Path, no_sockets: None, name: str) -> None:
         assert str(caught.value).endswith("Did you mean 'musicssl-small'?")
 
 
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("n" * 300, r"'n+\.\.\.n+/config\.json' cannot be looked at: File name"),
+        ("owner/" + "n" * 300, r"'owner/n+\.\.\.n+' is not a repository"),
+        ("/" + "n/" * 5000, "cannot be looked at: File name too long"),
+        (Path("n" * 300), "cannot be looked at: File name too long"),
+        ("a\0b", r"model 'a\\x00b' is unknown"),
+        ("a\nb", r"model 'a\\nb' is unknown"),
+        ("~nobody-of-this-name/model", "is unknown"),
+        ("\ud800", r"model '\\ud800' is unknown"),
+        ({"encoder.weight": 1}, r"got \{'encoder.weight': 1\} \(dict\)"),
+        (b"musicssl-small", r"got b'musicssl-small' \(bytes\)"),
+        (5, r"model must be a name, a folder or a repository, got 5 \(int\)"),
+        (True, r"got True \(bool\)"),
+        ([], r"got \[\] \(list\)"),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_what_is_no_name(no_sockets: None, model: Any, message: str) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
+        find_checkpoint(model)
+    assert len(str(caught.value)) < 400
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_what_stands_in_a_files_place(tmp_path: Path, name: str) -> None:
+    folder = write(tmp_path / "mine", FILES)
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    with pytest.raises(ModelError, match=rf"{name}' is not a file"):
+        find_checkpoint(folder)
+    (folder / name).rmdir()
+    (folder / name).symlink_to(name)
+    with pytest.raises(ModelError, match=rf"{name}' cannot be looked at: .*symbolic links"):
+        find_checkpoint(folder)
+
+
 def test_an_installation_without_models_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,7 +229,7 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 
 def test_downloads_the_right_bytes(server: Server) -> None:
     found = find_checkpoint(REPO)
-    assert right(found)
+    assert right(found.folder)
     assert found.model_id == REPO
     assert found.revision == server.branches[REPO]["main"]
     assert found.folder.is_relative_to(constants.HF_HUB_CACHE)
@@ -303,7 +255,7 @@ def test_revisions(server: Server) -> None:
     for revision in ("v1", old):
         found = find_checkpoint(REPO, revision=revision)
         assert found.revision == old
-        assert right(found)
+        assert right(found.folder)
 
 
 def test_both_files_are_of_one_commit(server: Server) -> None:
@@ -320,7 +272,7 @@ def test_both_files_are_of_one_commit(server: Server) -> None:
         patch.setattr(Repository, "get", get_then_push)
         found = find_checkpoint(REPO)
     assert found.revision == old
-    assert right(found)
+    assert right(found.folder)
 
 
 def test_a_pinned_commit_needs_no_network(server: Server, no_sockets_later: Any) -> None:
@@ -371,7 +323,7 @@ def test_the_standard_variables_hold(server: Server, tmp_path: Path) -> None:
 
 def test_a_token_goes_to_the_hub_only(server: Server) -> None:
     server.token = "hf_secret"
-    assert right(find_checkpoint(REPO, token="hf_secret"))
+    assert right(find_checkpoint(REPO, token="hf_secret").folder)
     for _, path, headers in server.requests:
         assert ("authorization" in headers) == (not path.startswith("/cdn/"))
 
@@ -385,7 +337,7 @@ def test_two_threads_at_once(server: Server) -> None:
         thread.join()
     assert len(found) == 2
     assert found[0] == found[1]
-    assert right(found[0])
+    assert right(found[0].folder)
 
 
 # faults
@@ -393,7 +345,7 @@ def test_two_threads_at_once(server: Server) -> None:
 
 def test_a_broken_transfer_goes_on(server: Server, waits: list[float]) -> None:
     server.fault("GET", "/cdn/", cut=3000, times=2)
-    assert right(find_checkpoint(REPO))
+    assert right(find_checkpoint(REPO).folder)
     ranges = [headers.get("range") for _, path, headers in server.requests if path[:5] == "/cdn/"]
     assert len(ranges) == 3
     assert ranges[0] is None
@@ -402,7 +354,7 @@ def test_a_broken_transfer_goes_on(server: Server, waits: list[float]) -> None:
 
 def test_a_reset_transfer_starts_again(server: Server, waits: list[float]) -> None:
     server.fault("GET", "/cdn/", cut=3000, reset=True, times=2)
-    assert right(find_checkpoint(REPO))
+    assert right(find_checkpoint(REPO).folder)
 
 
 def test_a_transfer_that_never_ends_is_an_error(server: Server, waits: list[float]) -> None:
@@ -420,7 +372,7 @@ def test_patience(
     headers = {"Retry-After": "7"} if status == 429 else {}
     path = "config.json" if method == "HEAD" else "/cdn/"
     server.fault(method, path, status=status, headers=headers, times=2)
-    assert right(find_checkpoint(REPO))
+    assert right(find_checkpoint(REPO).folder)
     assert waits
     assert max(waits) >= least
     assert sum(waits) < 30
@@ -554,7 +506,7 @@ def test_only_two_files_are_fetched(server: Server) -> None:
 def test_wrong_bytes_are_fetched_again(server: Server, waits: list[float]) -> None:
     """Of the right size, and readable: only the hash tells."""
     server.fault("GET", "/cdn/", body=weights(1))
-    assert right(find_checkpoint(REPO))
+    assert right(find_checkpoint(REPO).folder)
     assert len(server.asked("GET", "/cdn/")) == 2
 
 
@@ -572,7 +524,7 @@ def test_weights_that_are_no_safetensors_are_an_error(server: Server) -> None:
 
 def test_a_cut_answer_is_asked_for_again(server: Server, waits: list[float]) -> None:
     server.fault("GET", "/cdn/", body=WEIGHTS[:-5])
-    assert right(find_checkpoint(REPO))
+    assert right(find_checkpoint(REPO).folder)
 
 
 @pytest.mark.parametrize("data", [WEIGHTS[:-5], weights(1)])
@@ -581,7 +533,7 @@ def test_damage_in_the_cache_is_mended_online_and_told_offline(server: Server, d
     path.resolve().write_bytes(data)
     with pytest.raises(ModelError, match=r"is damaged: .* Delete .*model\.safetensors and fetch"):
         find_checkpoint(REPO, local_files_only=True)
-    assert right(find_checkpoint(REPO))
+    assert right(find_checkpoint(REPO).folder)
 
 
 # pushing
@@ -599,7 +551,7 @@ def test_push_and_fetch(server: Server, folder: Path) -> None:
     assert url == f"{server.url}/me/new"
     files = server.commits[server.branches["me/new"]["main"]]
     assert sorted(files) == [".gitattributes", *sorted(push.PUSHED)]
-    assert right(find_checkpoint("me/new", token="abc"))
+    assert right(find_checkpoint("me/new", token="abc").folder)
     assert push_folder(folder, "me/new", token="abc") == url
 
 
@@ -607,7 +559,7 @@ def test_push_to_a_branch(server: Server, folder: Path) -> None:
     for _ in range(2):
         url = push_folder(folder, REPO, revision="v2")
         assert url == f"{server.url}/{REPO}/tree/v2"
-    assert right(find_checkpoint(REPO, revision="v2"))
+    assert right(find_checkpoint(REPO, revision="v2").folder)
     assert "README.md" not in server.commits[server.branches[REPO]["main"]]
 
 

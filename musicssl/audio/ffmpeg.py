@@ -21,6 +21,7 @@ STATED = frozenset(
 )
 TIMED = frozenset({"flac", "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})  # packets say when they are
 GAP = 0.02  # seconds that a packet comes too late: something between was lost
+MOST_PLANES = 7
 NOT_A_REST = 4096  # bytes that cannot be decoded at the end: more than half a frame or a tag
 PATIENCE = 20  # errors of the container in a row, without a packet between them
 OPTIONS = {"protocol_whitelist": "none"}  # a playlist must not open other files or addresses
@@ -117,13 +118,34 @@ class FFmpegDecoder(Decoder):
                 frame.pts = None  # the order of the file is the order of time
                 fifo.write(frame)
                 if fifo.samples >= size:
-                    yield self._sane(_samples(fifo.read(size)))
+                    yield from self._block(fifo.read(size))
                 frame = next(self._frames, None)
             if fifo.samples:
-                yield self._sane(_samples(fifo.read(fifo.samples)))
+                yield from self._block(fifo.read(fifo.samples))
         self._stream.check()
         if self._container.format.name == "ogg":
             self.cut = self.cut or ogg_breaks_off(self._stream)
+
+    def _block(self, frame: Any) -> Iterator[NDArray[np.float32]]:
+        """Yield a frame's samples, unless no music has its shape."""
+        if frame.format.is_planar and frame.layout.nb_channels > MOST_PLANES:
+            try:
+                frame = self._packed(frame)
+            except (self._av.FFmpegError, ValueError):
+                self.damaged += 1
+                return
+        yield self._sane(_samples(frame))
+
+    def _packed(self, frame: Any) -> Any:
+        """Return a frame with the channels of each sample side by side.
+
+        PyAV counts a frame's planes up to the first that is missing. Of eight and more there is
+        none missing in its list: it would go on into memory that is not the frame's.
+        """
+        name = frame.format.packed.name
+        convert = self._av.AudioResampler(format=name, layout=frame.layout, rate=frame.sample_rate)
+        (packed,) = convert.resample(frame)
+        return packed
 
     def _sane(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Silence what a lossy decoder makes of damaged bytes: peaks that no encoder was given."""

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from musicssl.errors import MusicSSLError
 from musicssl.folder.listing import Listing
 from musicssl.folder.manifest import Manifest
 from musicssl.folder.places import there
@@ -85,27 +84,35 @@ class Pruning:
     """
 
     def __init__(self, listing: Listing) -> None:
+        self.roots = [path for _, path in listing.roots]
         self.listing = listing
+        self.found_again: list[Record] = []  # as they are to be: the whole library has moved
         self.kept: dict[str, int] = {}  # why, and how many
         self._music: dict[Path, bool] = {}
 
     def gone(self, records: Iterator[Record]) -> Iterator[str]:
         """Yield the sources, of those that the paths cover, that are gone."""
         for record in records:
-            key = record["source"]
-            if (located := self.listing.locate(key)) is None:
-                continue
-            root, path = located
             try:
-                if path != root and not there(path):
+                path = Path(str(record["path"]))
+                root = next((root for root in self.roots if path.is_relative_to(root)), None)
+                if root is None:
+                    self._find_again(record)
+                elif path != root and not there(path):
                     if doubt := self._doubt(root, path, record):
                         self.kept[doubt] = self.kept.get(doubt, 0) + 1
                     else:
-                        yield key
-            except (OSError, ValueError, MusicSSLError) as error:
+                        yield record["source"]
+            except (KeyError, OSError, ValueError) as error:
                 self.kept[str(error)] = self.kept.get(str(error), 0) + 1
         for doubt, count in self.kept.items():
             log.warning("%d result%s not pruned: %s", count, "s are" if count > 1 else " is", doubt)
+
+    def _find_again(self, record: Record) -> None:
+        """Note where a file is now that has the same name below another path."""
+        located = self.listing.locate(record["source"])
+        if located and record["status"] == "ok" and there(located[1]):
+            self.found_again.append(record | {"path": str(located[1])})
 
     def _doubt(self, root: Path, path: Path, record: Record) -> str | None:
         """Say why a file that is not there may be there another time."""
@@ -113,8 +120,11 @@ class Pruning:
             self._music[root] = root.is_dir() and self.listing.holds_music(root)
         if not self._music[root]:
             return f"there is no music in {root}; is its disk mounted?"
-        if doubt := self._other_disk(root, record):
-            return doubt
+        mount, key = record.get("mount"), record["source"]
+        if isinstance(mount, str) and key.startswith(f"{mount}/"):
+            disk = path.parents[key[len(mount) :].count("/") - 1]
+            if not disk.exists() or disk.stat().st_dev == root.stat().st_dev:
+                return f"they were on another disk, {disk}, which is not mounted."
         above = path.parent
         while above != root and not there(above):
             above = above.parent
@@ -123,13 +133,3 @@ class Pruning:
         if above.is_dir() and not any(above.iterdir()):
             return f"{above} is empty; is a disk not mounted? Remove it if not."
         return None
-
-    def _other_disk(self, root: Path, record: Record) -> str | None:
-        mount = record.get("mount")
-        located = self.listing.locate(mount) if isinstance(mount, str) and mount else None
-        if located is None or located[0] != root:
-            return None
-        folder = located[1]
-        if folder.exists() and folder.stat().st_dev != root.stat().st_dev:
-            return None
-        return f"they were on another disk, {folder}, which is not mounted."

@@ -235,14 +235,15 @@ class Run:
 
     def _prune(self) -> None:
         """Remove the results of sources that are gone."""
-        for key in list(Pruning(self.listing).gone(self.manifest.last())):
-            if key in self.gone:
-                continue
+        pruning = Pruning(self.listing)
+        for key in [key for key in pruning.gone(self.manifest.last()) if key not in self.gone]:
             if not self.dry:
                 with contextlib.suppress(TakenError):  # no name for a file: only the line goes
                     self.output.forget(key)
             self.gone.add(key)
             self.summary.pruned += 1
+        for record in [] if self.dry else pruning.found_again:
+            self.manifest.add(record)
 
     def _report(self, record: Record) -> None:
         summary, status = self.summary, record["status"]

@@ -12,16 +12,18 @@ import time
 import uuid
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cached_property
 from io import BufferedRandom
 from pathlib import Path
 
 from musicssl.errors import ModelError, shown
-from musicssl.hub.transfer import Head, MismatchError, Pieces, TransferError, ask, persist
+from musicssl.hub.transfer import Head, MismatchError, Pieces, TransferError, ask, in_time, persist
 
 WAITS = (1.0, 3.0)  # seconds before asking again
 LEAP = 1_000_000  # bytes after which a transfer has earned all its tries again
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
+LOGIN = "log in with `hf auth login`, set HF_TOKEN or pass token="
 ETAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+=-]{0,127}")  # a file's name in the cache
 
 
@@ -41,12 +43,34 @@ class RemoteRepository:
 
     name: str
     cache: Path
-    token: str | None = field(default=None, repr=False)
+    token: str | bool | None = field(default=None, repr=False)
 
     @property
     def folder(self) -> Path:
         """Where the cache keeps it."""
         return self.cache / f"models--{self.name.replace('/', '--')}"
+
+    @cached_property
+    def secret(self) -> str | None:
+        """The token itself. The client may have to ask the network for it, so only requests do.
+
+        Raises
+        ------
+        ModelError
+            If there is none, but `token` says so, or it cannot be one.
+        """
+        from huggingface_hub import constants, get_token
+
+        silent = constants.HF_HUB_DISABLE_IMPLICIT_TOKEN
+        secret = self.token if isinstance(self.token, str) else None
+        if self.token is True or (self.token is None and not silent):
+            asking = (found() or "" for found in (get_token,))
+            secret = next(in_time(asking, constants.HF_HUB_ETAG_TIMEOUT))
+        if self.token is True and not secret:
+            raise ModelError(f"no token is stored: {LOGIN}.")
+        if secret and not (secret.isascii() and secret.isprintable()):
+            raise ModelError("the token has characters that no token has.")
+        return secret
 
     def snapshot(self, file: RemoteFile) -> Path:
         """Return where the cache shows a file."""
@@ -195,7 +219,7 @@ class RemoteRepository:
             headers["Range"] = span
         etag, body = constants.HF_HUB_ETAG_TIMEOUT, constants.HF_HUB_DOWNLOAD_TIMEOUT
         seconds = etag if method == "HEAD" else body
-        return ask(method, url, headers, token=self.token, seconds=seconds)
+        return ask(method, url, headers, token=self.secret, seconds=seconds)
 
 
 def endpoint() -> str:

@@ -3,10 +3,9 @@
 from collections.abc import Iterable
 
 from musicssl.errors import shown
-from musicssl.hub.download import endpoint
+from musicssl.hub.download import LOGIN, endpoint
 from musicssl.models import WEIGHTS
 
-LOGIN = "log in with `hf auth login`, set HF_TOKEN or pass token="
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 

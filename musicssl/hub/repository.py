@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from musicssl.errors import ModelError, shown
-from musicssl.hub.download import COMMIT, SHA256, RemoteRepository, endpoint
-from musicssl.hub.messages import LOGIN, explain_status, say_lacking
+from musicssl.hub.download import COMMIT, LOGIN, SHA256, RemoteRepository, endpoint
+from musicssl.hub.messages import explain_status, say_lacking
 from musicssl.hub.transfer import MismatchError, RefusalError, TransferError
 from musicssl.models import CONFIG, WEIGHTS
 from musicssl.untrusted import (
@@ -156,7 +156,7 @@ def open_repository(
     name: str, cache_dir: str | Path | None, token: str | bool | None, local_files_only: bool
 ) -> Repository:
     """Check what leads to a repository, and where the cache is."""
-    from huggingface_hub import constants, get_token
+    from huggingface_hub import constants
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
@@ -164,15 +164,8 @@ def open_repository(
         validate_repo_id(name)
     except HFValidationError as error:
         raise ModelError(f"{shown(name)} is not a repository: expected 'owner/name'.") from error
-    if token is None and constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
-        token = False
-    secret = token if isinstance(token, str) else None if token is False else get_token()
-    if token is True and not secret:
-        raise ModelError(f"no token is stored: {LOGIN}.")
-    if secret and not (secret.isascii() and secret.isprintable()):
-        raise ModelError("the token has characters that no token has.")
     cache = Path(cache_dir or constants.HF_HUB_CACHE).expanduser()
-    return Repository(RemoteRepository(name, cache, secret), local_files_only)
+    return Repository(RemoteRepository(name, cache, token), local_files_only)
 
 
 def check_revision(revision: str | None) -> str:

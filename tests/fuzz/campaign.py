@@ -21,6 +21,7 @@ from typing import Any
 
 import folder as command
 import numpy as np
+import reference
 import seeds as seed_files
 from compare import alike, seconds
 from judge import FINDINGS, Heard, judge
@@ -28,7 +29,7 @@ from mutate import Case, case
 from reference import Worker, ffmpeg
 from tables import print_tables, versions
 
-BATCH = 250
+BATCH = 500
 
 
 class Campaign:
@@ -123,13 +124,15 @@ class Campaign:
             near = abs(len(nameless) - len(theirs)) <= 0.03 * len(theirs)
             named_alike = near and alike(nameless, theirs)
         truths = [seed.truth for seed in (made.seed, *made.others)]
-        return Heard(by_path, by_object, ours, theirs, words == "timed out", truths, named_alike)
+        late, unharmed = words == "timed out", made.number < 0
+        return Heard(by_path, by_object, ours, theirs, late, truths, named_alike, unharmed)
 
     def _command(self, files: Path, records: list[dict[str, Any]]) -> None:
         """Run the folder command on a batch and add what it does otherwise."""
         out = self.out / "embedded"
         shutil.rmtree(out, ignore_errors=True)
-        manifest, wrong = command.embed(files, out, self.model, self.jobs)
+        passed = {record["name"] for record in records if _no_audio(record)}
+        manifest, wrong = command.embed(files, out, self.model, self.jobs, passed)
         for text in wrong:
             records[0]["findings"].append(["command", f"the whole batch: {text}"])
         for record in records:
@@ -148,6 +151,11 @@ class Campaign:
             sys.exit(f"{self.out} was begun with other seeds; use another folder.")
 
 
+def _no_audio(record: dict[str, Any]) -> bool:
+    """Whether a file is a film without sound or the like, which folders may hold unsaid."""
+    return "holds no audio" in record["path"].get("message", "")
+
+
 def _loud(record: dict[str, Any]) -> bool:
     return any(kind in FINDINGS for kind, _ in record["findings"])
 
@@ -163,8 +171,10 @@ def main() -> None:
     add("--controls", action="store_true", help="the seeds, unharmed")
     add("--report", action="store_true", help="print the tables alone")
     add("--jobs", type=int, default=1, help="files at a time (default: %(default)s)")
+    add("--ffmpeg", default="ffmpeg", help="the command to compare with (default: %(default)s)")
     add("--no-command", action="store_true", help="leave out the folder command")
     args = parser.parse_args()
+    reference.command_name = args.ffmpeg
     args.out.mkdir(parents=True, exist_ok=True)
     campaign = Campaign(args.out.resolve(), args.jobs, not args.no_command)
     try:

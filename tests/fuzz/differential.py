@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import reference
 from compare import RATE, WINDOW, Samples, alike, found, seconds
 from reference import Worker, ffmpeg
 from tables import versions
@@ -87,7 +88,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="results, a JSON line a file")
+    parser.add_argument("--ffmpeg", default="ffmpeg", help="the command to compare with")
     args = parser.parse_args()
+    reference.command_name = args.ffmpeg
     records = {}
     if args.out.exists():
         lines = map(json.loads, args.out.read_text().splitlines())

@@ -22,6 +22,7 @@ FINDINGS = {
     "invented": "3 % and 0.1 s more than FFmpeg hears, and it is not the music that was put in",
     "wrong sound": "as long as FFmpeg's, but at least a second of the music is missing",
     "ways differ": "path and file object give different results, though the name decides nothing",
+    "false alarm": "an unharmed file is called damaged or truncated, or refused",
     "command": "the folder command left a file out, named it twice, or judged it otherwise",
     "chatter": "a decoder printed to the terminal",
 }
@@ -29,8 +30,7 @@ REMARKS = {
     "refused": "an AudioError, and FFmpeg hears at least 0.25 s",
     "loss said": "FFmpeg hears 3 % and 0.25 s more, and `truncated` or `damaged` says so",
     "noise left out": "FFmpeg hears more, but what is more is not the music that was put in",
-    "noise said": "like invented, but `truncated` or `damaged` says that the file is not whole",
-    "other noise": "as long as FFmpeg's, but not the same, where FFmpeg hears no music either",
+    "damage heard": "damaged bytes are heard as other noise, or more of it, than FFmpeg makes",
     "more than FFmpeg": "3 % and 0.1 s more than FFmpeg, and it is the music that was put in",
     "by name": "path and file object differ as FFmpeg does with and without the file's name",
 }
@@ -47,6 +47,7 @@ class Heard:
     timed_out: bool
     truths: list[Samples]
     named_alike: bool  # FFmpeg hears the same without the file's name
+    unharmed: bool  # nothing was done to the file
 
 
 def judge(heard: Heard) -> list[tuple[str, str]]:
@@ -54,6 +55,8 @@ def judge(heard: Heard) -> list[tuple[str, str]]:
     result: list[tuple[str, str]] = []
     for way, answer in (("path", heard.path), ("object", heard.object)):
         result += [f for f in _answered(way, answer) if f[0] not in {kind for kind, _ in result}]
+    if heard.unharmed and (_said(heard.path) or heard.path["outcome"] != "ok"):
+        result.append(("false alarm", _short(heard.path)))
     result += _ways(heard)
     if not heard.timed_out:
         result += _sound(heard)
@@ -99,29 +102,34 @@ def _sound(heard: Heard) -> list[tuple[str, str]]:
     if theirs - ours > max(0.03 * theirs, 0.25):
         return [(_loss(heard), lengths)]
     if ours - theirs > 0.03 * theirs + 0.1:
-        strange = _strange(heard.ours, [heard.theirs, *heard.truths])
-        enough = min(30, max(0.5, 0.5 * (ours - theirs))) if theirs > 0.25 else 0.1
-        noise = ours - theirs > 0.5 or theirs < 0.25  # less: a damaged spot that is heard as noise
-        kind = "more than FFmpeg"
-        if strange >= enough and noise:
-            kind = "noise said" if _said(heard.path) else "invented"
-        silence = last_silence(heard.ours)
-        return [(kind, f"{lengths}; unknown: {strange:.1f} s, zeros at the end: {silence:.1f} s")]
+        return [_surplus(heard, lengths)]
     if alike(heard.ours, heard.theirs) or _said(heard.path):
         return []
     return _other_sound(heard, lengths)
 
 
+def _surplus(heard: Heard, lengths: str) -> tuple[str, str]:
+    """Whether what we give beyond FFmpeg is music, or what else it is."""
+    ours, theirs = seconds(heard.ours), seconds(heard.theirs)
+    strange = _strange(heard.ours, [heard.theirs, *heard.truths])
+    detail = f"{lengths}; unknown: {strange:.1f} s, zeros: {last_silence(heard.ours):.1f} s"
+    enough = min(30, max(0.5, 0.5 * (ours - theirs))) if theirs > 0.25 else 0.1
+    if strange < enough:
+        return "more than FFmpeg", detail
+    inside = ours <= 1.03 * sum(map(seconds, heard.truths)) + 0.1
+    if _said(heard.path) or (theirs > 0.25 and inside):
+        return "damage heard", detail
+    return "invented", detail
+
+
 def _other_sound(heard: Heard, lengths: str) -> list[tuple[str, str]]:
     """Judge a difference at one length: of damage decoders make noises of their own."""
-    unheard = ~found(heard.theirs, heard.ours)
-    music = found(heard.theirs, *heard.truths)
-    lost = float((unheard & music).sum() * WINDOW / RATE)
+    lost = _lost_music(heard)
     if lost >= 1:
         return [("wrong sound", f"{lengths}; music that is not in ours: {lost:.1f} s")]
     strange = _strange(heard.theirs, [heard.ours])
     if strange > max(0.75, 0.3 * seconds(heard.theirs)):
-        return [("other noise", f"{lengths}; not in ours: {strange:.1f} s")]
+        return [("damage heard", f"{lengths}; not in ours: {strange:.1f} s")]
     return []
 
 
@@ -129,10 +137,17 @@ def _loss(heard: Heard) -> str:
     """Whether what FFmpeg hears besides is said to be lost, and whether it is music at all."""
     if _said(heard.path):
         return "loss said"
-    missing = seconds(heard.theirs) - seconds(heard.ours)
-    music = _music(heard.theirs, heard.truths) - _music(heard.ours, heard.truths)
-    known = _music(heard.theirs, heard.truths) > 0.3 * seconds(heard.theirs)
-    return "noise left out" if known and music < min(0.5, missing / 2) else "silent loss"
+    music = _music(heard.theirs, heard.truths)
+    more = music - _music(heard.ours, heard.truths)
+    if music and not _lost_music(heard) and more <= 0.75:
+        return "noise left out"
+    return "silent loss"
+
+
+def _lost_music(heard: Heard) -> float:
+    """Return the seconds of what was put in that FFmpeg's decoding has and ours has not."""
+    unheard = ~found(heard.theirs, heard.ours)
+    return float((unheard & found(heard.theirs, *heard.truths)).sum() * WINDOW / RATE)
 
 
 def _music(samples: Samples, truths: list[Samples]) -> float:

@@ -20,9 +20,21 @@ LONGEST = 3600  # seconds
 LOUDEST = 64.0  # as ours
 
 
+command_name = "ffmpeg"  # `--ffmpeg` names another one
+
+
 def ffmpeg(path: Path, *, limit: float = 120) -> tuple[Samples, str]:
     """Return what FFmpeg hears, mono, and its last words; "timed out" if it did not end."""
-    command = ["ffmpeg", "-v", "error", "-nostdin", "-threads", "1", "-protocol_whitelist", "file"]
+    command = [
+        command_name,
+        "-v",
+        "error",
+        "-nostdin",
+        "-threads",
+        "1",
+        "-protocol_whitelist",
+        "file",
+    ]
     command += ["-i", f"file:{path}", "-map", "0:a:0", "-ac", "1", "-ar", str(RATE)]
     command += ["-t", str(LONGEST), "-f", "f32le", "pipe:1"]
     try:

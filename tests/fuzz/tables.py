@@ -7,13 +7,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import PurePath
 from typing import Any
 
+import reference
 import soundfile
 from judge import FINDINGS, REMARKS
 
 
 def versions() -> str:
     """Name what decoded."""
-    first = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True).stdout
+    first = subprocess.run(
+        [reference.command_name, "-version"], capture_output=True, text=True
+    ).stdout
     parts = [f"FFmpeg {first.split()[2]}", f"libsndfile {soundfile.__libsndfile_version__}"]
     for package in ("av", "soundfile", "soxr", "numpy"):
         try:
