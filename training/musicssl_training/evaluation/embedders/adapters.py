@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from musicssl.errors import AudioError
-from musicssl.folder.manifest import Space
+from musicssl.folder.space import Space
 from musicssl.model import MusicEncoder
 from musicssl.weights import hash_weights
 from musicssl_training.evaluation.datasets import Audio, Clip
