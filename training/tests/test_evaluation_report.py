@@ -148,7 +148,14 @@ def test_a_confusion_matrix_writes_shares_of_its_rows() -> None:
     assert [int(n) for n in re.findall(r">(\d+)</text>", svg)] == [80, 10, 10, 50, 50]
 
 
-def test_colours_of_labels() -> None:
+def test_a_dollar_sign_in_a_name_is_no_formula() -> None:
+    names = ["a$\\frac$", "$b$", "c"]
+    svg = figures.confusion_matrix(result("mine", 0.5, classes=names))
+    assert "a$\\frac$</text>" in svg
+    assert "$b$</text>" in svg
+
+
+def test_colors_of_labels() -> None:
     few, legend = figures.color_labels(["b", "a", "b"])
     assert few == {"a": "k0", "b": "k1"}
     assert legend == {"k0": "a", "k1": "b"}

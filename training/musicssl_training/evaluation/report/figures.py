@@ -8,11 +8,11 @@ wider than a phone, so that its text is never shrunk.
 import io
 import re
 from collections.abc import Sequence
-from html import escape
 from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
+from markupsafe import Markup, escape
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -41,7 +41,7 @@ COLORS = (  # CSS variables; the position of a name is its placeholder color, in
 )
 STYLE: dict[Any, Any] = {
     "font.size": 9,  # pt: 12 px
-    "text.color": "#000000",
+    "text.parse_math": False,  # a dollar sign in a name is one
     "path.simplify": False,
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "musicssl",  # the same figure is the same text
@@ -53,7 +53,8 @@ NOISE = re.compile(  # of what matplotlib writes: nothing that a figure inside a
 )
 
 
-def intervals(results: Sequence[Result], models: Sequence[str], names: dict[str, str]) -> str:
+@mpl.rc_context(STYLE)
+def intervals(results: Sequence[Result], models: Sequence[str], names: dict[str, str]) -> Markup:
     """Return scores with intervals: a block per model, a marker per probe."""
     probes = list(dict.fromkeys(r.probe for r in results))
     rows = [m for m in models if any(r.model == m for r in results)]
@@ -69,7 +70,8 @@ def intervals(results: Sequence[Result], models: Sequence[str], names: dict[str,
         for r in (r for r in results if r.model == model):
             y = step * i + 26 + 14 * probes.index(r.probe)
             hue = color(f"m{models.index(model) % MODELS}")
-            text = f"{names[model]}, {r.probe}: {_interval(r)}"
+            score, *bounds = map(percent, (r.score, r.low, r.high))
+            text = f"{names[model]}, {r.probe}: {score} [{', '.join(bounds)}]"
             bar = ax.plot([r.low, r.high], [y, y], color=hue, linewidth=1.5)
             marker = MARKERS.get(r.probe, OTHER_MARKER)
             dot = ax.plot([r.score], [y], marker, color=hue, mec=color("ground"), markersize=7)
@@ -77,7 +79,8 @@ def intervals(results: Sequence[Result], models: Sequence[str], names: dict[str,
     return canvas.to_svg("scores with 95 % intervals")
 
 
-def efficiency(results: Sequence[Result], models: Sequence[str], names: dict[str, str]) -> str:
+@mpl.rc_context(STYLE)
+def efficiency(results: Sequence[Result], models: Sequence[str], names: dict[str, str]) -> Markup:
     """Return scores over the amount of labels, one line per model."""
     regimes = sorted({Regime.parse(r.regime) for r in results})
     canvas = _Canvas(WIDTH, 260, left=38, right=10, bottom=26)
@@ -101,7 +104,8 @@ def efficiency(results: Sequence[Result], models: Sequence[str], names: dict[str
     return canvas.to_svg("score over the amount of labels")
 
 
-def confusion_matrix(result: Result) -> str:
+@mpl.rc_context(STYLE)
+def confusion_matrix(result: Result) -> Markup:
     """Return a confusion matrix: rows are the truth, and sum to 1."""
     names = result.classes
     cells = np.asarray(result.confusion, float)
@@ -114,16 +118,16 @@ def confusion_matrix(result: Result) -> str:
     canvas = _Canvas(width, height, left=left, top=top, right=right, bottom=6)
     ax = canvas.axes
     ax.set(xlim=(0, len(names)), ylim=(len(names), 0))
-    ax.add_patch(_box(0, 0, len(names), edgecolor=color("rule"), facecolor="none"))
+    n = len(names)
+    ax.add_patch(Rectangle((0, 0), n, n, edgecolor=color("rule"), facecolor="none"))
     for i, j in np.argwhere(shares >= SHOWN):
-        cell = _box(j, i, 1 - 1 / size, facecolor=color("accent"), alpha=float(shares[i, j]))
-        canvas.add_tip(
-            f"{names[i]} taken for {names[j]}: {100 * shares[i, j]:.1f} %", ax.add_patch(cell)
-        )
+        side = 1 - 1 / size
+        share = float(shares[i, j])
+        cell = ax.add_patch(Rectangle((j, i), side, side, facecolor=color("accent"), alpha=share))
+        canvas.add_tip(f"{names[i]} taken for {names[j]}: {percent(share)} %", cell)
         if written:
-            ink = color("on-accent" if shares[i, j] > 0.55 else "ink")
-            text = f"{100 * shares[i, j]:.0f}"
-            ax.text(j + 0.5, i + 0.5, text, color=ink, ha="center", va="center")
+            ink = color("on-accent" if share > 0.55 else "ink")
+            ax.text(j + 0.5, i + 0.5, f"{100 * share:.0f}", color=ink, ha="center", va="center")
     every = -(-12 // size)  # only every so many names, where they would overlap
     where = np.arange(len(names))[::every] + 0.5
     ax.set_yticks(where, names[::every])
@@ -133,7 +137,8 @@ def confusion_matrix(result: Result) -> str:
     return canvas.to_svg("confusion matrix")
 
 
-def scatter(found: Map, colors: dict[str, str]) -> str:
+@mpl.rc_context(STYLE)
+def scatter(found: Map, colors: dict[str, str]) -> Markup:
     """Return a map's items as dots; `colors` names a color for each label."""
     xy = np.asarray(found.xy, float)
     middle = np.median(xy, axis=0)
@@ -185,6 +190,11 @@ def _shade_numbers(
     return colors, legend
 
 
+def percent(score: float) -> str:
+    """Return a score as text."""
+    return f"{100 * score:.1f}"
+
+
 def color(name: str) -> str:
     """Return the placeholder of a CSS variable."""
     return f"#{COLORS.index(name):06x}"
@@ -199,8 +209,7 @@ class _Canvas:
         self.figure = Figure((width / 96, height / 96), facecolor="none")
         area = (left / width, bottom / height)
         size = ((width - left - right) / width, (height - bottom - top) / height)
-        with mpl.rc_context(STYLE):
-            self.axes = self.figure.add_axes((*area, *size), facecolor="none")
+        self.axes = self.figure.add_axes((*area, *size), facecolor="none")
         self.axes.spines[:].set_visible(False)
         self.axes.tick_params(length=0)
         self.axes.set(xticks=[], yticks=[])
@@ -212,13 +221,14 @@ class _Canvas:
             artist.set_gid(f"tip-{len(self._tips)}")
         self._tips.append(text)
 
-    def to_svg(self, label: str) -> str:
+    def to_svg(self, label: str) -> Markup:
         """Return an SVG element that inherits fonts and colors from its page."""
         buffer = io.StringIO()
-        with mpl.rc_context(STYLE):
-            self.figure.savefig(buffer, format="svg", metadata={"Date": None})
+        self.figure.savefig(buffer, format="svg", metadata={"Date": None})
         svg = NOISE.sub("", buffer.getvalue().partition("<svg")[2])
+        # fonts are the page's; older versions of matplotlib write one property, newer ones three
         svg = re.sub(r"\bfont: ([\d.]+px)[^;\"]*", r"font-size: \1", svg)
+        svg = re.sub(r"; font-family: [^;\"]*", "", svg)
         svg = re.sub(r"(\d\.\d\d)\d+", r"\1", svg)  # finer than any screen
         svg = re.sub(r"#0000[0-9a-f]{2}", lambda m: f"var(--{COLORS[int(m[0][1:], 16)]})", svg)
         svg = re.sub(
@@ -226,7 +236,7 @@ class _Canvas:
             lambda m: f"<g><title>{escape(self._tips[int(m[1])])}</title>",
             svg,
         )
-        return f'<svg role="img" aria-label="{escape(label)}"{svg}'.strip()
+        return Markup(f'<svg role="img" aria-label="{label}"{svg.rstrip()}')
 
 
 def _score_axis(ax: Axes, which: Literal["x", "y"], values: Sequence[float]) -> None:
@@ -247,11 +257,3 @@ def _label(ax: Axes, text: str, y: float) -> None:
     ground = {"facecolor": color("ground"), "edgecolor": "none", "pad": 1}
     where = ax.get_yaxis_transform()
     ax.text(0, y, text, transform=where, va="center", bbox=ground, zorder=5)
-
-
-def _box(x: float, y: float, size: float, **style: Any) -> Rectangle:
-    return Rectangle((x, y), size, size, **style)
-
-
-def _interval(result: Result) -> str:
-    return f"{100 * result.score:.1f} [{100 * result.low:.1f}, {100 * result.high:.1f}]"

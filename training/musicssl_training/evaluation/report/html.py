@@ -1,8 +1,8 @@
 """The report as one HTML page without scripts or external files."""
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import resources
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
@@ -12,7 +12,7 @@ from musicssl_training.evaluation.protocol.finetune import FINE_TUNED
 from musicssl_training.evaluation.protocol.metrics import MEAN, metric_label, metric_title
 from musicssl_training.evaluation.protocol.scoring import Result
 from musicssl_training.evaluation.report import figures
-from musicssl_training.evaluation.report.results import Difference, Map, Report
+from musicssl_training.evaluation.report.results import Map, Report
 from musicssl_training.evaluation.report.tables import (
     SUPERVISED,
     columns,
@@ -31,7 +31,7 @@ def render_page(report: Report) -> str:
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
     env.filters |= {
-        "percent": lambda score: f"{100 * score:.1f}",
+        "percent": figures.percent,
         "label": metric_label,
         "title": metric_title,
         "model": display_name,
@@ -47,7 +47,8 @@ def render_page(report: Report) -> str:
         fine_tuned=any(r.probe == FINE_TUNED for r in report.results),
         models=_models(report),
         metrics=list(dict.fromkeys(r.metric for r in report.results)),
-        tables=[_Table(report, *kind) for kind in probes_and_regimes(report)],
+        tables=[(*kind, rows(report, *kind)) for kind in probes_and_regimes(report)],
+        columns=lambda rows: sort_models(columns(rows)),
         main=MAIN,
         sections=[_make_section(report, task) for task in _tasks(report)],
         seconds=_probing_seconds(report),
@@ -74,97 +75,53 @@ def sort_models(names: list[str]) -> list[str]:
     return sorted(names, key=key)
 
 
-class _Table:
-    """Scores of all tasks with one probe and regime."""
+def _make_section(report: Report, task: str) -> dict[str, Any]:
+    """Return what the page says of one task, by its leading metric.
 
-    def __init__(self, report: Report, probe: str, regime: str) -> None:
-        self.probe, self.regime = probe, regime
-        self.rows = rows(report, probe, regime)
-        self.models = sort_models(columns(self.rows))
-
-    @property
-    def is_main(self) -> bool:
-        return (self.probe, self.regime) == MAIN
-
-
-@dataclass
-class _Section:
-    """One task's results with its leading metric.
-
-    Attributes
-    ----------
-    main
-        One result per model, with the linear probe and all labels if there is one.
-    svgs
-        Figures of scores: title and SVG.
-    classes
-        Names of the classes, tags or targets in the table of single ones.
+    ``main`` has one result per model, of the linear probe with all labels if there is one.
     """
-
-    task: str
-    facts: str
-    main: list[Result]
-    svgs: list[tuple[str, Markup]]
-    probes: list[str]
-    differences: list[Difference]
-    classes: list[str]
-    matrices: list[tuple[str, Markup]]
-    maps: list[tuple[str, Markup]] = field(default_factory=list)
-    legend: dict[str, str] = field(default_factory=dict)
-    n_mapped: int = 0
-
-    @property
-    def classes_title(self) -> str:
-        """What the table of single classes shows."""
-        what = "recall" if self.main[0].confusion else metric_label(self.main[0].metric)
-        total = len(self.main[0].per_class)
-        rest = f", the {len(self.classes)} most frequent of {total}"
-        return f"Every class: {what}{rest if len(self.classes) < total else ''}"
-
-
-def _make_section(report: Report, task: str) -> _Section:
     models = _models(report)
     lead = next(r for r in report.results if r.task == task).metric
     found = [r for r in report.results if r.task == task and r.metric == lead]
-    full = [r for r in found if r.regime == "100%"]
+    full = [r for r in found if r.regime == MAIN[1]]
     main = [r for r in full if r.probe == MAIN[0]] or full or found
     main = sorted(main, key=lambda r: models.index(r.model))
     key = (task, main[0].probe, main[0].regime, lead)
-    section = _Section(
-        task=task,
-        facts=_facts(found[0], lead),
-        main=main,
-        svgs=_score_figures(found, models),
-        probes=list(dict.fromkeys(r.probe for r in full)),
-        differences=[d for d in report.differences if (d.task, d.probe, d.regime, d.metric) == key],
-        classes=[] if task == MEAN else _classes(main[0]),
-        matrices=[(r.model, Markup(figures.confusion_matrix(r))) for r in main if r.confusion],
-    )
-    maps = [m for m in report.maps if m.task == task]
-    if maps:
-        _add_maps(section, sorted(maps, key=lambda m: models.index(m.model)))
-    return section
+    maps = sorted((m for m in report.maps if m.task == task), key=lambda m: models.index(m.model))
+    labels = [label for m in maps for label in m.labels]
+    colors, legend = figures.color_labels(labels) if maps else ({}, {})
+    return {
+        "task": task,
+        "facts": _facts(found[0], lead),
+        "lead": lead,
+        "main": main,
+        "figures": _score_figures(full, found, models),
+        "probes": list(dict.fromkeys(r.probe for r in full)),
+        "differences": [
+            d for d in report.differences if (d.task, d.probe, d.regime, d.metric) == key
+        ],
+        "classes": [] if task == MEAN else _classes(main[0]),
+        "matrices": [(r.model, figures.confusion_matrix(r)) for r in main if r.confusion],
+        "maps": [(m.model, figures.scatter(m, colors)) for m in maps],
+        "n_mapped": len(maps[0].items) if maps else 0,
+        "legend": legend,
+    }
 
 
-def _add_maps(section: _Section, maps: list[Map]) -> None:
-    colors, section.legend = figures.color_labels([label for m in maps for label in m.labels])
-    section.maps = [(m.model, Markup(figures.scatter(m, colors))) for m in maps]
-    section.n_mapped = len(maps[0].items)
-
-
-def _score_figures(found: list[Result], models: list[str]) -> list[tuple[str, Markup]]:
+def _score_figures(
+    full: list[Result], found: list[Result], models: list[str]
+) -> list[tuple[str, Markup]]:
+    """Return figures of scores with their captions."""
     names = {model: display_name(model) for model in models}
     title = metric_title(found[0].metric)
     out = []
-    full = [r for r in found if r.regime == "100%"]
     if full:
-        svg = figures.intervals(full, models, names)
         caption = f"{title[0].upper()}{title[1:]}, in percent; all labels; dashed: chance"
-        out.append((caption, Markup(svg)))
-    linear = [r for r in found if r.probe == "linear"]
+        out.append((caption, figures.intervals(full, models, names)))
+    linear = [r for r in found if r.probe == MAIN[0]]
     if len({r.regime for r in linear}) > 1:
-        svg = figures.efficiency(linear, models, names)
-        out.append(("The linear probe with fewer labels; dashed: chance", Markup(svg)))
+        caption = "The linear probe with fewer labels; dashed: chance"
+        out.append((caption, figures.efficiency(linear, models, names)))
     return out
 
 
