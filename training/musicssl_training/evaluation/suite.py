@@ -258,7 +258,7 @@ class _Evaluation:
                     else:
                         found += one
                 if not found and not failed:
-                    reason = f"{regime} of the labels is too few to train on."
+                    reason = f"{regime}: too few labels to train on."
                     self.report.note_missing(instance.name, reason)
                 self.builder.add(found)
 

@@ -4,10 +4,10 @@ Every probe gets standardized embeddings and returns predictions, one value per 
 regression target. Hyper-parameters are those with the best score on the validation items; all
 probes but the MLP are then refitted on training and validation items together.
 
-The linear probes agree with scikit-learn's `LogisticRegression` and `Ridge` within its tolerance
-(a test compares them), but share work along the path of regularization strengths: each logistic
+The linear probes agree with scikit-learn's `LogisticRegression` and `Ridge` to a few percent of a
+prediction (a test compares them), but share work between regularization strengths: each logistic
 fit starts from the one before, in the subspace that the items span, and one singular value
-decomposition serves all strengths of the ridge regression.
+decomposition serves all ridge regressions.
 """
 
 from collections.abc import Callable, Iterator
