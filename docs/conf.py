@@ -25,6 +25,9 @@ ELSEWHERE = {
 LINK = re.compile(
     r"(?P<text>!?\[[^\]]*\])\((?P<target>(?!https?:|mailto:|#)[^)#\s]+)(?P<anchor>#[^)]*)?\)"
 )
+ROW = re.compile(r"^\|.*\|$", re.MULTILINE)  # of a table
+INTERVAL = re.compile(r"\[(-?[\d.]+), (-?[\d.]+)\]")
+JOINED, JOINED_LINE = re.compile(", "), re.compile(r"[a-z_0-9]+(, [a-z_0-9]+)+$")
 FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 
 project = "musicssl"
@@ -86,7 +89,12 @@ def local_links(text: str, file: Path) -> str:
             return link["text"].strip("![]")
         return f"{link['text']}({_relative(target, here)}{link['anchor'] or ''})"
 
-    return LINK.sub(lead, text)
+    return LINK.sub(lead, ROW.sub(_unbroken, text))
+
+
+def _unbroken(row: re.Match[str]) -> str:
+    """Return a table's row whose intervals stay on one line."""
+    return INTERVAL.sub("[\\1,\N{NO-BREAK SPACE}\\2]", row[0])
 
 
 def _relative(target: Path, folder: Path) -> str:
@@ -112,7 +120,15 @@ def _on_read(app: Any, docname: str, source: list[str]) -> None:
         source[0] = local_links(source[0], file)
 
 
+def _join_attributes(
+    app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """Join attributes that are described together: Sphinx takes the first for the second's type."""
+    lines[:] = [JOINED.sub("/", line) if JOINED_LINE.match(line) else line for line in lines]
+
+
 def setup(app: Any) -> None:
     """Connect what this file adds to Sphinx."""
     _bring_pages()
+    app.connect("autodoc-process-docstring", _join_attributes, priority=400)  # before napoleon
     app.connect("source-read", _on_read)

@@ -26,7 +26,14 @@ from musicssl.encoders import ENCODERS, EncoderConfig
 from musicssl.errors import ConfigError, ModelError, pick, shown
 from musicssl.models import CONFIG, WEIGHTS
 from musicssl.pooling import POOLINGS
-from musicssl.untrusted import DamageError, TensorEntry, open_file, read_header, read_json
+from musicssl.untrusted import (
+    DamageError,
+    TensorEntry,
+    open_file,
+    printable,
+    read_header,
+    read_json,
+)
 
 FORMAT = 1
 WEIGHT_DTYPES = {"fp16": torch.float16, "fp32": torch.float32}  # to write
@@ -112,11 +119,11 @@ def read_config(folder: Path) -> ModelConfig:
     try:
         return ModelConfig.from_dict(read_json(path))
     except ConfigError as error:
-        raise ModelError(f"{path}: {error}") from error
+        raise ModelError(f"{printable(path)}: {error}") from error
     except DamageError as damage:
-        raise ModelError(f"{path} {damage}.") from damage
+        raise ModelError(f"{printable(path)} {damage}.") from damage
     except OSError as error:
-        raise ModelError(f"{folder} is not a whole checkpoint: {error}.") from error
+        raise ModelError(f"{printable(folder)} is not a whole checkpoint: {error}.") from error
 
 
 def read_weights(
@@ -144,9 +151,9 @@ def read_weights(
             _compare(entries, shapes, path)
             return _read_tensors(file, entries)
     except DamageError as damage:
-        raise ModelError(f"{path} is damaged: it {damage}. Fetch it again.") from damage
+        raise ModelError(f"{printable(path)} is damaged: it {damage}. Fetch it again.") from damage
     except OSError as error:
-        raise ModelError(f"{folder} is not a whole checkpoint: {error}.") from error
+        raise ModelError(f"{printable(folder)} is not a whole checkpoint: {error}.") from error
 
 
 def hash_weights(folder: Path) -> str:
@@ -161,7 +168,7 @@ def hash_weights(folder: Path) -> str:
         with open_file(folder / WEIGHTS) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise ModelError(f"{folder} is not a whole checkpoint: {error}.") from error
+        raise ModelError(f"{printable(folder)} is not a whole checkpoint: {error}.") from error
 
 
 def _compare(entries: list[TensorEntry], shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:
@@ -172,12 +179,12 @@ def _compare(entries: list[TensorEntry], shapes: Mapping[str, tuple[int, ...]], 
     if wrong:
         told = "; ".join(_misfit(name, found.get(name), shapes.get(name)) for name in wrong[:3])
         more = f"; and {len(wrong) - 3:,} more" if len(wrong) > 3 else ""
-        raise ModelError(f"{path}: the weights do not fit {CONFIG}: {told}{more}.")
+        raise ModelError(f"{printable(path)}: the weights do not fit {CONFIG}: {told}{more}.")
     for entry in entries:
         if entry.dtype not in FLOATS:
             raise ModelError(
-                f"{path}: {entry.name} is of dtype {shown(entry.dtype)}; weights must be "
-                f"{', '.join(FLOATS)}."
+                f"{printable(path)}: {entry.name} is of dtype {shown(entry.dtype)}; weights must "
+                f"be {', '.join(FLOATS)}."
             )
 
 

@@ -1,10 +1,12 @@
 """`Pretrained`: models to and from checkpoint folders and the Hugging Face Hub."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
 import torch
+from torch import Tensor
 
 from musicssl import arguments, process
 from musicssl.buffers import ConstantBuffers
@@ -12,6 +14,7 @@ from musicssl.checkpoint import ModelConfig, read_config, read_weights, write_ch
 from musicssl.errors import ConfigError, ModelError, OutputError, shown
 from musicssl.hub import find_checkpoint, push_folder
 from musicssl.models import CONFIG
+from musicssl.untrusted import printable
 
 
 class Pretrained(ConstantBuffers):
@@ -31,6 +34,13 @@ class Pretrained(ConstantBuffers):
             )
         self.config = config
         self.model_id, self.revision, self.weights_sha256 = "unsaved", None, ""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        before = [x.dtype for x in self.parameters()]
+        super()._apply(fn, recurse)
+        if before != [x.dtype for x in self.parameters()]:
+            self.weights_sha256 = ""  # no longer the file's weights
+        return self
 
     def save_pretrained(self, folder: str | Path, *, dtype: str = "fp16") -> Path:
         """Write config.json and model.safetensors, each appearing whole or not at all.
@@ -134,7 +144,7 @@ class Pretrained(ConstantBuffers):
                 with torch.device("meta"):  # shapes without values, until the file is known to fit
                     model = cls(config)
             except ConfigError as error:
-                raise ModelError(f"{folder / CONFIG}: {error}") from error
+                raise ModelError(f"{printable(folder / CONFIG)}: {error}") from error
             shapes = {name: tuple(x.shape) for name, x in model.state_dict().items()}
             with torch.device("cpu"):
                 weights, sha256 = read_weights(folder, shapes)

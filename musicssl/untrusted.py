@@ -32,6 +32,11 @@ class TensorEntry:
     end: int
 
 
+def printable(text: object) -> str:
+    """Return a name as it is, or quoted where it would break or color the line."""
+    return str(text) if str(text).isprintable() else shown(str(text))
+
+
 def open_file(path: Path) -> BufferedReader:
     """Open a file to read, but no folder, pipe or device: those may never answer, or never end.
 
@@ -43,7 +48,7 @@ def open_file(path: Path) -> BufferedReader:
     descriptor = os.open(path, os.O_RDONLY | NO_WAITING | BINARY)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(f"{path.name} is not a file")
+        raise OSError(f"{printable(path.name)} is not a file")
     return os.fdopen(descriptor, "rb")
 
 

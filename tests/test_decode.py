@@ -163,7 +163,9 @@ def test_flac_with_a_total_that_is_too_large_invents_nothing() -> None:
 
 @pytest.mark.parametrize("kind", ["WAV", "AIFF", "W64", "CAF", "AU", "RF64"])
 @pytest.mark.parametrize("share", [0.3, 0.01])
-def test_a_size_that_is_too_small_while_the_samples_go_on(kind: str, share: float) -> None:
+def test_a_size_that_is_too_small_while_the_samples_go_on(
+    kind: str, share: float, caplog: pytest.LogCaptureFixture
+) -> None:
     data = bytearray(stored(kind))
     whole = round(SECONDS * 44_100) * 4
     small = round(whole * share) // 4 * 4
@@ -187,6 +189,19 @@ def test_a_size_that_is_too_small_while_the_samples_go_on(kind: str, share: floa
     source, got = heard(bytes(data))
     assert abs(len(got) / RATE - SECONDS) < 0.01
     assert not source.truncated
+    assert source.promised == pytest.approx(share * SECONDS, abs=0.01)
+    assert "header promises" in caplog.text
+    assert likeness(got, mono(44_100, 2), 1.5) > 0.99
+
+
+@pytest.mark.parametrize("kind", ["WAV", "AU"])
+@pytest.mark.parametrize("subtype", ["ULAW", "ALAW", "PCM_24"])
+def test_a_size_that_is_too_small_of_other_samples(kind: str, subtype: str) -> None:
+    data = bytearray(stored(kind, subtype=subtype))
+    place, order = (data.index(b"data") + 4, "<I") if kind == "WAV" else (8, ">I")
+    data[place : place + 4] = struct.pack(order, 9000)
+    _, got = heard(bytes(data))
+    assert abs(len(got) / RATE - SECONDS) < 0.01
     assert likeness(got, mono(44_100, 2), 1.5) > 0.99
 
 
@@ -251,6 +266,18 @@ def test_every_link_is_heard_at_its_own_rate(kind: str, rate: int, channels: int
     assert likeness(rest, np.r_[np.zeros(3000, np.float32), expected], 1.2) > 0.9
 
 
+def test_tags_between_joined_mp3s_are_no_damage() -> None:
+    picture = np.random.default_rng(1).bytes(200_000).replace(b"\xff", b"\x00")
+    size = bytes(len(picture) >> shift & 127 for shift in (21, 14, 7, 0))
+    part = encoded("libmp3lame", "mp3", id3v2_version="0", write_xing="0")
+    source, got = heard(part + b"ID3\4\0\0" + size + picture + part)
+    assert is_whole(source, got, 2 * SECONDS)
+    title = b"TIT2\0\0\0\x0b\0\0\1" + "Song".encode("utf-16")  # begins as a frame does
+    tagged = b"ID3\3\0\0\0\0\1\x00" + title.ljust(128, b"\0") + encoded("libmp3lame", "mp3")
+    source, got = heard(encoded("libmp3lame", "mp3") + tagged)
+    assert is_whole(source, got, 2 * SECONDS)
+
+
 def test_links_of_different_codecs() -> None:
     data = joined(encoded("libopus", "ogg", 48_000), vorbis(seed=1))
     source, got = heard(data + encoded("flac", "ogg", seed=2))
@@ -312,11 +339,18 @@ def test_damage_is_counted_where_time_is_known(kind: str, caplog: pytest.LogCapt
 
 @pytest.mark.parametrize("before", [bytes(100), JUNK, b"HTTP/1.1 200 OK\r\n\r\n"])
 @pytest.mark.parametrize("kind", ["flac", "vorbis", "wav", "mp3"])
-def test_what_stands_before_the_beginning_is_passed_over(kind: str, before: bytes) -> None:
+def test_what_stands_before_the_beginning_is_passed_over(
+    kind: str, before: bytes, tmp_path: Path
+) -> None:
     data = CHAINS[kind](44_100, 2, 0)
     source, got = heard(before + data)
     assert abs(len(got) / RATE - SECONDS) < 0.1
     assert not source.truncated
+    path = tmp_path / f"a.{'ogg' if kind == 'vorbis' else kind}"
+    path.write_bytes(before + data)
+    named, same = heard(path)
+    np.testing.assert_array_equal(same, got)
+    assert named.damaged == source.damaged
 
 
 def crc(page: bytes) -> int:

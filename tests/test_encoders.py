@@ -1,5 +1,7 @@
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import torch
 
 from musicssl.checkpoint import ModelConfig
 from musicssl.config import from_dict, to_dict
-from musicssl.encoders import ENCODERS, Encoder, State
+from musicssl.encoders import ENCODERS, Dilated, DilatedConfig, Encoder, State
 from musicssl.encoders.trunk import BatchNorm
 from musicssl.errors import ConfigError
 from musicssl.model import MusicEncoder
@@ -149,3 +151,37 @@ class TestEveryEncoder:
             alone = encoder(audio[row : row + 1, :length])
             for a, b in zip(alone, together, strict=True):
                 torch.testing.assert_close(b[row, : a.shape[1]], a[0], atol=1e-5, rtol=0)
+
+
+class Own(Dilated):
+    """A user's: its constants come from wherever torch makes tensors."""
+
+    taps: torch.Tensor
+
+    def __init__(self, config: DilatedConfig) -> None:
+        super().__init__(config)
+        self.register_buffer("taps", torch.linspace(0, 1, 5), persistent=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnConfig(DilatedConfig):
+    name: ClassVar[str] = "own"
+
+
+def test_an_own_encoder_loads_with_its_constants(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ENCODERS, "own", (Own, OwnConfig))
+    model = MusicEncoder(ModelConfig(encoder=OwnConfig(**TINY["dilated"]))).eval()  # type: ignore[arg-type]
+    loaded = MusicEncoder.from_pretrained(model.save_pretrained(tmp_path, dtype="fp32"))
+    assert torch.equal(loaded.encoder.taps, torch.linspace(0, 1, 5))
+    clip = noise(30_000).numpy()
+    assert np.array_equal(loaded.embed(clip, 22_050), model.embed(clip, 22_050))
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_loading_leaves_torchs_random_numbers_alone(name: str, tmp_path: Path) -> None:
+    folder = MusicEncoder(ModelConfig(encoder=make(name).config)).save_pretrained(tmp_path)
+    before = torch.get_rng_state()
+    MusicEncoder.from_pretrained(folder)
+    assert torch.equal(torch.get_rng_state(), before)

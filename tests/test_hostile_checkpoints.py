@@ -390,7 +390,7 @@ def load_all(source: str, work: str) -> None:
         raise Late(f"still going after {SECONDS} s")
 
     def load(change: Change) -> tuple[str, str]:
-        folder = Path(work) / "folder"
+        folder = Path(work) / "a\nfolder"
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(source, folder)
         signal.setitimer(signal.ITIMER_REAL, SECONDS)

@@ -173,9 +173,22 @@ def test_weights_of_a_petabyte(server: Server, refused: Callable[..., str]) -> N
     assert server.asked("GET", "/cdn/") == []
 
 
-def test_no_size_at_all(server: Server, refused: Callable[..., str]) -> None:
-    server.fault("HEAD", "config.json", instead={"Content-Length": None}, times=1000)
-    refused("cannot be reached: the answer has no Content-Length")
+def test_a_configuration_of_no_size_is_read_up_to_the_limit(server: Server) -> None:
+    server.fault("HEAD", "config.json", instead={"Content-Length": None})
+    assert right(find_checkpoint(REPO).folder)
+
+
+def test_a_configuration_of_no_size_is_not_read_for_ever(
+    server: Server, refused: Callable[..., str]
+) -> None:
+    server.fault("HEAD", "config.json", instead={"Content-Length": None})
+    server.fault("GET", "config.json", manner="endless", instead={"Content-Length": None})
+    refused("config.json is longer than 1,000,000 bytes, which are allowed")
+
+
+def test_weights_of_no_size(server: Server, refused: Callable[..., str]) -> None:
+    server.fault("HEAD", "safetensors", instead={"X-Linked-Size": None}, times=1000)
+    refused("model.safetensors takes '' bytes")
 
 
 @pytest.mark.parametrize("file", ["config.json", "/cdn/"])
@@ -185,7 +198,7 @@ def test_a_body_without_end_is_cut_off(
 ) -> None:
     instead = {"Content-Length": length}
     server.fault("GET", file, manner="endless", instead=instead, times=1000)
-    refused(r"is longer than the [\d,]+ bytes that .* announced")
+    refused(r"is longer than [\d,]+ bytes, which .* announced")
     assert len(server.asked("GET", file)) == 1
 
 

@@ -83,6 +83,17 @@ def test_a_file_with_a_results_name_stays(
     assert summary.failed == 0 and (out / MINE[format]).read_bytes() != b"annotations"
 
 
+@pytest.mark.parametrize("format", MINE)
+def test_a_foreign_file_is_replaced_by_a_result_only(
+    format: str, music: Path, out: Path, model: MusicEncoder
+) -> None:
+    out.mkdir()
+    (out / MINE[format]).write_bytes(b"annotations")
+    (music / "two.wav").write_text("bad")
+    embed_folder(music, out, model=model, format=format, replace_foreign=True)
+    assert (out / MINE[format]).read_bytes() == b"annotations"
+
+
 def test_an_npz_of_another_kind_stays_even_if_the_manifest_lists_it(
     music: Path, out: Path, model: MusicEncoder
 ) -> None:
@@ -389,6 +400,30 @@ def test_a_damaged_store(
     assert summary.done == 2 and (out / f"{store.name}.aside-2").exists()
 
 
+@pytest.mark.parametrize("format", STORES)
+def test_a_store_that_is_damaged_in_the_middle(
+    format: str, music: Path, out: Path, model: MusicEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its beginning and end are right, so that only the merge finds out."""
+    embed_folder(music, out, model=model, format=format)
+    noise(music / "three.wav", seed=3)
+
+    def read(*_: Any) -> Iterator[Any]:
+        yield from ()
+        raise ValueError("Corrupt snappy compressed data")
+
+    monkeypatch.setattr(FORMATS[format], "read", read)
+    before = (out / STORES[format]).read_bytes()
+    for _ in range(2):
+        with pytest.raises(OutputError, match=r"is damaged \(Corrupt snappy.*overwrite puts it"):
+            embed_folder(music, out, model=model, format=format)
+        assert (out / STORES[format]).read_bytes() == before
+    assert embed_folder(music, out, model=model, format=format, overwrite=True).done == 3
+    assert (out / f"{STORES[format]}.aside").read_bytes() == before
+    monkeypatch.undo()
+    assert embed_folder(music, out, model=model, format=format).skipped == 3
+
+
 def broken_off(music: Path, out: Path, format: str, model: MusicEncoder) -> list[Path]:
     """Leave a run's parts behind, as a kill does; return them."""
 
@@ -429,6 +464,23 @@ def test_a_damaged_part_costs_only_its_source(
         store = STORES[format]
         assert (out / store).read_bytes() == (out.with_name("whole") / store).read_bytes()
     assert embed_folder(music, out, model=model, format=format).skipped == 2
+
+
+def test_a_part_that_may_not_be_read_is_not_damaged(
+    music: Path, out: Path, model: MusicEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyarrow")
+    parts = broken_off(music, out, "parquet", model)
+
+    def refuse(path: Path) -> Any:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("musicssl.folder.parts.read_npz", refuse)
+        with pytest.raises(OutputError, match="Too many open files"):
+            embed_folder(music, out, model=model, format="parquet")
+    assert sorted((out / ".musicssl").glob("parts/??/*")) == parts
+    assert embed_folder(music, out, model=model, format="parquet").skipped == 2
 
 
 def test_a_damaged_part_of_a_source_that_is_not_asked_for(
@@ -570,6 +622,26 @@ def test_one_names_trouble_is_its_own(
     assert (summary.done, summary.failed) == (1, 1)
     assert os.strerror(code) in summary.failures[0][1] and "two.wav" in summary.failures[0][1]
     assert embed_folder(music, out, model=model, format=format).done == 1
+
+
+@pytest.mark.parametrize("format", MINE)
+def test_a_result_that_could_not_be_removed_is_still_ours(
+    format: str, music: Path, out: Path, model: MusicEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed_folder(music, out, model=model, format=format)
+
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.name.startswith(("one.wav", "two.wav")):
+            raise PermissionError(13, "Permission denied")
+        unlink(path, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        summary = embed_folder(music, out, model=model, format=format, overwrite=True)
+    assert summary.failed == 2
+    assert embed_folder(music, out, model=model, format=format).done == 2
 
 
 @pytest.mark.parametrize("status", ["ok", "skipped", "failed"])

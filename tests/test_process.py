@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile as sf
 import torch
 
 import musicssl
@@ -262,6 +263,22 @@ def test_half_weights_are_computed_in_their_precision_where_that_is_fast(
     model.double()
     model.dtype = "auto"
     assert model.settings().dtype is torch.float32
+
+
+def test_a_cast_model_is_no_longer_the_file_that_it_came_from(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    model = musicssl.load_model(tiny_model_folder, device="cpu")
+    (tmp_path / "in").mkdir()
+    sf.write(tmp_path / "in" / "a.wav", noise(), 22_050)
+    found = []
+    for change in (lambda: model.to("cpu").float(), model.bfloat16, model.float):
+        change()
+        found.append(model.weights_sha256)
+        done = musicssl.embed_folder(tmp_path / "in", tmp_path / f"{len(found)}", model=model)
+        assert (done.done, done.failed) == (1, 0)
+    assert len(found[0]) == 64
+    assert found[1:] == ["", ""]
 
 
 def test_a_model_without_weights_is_an_error() -> None:

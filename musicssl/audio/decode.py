@@ -97,9 +97,11 @@ class FileDecoder(Decoder):
             stream = whole
         else:
             stream = whole.part(0, layout.stop, layout.patches, layout.mark, layout.after)
-        return Link(
-            stream, *_open_first(stream, self._hint if start == self._stream.start else None)
-        )
+        hint = self._hint if start == self._stream.start else None
+        decoder, others = _open_first(stream, hint)
+        if decoder.promised is not None:
+            decoder.promised = round(decoder.promised * layout.stated)
+        return Link(stream, decoder, others)
 
     def read(self) -> Iterator[NDArray[np.float32]]:
         """Yield the blocks of one link after the other."""
@@ -176,8 +178,6 @@ def _open_first(stream: ByteStream, hint: str | None) -> tuple[Decoder, list[Ope
         "FFmpeg": partial(FFmpegDecoder, stream),
     }
     openers = {name: every[name] for name in decoders_for(stream.peek(0, 64))}
-    if hint is not None:
-        openers[f"FFmpeg as {hint}"] = partial(FFmpegDecoder, stream, hint)
     reasons: dict[str, AudioError] = {}
     for name, opener in openers.items():
         try:
@@ -185,11 +185,17 @@ def _open_first(stream: ByteStream, hint: str | None) -> tuple[Decoder, list[Ope
         except AudioError as error:
             stream.check()
             reasons[name] = error
+    later: dict[str, Opener] = {}
     if (start := find_beginning(stream)) is not None:
+        later["FFmpeg from its signature on"] = partial(FFmpegDecoder, stream.part(start))
+    if hint is not None:
+        later[f"FFmpeg as {hint}"] = partial(FFmpegDecoder, stream, hint)
+    for name, opener in later.items():
         try:
-            return FFmpegDecoder(stream.part(start)), []
-        except AudioError:
+            return opener(), []
+        except AudioError as error:
             stream.check()
+            reasons[name] = error
     if isinstance(reasons["FFmpeg"], NoAudioError):  # not where it was told what to see
         raise NoAudioError("holds no audio: a film without sound, or a picture?")
     said = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())

@@ -88,7 +88,7 @@ class FFmpegDecoder(Decoder):
         if name not in STATED:
             return None
         if audio.duration is not None:
-            return self._samples_in(audio.duration * audio.time_base)
+            return self._samples_in(audio.duration * audio.time_base) or None
         alone = len(self._container.streams) == 1  # the length of a film is not that of its sound
         if alone and self._container.duration is not None:
             return self._samples_in(Fraction(self._container.duration, 1_000_000))
@@ -157,14 +157,16 @@ class FFmpegDecoder(Decoder):
     def _decode(self) -> Iterator[Any]:
         """Yield decoded frames, past all that cannot be decoded."""
         lost = 0  # bytes since the last frame, in packets that could not be decoded
-        gap = False
+        gap = tag = False
         due: float | None = None
         for packet in self._packets():
             try:
                 frames: list[Any] = packet.decode()
             except self._av.FFmpegError:
-                if not bytes(packet).startswith(TAGS):  # of a file that was joined to another
-                    lost += packet.size
+                # A file that was joined to another begins with a tag, and with a frame that tells
+                # its length: neither is music.
+                tag = tag or bytes(packet).startswith(TAGS)
+                lost += 0 if tag else packet.size
                 continue
             for frame in frames:
                 if not frame.samples:
@@ -174,7 +176,7 @@ class FFmpegDecoder(Decoder):
                     self.reached = due = frame.time + frame.samples / frame.sample_rate
                 if lost or gap:
                     self.damaged += 1
-                    lost = 0
+                lost, tag = 0, False
                 yield frame
         self.cut = lost >= NOT_A_REST
 

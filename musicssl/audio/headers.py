@@ -58,8 +58,13 @@ def _mp3_first(stream: ByteStream) -> tuple[int, bytes]:
     """Return where an MP3 begins behind its ID3 tags, and its first bytes."""
     at = 0
     while (head := stream.peek(at, 10))[:3] == b"ID3" and len(head) == 10:
-        at += 10 + sum((byte & 127) << 7 * i for i, byte in enumerate(head[:5:-1]))
+        at += id3_size(head)
     return at, stream.peek(at, 4096)
+
+
+def id3_size(head: bytes) -> int:
+    """Return how many bytes the ID3 tag has that begins with `head`."""
+    return 10 + sum((byte & 127) << 7 * i for i, byte in enumerate(head[9:5:-1]))
 
 
 def ogg_breaks_off(stream: ByteStream) -> bool:

@@ -4,8 +4,10 @@ import struct
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from musicssl.audio.formats import begins
+from musicssl.audio.headers import id3_size
 from musicssl.audio.stream import ByteStream
 
 # Sizes from here on are what programs write that cannot know the length, such as pipes.
@@ -24,6 +26,7 @@ class Layout:
 
     stop: int | None = None  # where another file begins that was joined to this one
     patches: dict[int, bytes] = field(default_factory=dict)  # lengths as they should be
+    stated: float = 1.0  # part of the true length that the header states
     mark: bytes = b""  # with which such a file begins, wherever that is
     after: int = 0  # where it can be, at the earliest
 
@@ -111,12 +114,13 @@ def _au(stream: ByteStream, head: bytes, size: int) -> Layout:
         return Layout()
     if begins(stream.peek(end, 12)):
         return Layout(stop=end)
-    width = {2: 1, 3: 2, 4: 3, 5: 4}.get(encoding)
+    width, law = {1: (1, "mu"), 27: (1, "a")}.get(encoding, (encoding - 1, ""))
     (channels,) = struct.unpack(">I", head[20:24])
-    if width is None or not 1 <= channels <= 64:
+    if not 1 <= width <= 4 or not 1 <= channels <= 64:
         return Layout()
-    if _goes_on(stream, end, size, _Chunks(b"", 0, ">I"), _Samples(width, channels, False)):
-        return Layout(patches={8: struct.pack(">I", min(size - start, 0xFFFFFFFF))})
+    if _goes_on(stream, end, size, _Chunks(b"", 0, ">I"), _Samples(width, channels, False, law)):
+        sizes = {8: struct.pack(">I", min(size - start, 0xFFFFFFFF))}
+        return Layout(patches=sizes, stated=length / (size - start))
     return Layout()
 
 
@@ -210,16 +214,17 @@ def _around_samples(
     if b"COMM" in facts:  # AIFF counts frames too
         frames = (size - at - 16) // (samples.width * samples.channels)
         lengths[facts[b"COMM"] + 2] = struct.pack(">I", min(frames, 0xFFFFFFFF))
-    return Layout(patches=lengths)
+    return Layout(patches=lengths, stated=(end - at) / (size - at))
 
 
 @dataclass(frozen=True)
 class _Samples:
-    """How plain integers are stored."""
+    """How samples are stored."""
 
     width: int  # bytes of each
     channels: int
     little: bool  # the most significant byte comes last
+    law: str = ""  # "mu" or "a" of logarithmic ones
 
     def plausible(self, data: bytes) -> bool:
         """Tell whether `data` can be a stretch of music rather than of anything else.
@@ -230,7 +235,9 @@ class _Samples:
         size = len(data) // self.width * self.width
         places = np.frombuffer(data[:size], np.int8).reshape(-1, self.width)
         values = places[:, -1 if self.little else 0].astype(np.float64) / 128
-        if self.width == 1 and self.little:  # WAV stores bytes from 0 to 255
+        if self.law:
+            values = _expand(data, self.law)
+        elif self.width == 1 and self.little:  # WAV stores bytes from 0 to 255
             values = np.where(values < 0, values + 1, values - 1)
         if len(values) <= 2 * self.channels or not values.any():
             return False
@@ -239,12 +246,27 @@ class _Samples:
         return not (abs(values.mean()) > 0.25 or (power > 0.16 and alike < 0.3))
 
 
+def _expand(data: bytes, law: str) -> NDArray[np.float64]:
+    """Return logarithmic samples in [-1, 1] (ITU-T G.711)."""
+    codes = np.frombuffer(data, np.uint8) ^ (0xFF if law == "mu" else 0xD5)
+    steps, segment = (codes & 15).astype(np.float64), (codes >> 4 & 7).astype(np.float64)
+    if law == "mu":
+        size = (2 * steps + 33) * 2**segment - 33
+    else:
+        size = (2 * steps + 1 + 32 * (segment > 0)) * 2.0 ** np.maximum(segment - 1, 0)
+    signed: NDArray[np.float64] = np.where(codes & 128, -size, size) / (
+        8192 if law == "mu" else 4096
+    )
+    return signed
+
+
 def _sample_format(stream: ByteStream, facts: dict[bytes, int]) -> _Samples | None:
     """Return how the samples are stored; None where they are not plain integers."""
-    little = True
+    little, law = True, ""
     if b"fmt " in facts:
         kind, channels, _, _, _, bits = struct.unpack("<HHIIHH", stream.peek(facts[b"fmt "], 16))
-        plain = kind in {1, 0xFFFE}
+        plain = kind in {1, 6, 7, 0xFFFE}
+        law = {6: "a", 7: "mu"}.get(kind, "")
     elif b"COMM" in facts:
         channels, _, bits = struct.unpack(">HIH", stream.peek(facts[b"COMM"], 8))
         little = stream.peek(facts[b"COMM"] + 18, 4) == b"sowt"
@@ -257,7 +279,7 @@ def _sample_format(stream: ByteStream, facts: dict[bytes, int]) -> _Samples | No
         return None
     if not plain or bits not in {8, 16, 24, 32} or not 1 <= channels <= 64:
         return None
-    return _Samples(bits // 8, channels, little)
+    return _Samples(bits // 8, channels, little, law)
 
 
 def _joined(stream: ByteStream, end: int, size: int, chunks: _Chunks) -> int | None:
@@ -304,9 +326,13 @@ def find_beginning(stream: ByteStream) -> int | None:
     """
     data = stream.peek(0, SEARCHED)
     found = [data.find(name) for name in (b"fLaC", b"OggS", b"ID3\x03", b"ID3\x04", b"ADIF")]
+    if data[:3] == b"ID3":  # before a format that knows no such tags
+        found.append(id3_size(data))
     at = data.find(b"RIFF")
     if data[at + 8 : at + 12] == b"WAVE":
-        found.append(at)
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        if at + size <= stream.length() or size >= PLACEHOLDER_SIZE:
+            found.append(at)  # other formats keep the header of what they were made from
     at = data.find(b"ftyp")  # its length stands before it
     found.append(at - 4)
     return min((at for at in found if at > 0), default=None)

@@ -172,6 +172,13 @@ class Source:
                 "1 damaged spot was" if self.damaged == 1 else f"{self.damaged} damaged spots were"
             )
             log.warning("%s: %s skipped; %.3f s are used.", self.name, spots, self.decoded)
+        if self.promised is not None and self.decoded > 1.03 * self.promised + 0.1:
+            log.warning(
+                "%s: its header promises %.3f s, but there are %.3f s, which are all used.",
+                self.name,
+                self.promised,
+                self.decoded,
+            )
         if self._mix.cancels:
             self.cancels = True
             log.warning(

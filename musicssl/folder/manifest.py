@@ -208,6 +208,8 @@ class Manifest:
                 if record["status"] == "ok":
                     same = record["space"] == space
                     found[key] = state(record["size"], record["mtime_ns"]) if same else 0
+                elif record.get("left"):  # failed, and the earlier result could not be removed
+                    found[key] = 0
                 else:
                     found.pop(key, None)
         return found

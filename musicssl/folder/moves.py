@@ -17,7 +17,7 @@ def content_of(path: Path, size: int, mtime_ns: int) -> str | None:
     """Return a hash of all of a file; None if it has changed meanwhile or cannot be read.
 
     Spots of it are not enough: stems of one song have one length, one header and silence at any
-    spot. All of it takes 1 ms a MB, a hundredth of what embedding takes.
+    spot. All of it takes 1 ms a MB, which is 1 to 3 % of what embedding takes.
     """
     try:
         with path.open("rb") as file:

@@ -49,6 +49,7 @@ class Output(ABC):
         self.scratch = out / STATE / f"part{tag}"
         self.listed: Callable[[str], bool] = lambda key: True  # does a manifest list it as there?
         self.replace_foreign = False
+        self.mend = False  # what turns out to be damaged is put aside
 
     def check(self) -> Iterable[tuple[Path, str]]:
         """Yield files that are in the way of all results, and what is wrong with each."""
@@ -96,9 +97,10 @@ class Output(ABC):
     def drop(self, key: str) -> None:
         """Remove the result for `key`, if there is one of ours."""
 
-    def forget(self, key: str) -> None:
-        """Remove the result for `key` and folders that are empty without it."""
+    def forget(self, key: str) -> bool:
+        """Remove the result for `key` and folders that are empty without it; tell whether it is."""
         self.drop(key)
+        return True
 
     @abstractmethod
     def target(self, key: str) -> Path:

@@ -13,11 +13,13 @@ import numpy as np
 
 from musicssl.folder.output import Output, Row
 from musicssl.folder.places import (
+    DISK,
     SHARD,
     TakenError,
     inside,
     log,
     make_folder,
+    reason,
     remove,
     remove_empty,
     there,
@@ -65,7 +67,7 @@ class Files(Output):
         level = self.suffixes if row.times is not None else self.suffixes[-1:]
         paths = {suffix: self.file(row.key, suffix) for suffix in level}
         for path in paths.values():
-            if not self._mine(row.key, path):
+            if there(path) and not self.replace_foreign and not self._ours(row.key, path):
                 raise TakenError(
                     f"{path} is there already, and no manifest here lists it as a result, so it "
                     "is left alone. Move it away, choose another folder, or allow replace_foreign "
@@ -82,17 +84,15 @@ class Files(Output):
         for suffix, part in parts.items():
             part.replace(paths[suffix])
 
-    def _mine(self, key: str, path: Path) -> bool:
-        """Tell whether a path is free, or holds what may be replaced."""
-        if self.replace_foreign or not there(path):
-            return True
+    def _ours(self, key: str, path: Path) -> bool:
+        """Tell whether a file is known to be the result for `key`."""
         return (self.listed(key) and not self.foreign(path)) or self.carries(key, path)
 
     def drop(self, key: str) -> None:
         clips = self.level == "clip"
         for suffix in self.suffixes[-1:] if clips else reversed(self.suffixes):
             path = self.file(key, suffix)
-            if self._mine(key, path):
+            if not there(path) or self._ours(key, path):
                 remove(path)
 
     def file(self, key: str, suffix: str) -> Path:
@@ -109,16 +109,22 @@ class Files(Output):
     def target(self, key: str) -> Path:
         return self.file(key, self.suffixes[-1])
 
-    def forget(self, key: str) -> None:
-        self.drop(key)
-        remove_empty(self.target(key).parent, self.out)
+    def forget(self, key: str) -> bool:
+        try:
+            self.drop(key)
+            remove_empty(self.target(key).parent, self.out)
+        except TakenError as error:  # nothing of ours can have such a name
+            log.warning("%s", error)
+        except OSError as error:
+            if error.errno in DISK:
+                raise
+            log.warning("the result for %s is not removed: %s", key, reason(error))
+            return False
+        return True
 
     def clear(self, keys: Iterable[str]) -> None:
         for key in keys:
-            try:
-                self.forget(key)
-            except (TakenError, OSError) as error:
-                log.warning("the result for %s is not removed: %s", key, error)
+            self.forget(key)
 
 
 class Npz(Files):

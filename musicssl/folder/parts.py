@@ -9,7 +9,6 @@ from pathlib import Path
 from musicssl.folder.output import Row
 from musicssl.folder.outputs import Npz, read_npz
 from musicssl.folder.places import (
-    DISK,
     SHARD,
     STATE,
     log,
@@ -96,7 +95,8 @@ class Parts:
         try:
             row, space = read_npz(path)
         except Exception as error:  # whatever damage does to zipfile and numpy
-            if isinstance(error, OSError) and error.errno in DISK:
+            refused = isinstance(error, OSError) and error.errno is not None
+            if refused or isinstance(error, (MemoryError, ImportError)):
                 raise
             log.debug("%s cannot be read back", path, exc_info=error)
             return None

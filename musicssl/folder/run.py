@@ -93,16 +93,18 @@ class Run:
         if found is None or self.ground.differs(found):
             raise OutputError(f"another run has just begun to write to {self.out}.")
         self._open(found["space"])
-        self.output.open()
-        self.manifest.open(self.output.target)
-        if strays:
-            self.gone |= self.ground.clear_strays(found["space"])
+        with writing(self.out):
+            self.output.open()
+            self.manifest.open(self.output.target)
+            if strays:
+                self.gone |= self.ground.clear_strays(found["space"])
         self.ledger = self.manifest.ledger(found["space"])
 
     def _open(self, space: str) -> None:
         self.summary.space = space
         self.output = self.kind(self.out, space, self.tag, level=self.space.level)
         self.output.replace_foreign = self.replace_foreign
+        self.output.mend = self.overwrite
         self.output.listed = lambda key: digest(key) in self.ledger
 
     def look(self) -> Summary:
@@ -200,7 +202,9 @@ class Run:
                 item = item._replace(error=item.error or reason(error))
             record: Record = {"source": item.key, "path": str(item.path)}
             known = None if self.overwrite else self.ledger.get(digest(item.key))
-            if known == state(size, mtime_ns) and self.output.has(item.key):
+            with writing(self.out):
+                done = known == state(size, mtime_ns) and self.output.has(item.key)
+            if done:
                 self._report(record | {"status": "skipped"})
             elif before := self._reuse(item, size, mtime_ns):
                 self._report(record | {"status": "moved", "before": before})
@@ -237,11 +241,10 @@ class Run:
         """Remove the results of sources that are gone."""
         pruning = Pruning(self.listing)
         for key in [key for key in pruning.gone(self.manifest.last()) if key not in self.gone]:
-            if not self.dry:
-                with contextlib.suppress(TakenError):  # no name for a file: only the line goes
-                    self.output.forget(key)
-            self.gone.add(key)
-            self.summary.pruned += 1
+            with writing(self.out):
+                if self.dry or self.output.forget(key):
+                    self.gone.add(key)
+                    self.summary.pruned += 1
         for record in [] if self.dry else pruning.found_again:
             self.manifest.add(record)
 

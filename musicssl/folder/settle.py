@@ -68,8 +68,8 @@ class Ground:
         found = self._space()[0]
         if found and self.differs(found):
             old = FORMATS[found["format"]](self.out, found["space"], level=found["level"])
-            old.clear(self.manifest.keys())
             with writing(self.out):
+                old.clear(self.manifest.keys())
                 for path in self.manifest.all():
                     if path == self.manifest.path or not no_manifest(path):
                         path.unlink(missing_ok=True)

@@ -161,6 +161,7 @@ class Store(Output):
             files = [path for path in files if path == self.path]
         if not parts and not self.dropped and files in ([], [self.path]):
             return
+        files = [path for path in files if not self.mend or self._whole(path)]
         streams = [p.rows() for p in parts] + [self._rows(path) for path in files]
         new = self.scratch / self.path.name
         rows = self._newest(streams)
@@ -173,6 +174,16 @@ class Store(Output):
         for p in parts:
             p.clear()
 
+    def _whole(self, path: Path) -> bool:
+        """Tell whether all of a file can be read; one that cannot is put aside."""
+        try:
+            for _ in self._rows(path):
+                pass
+        except OutputError:
+            put_aside(path)
+            return False
+        return True
+
     def _rows(self, path: Path) -> Iterator[Row]:
         with damage(path):
             yield from self.read(path)
@@ -180,7 +191,9 @@ class Store(Output):
     def _save(self, first: Row, rest: Iterator[Row], new: Path) -> None:
         try:
             self.save_all(first, rest, new)
-        except (OSError, RuntimeError) as error:  # h5py and pyarrow do not always say which
+        except OutputError:
+            raise
+        except Exception as error:  # h5py and pyarrow have no one kind for it
             raise OutputError(f"cannot write to {self.path}: {reason(error)}.") from error
 
     def _newest(self, streams: list[Iterator[Row]]) -> Iterator[Row]:

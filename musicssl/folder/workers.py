@@ -1,6 +1,5 @@
 """The threads of `embed_folder`: each decodes, encodes and writes, so that no core waits."""
 
-import contextlib
 import logging
 import threading
 import time
@@ -243,7 +242,7 @@ class Workers:
         if isinstance(result, NoAudioError) and not item.given:
             self._drop(item.key)
             self.announce(record | {"status": GONE})
-            self.report(record | {"status": "passed over", "reason": "no audio stream"})
+            self.report(record | {"status": "passed over", "reason": "without sound"})
         elif isinstance(result, MusicSSLError):
             self._fail(record, result)
         else:
@@ -282,19 +281,20 @@ class Workers:
             "damaged": source.damaged,
             "content": content_of(reading.item.path, reading.size, reading.mtime_ns),
             "mount": reading.item.mount,
-            # from opening to result, what was encoded together with it included
-            "seconds": round(time.perf_counter() - reading.started, 3),
+            "seconds": round(time.perf_counter() - reading.started, 3),  # that of its batch
         }
 
-    def _drop(self, key: str) -> None:
-        """Remove an earlier result for a source that has none any more."""
-        with contextlib.suppress(OSError, TakenError):
+    def _drop(self, key: str) -> Record:
+        """Remove an earlier result for a source; return what to note if it cannot be."""
+        try:
             self.output.drop(key)
+        except (OSError, TakenError) as error:  # where no result can be, there is none
+            return {"left": True} if isinstance(error, OSError) else {}
+        return {}
 
     def _fail(self, record: Record, error: MusicSSLError) -> None:
-        self._drop(record["source"])
         kept = {name: record[name] for name in ("source", "path", "size", "mtime_ns")}
         why = str(error).removeprefix(f"{record['path']}: ")
-        record = kept | {"status": "failed", "error": why}
+        record = kept | {"status": "failed", "error": why} | self._drop(kept["source"])
         self.announce(record)
         self.report(record)

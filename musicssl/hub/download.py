@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import shutil
+import sys
 import time
 import uuid
 from contextlib import closing
@@ -15,9 +16,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from io import BufferedRandom
 from pathlib import Path
+from typing import Any
 
 from musicssl.errors import ModelError, shown
 from musicssl.hub.transfer import Head, MismatchError, Pieces, TransferError, ask, in_time, persist
+from musicssl.untrusted import JSON_LIMIT
 
 WAITS = (1.0, 3.0)  # seconds before asking again
 LEAP = 1_000_000  # bytes after which a transfer has earned all its tries again
@@ -34,7 +37,8 @@ class RemoteFile:
     name: str
     commit: str
     etag: str
-    size: int  # bytes
+    size: int  # bytes, as announced, or else the most that is allowed
+    announced: bool
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,9 @@ class RemoteRepository:
         headers, hub = head.headers, endpoint()
         etag = headers.get("X-Linked-Etag") or headers.get("ETag", "")
         commit, etag = headers.get("X-Repo-Commit", ""), etag.removeprefix("W/").strip('"')
-        size = headers.get("X-Linked-Size") or ("" if head.target else headers["Content-Length"])
+        size = headers.get("X-Linked-Size") or (
+            "" if head.target else headers.get("Content-Length", "")
+        )
         for what, value, form in (("commit", commit, COMMIT), ("ETag", etag, ETAG)):
             if not form.fullmatch(value):
                 raise ModelError(
@@ -99,11 +105,13 @@ class RemoteRepository:
                 )
         if COMMIT.fullmatch(revision) and commit != revision:
             raise ModelError(f"{self.name}: {hub} answers with commit {commit} for {revision}.")
+        if not size and limit == JSON_LIMIT:
+            return RemoteFile(name, commit, etag, limit, announced=False)
         if not (size.isascii() and size.isdecimal()) or int(size[:20]) > limit:
             raise ModelError(
                 f"{self.name}: {name} takes {shown(size)} bytes by {hub}; {limit:,} are allowed."
             )
-        return RemoteFile(name, commit, etag, int(size))
+        return RemoteFile(name, commit, etag, int(size), announced=True)
 
     def fetch(self, file: RemoteFile, *, again: bool = False) -> Path:
         """Download a file, `again` if the cache has it, and return where the cache shows it.
@@ -157,11 +165,7 @@ class RemoteRepository:
     def _look(self, name: str, revision: str) -> Head:
         """Return the head of an answer that has what the Hub's have."""
         head, _ = self._ask("HEAD", _address(self.name, name, revision))
-        for keys in (
-            ("X-Repo-Commit",),
-            ("ETag", "X-Linked-Etag"),
-            ("Content-Length", "X-Linked-Size"),
-        ):
+        for keys in (("X-Repo-Commit",), ("ETag", "X-Linked-Etag")):
             if not any(key in head.headers for key in keys):
                 raise TransferError(f"the answer has no {keys[0]}, unlike a Hub's", passing=False)
         return head
@@ -187,15 +191,16 @@ class RemoteRepository:
         head, pieces = self._ask("GET", _address(self.name, file.name, file.commit), span)
         if begin and not head.headers.get("Content-Range", "").startswith(f"bytes {begin}-"):
             out.truncate(out.seek(0))
-        with closing(pieces):
+        with closing(pieces), _bar(file) as bar:
             for piece in pieces:
                 if out.tell() + len(piece) > file.size:
                     raise ModelError(
-                        f"{self.name}: {file.name} is longer than the {file.size:,} bytes that "
-                        f"{endpoint()} announced."
+                        f"{self.name}: {file.name} is longer than {file.size:,} bytes, which "
+                        f"{f'{endpoint()} announced' if file.announced else 'are allowed'}."
                     )
                 out.write(piece)
-        if out.tell() < file.size:
+                bar.update(out.tell() - bar.n)
+        if file.announced and out.tell() < file.size:
             raise TransferError(f"{file.name} ended after {out.tell():,} of {file.size:,} bytes")
         if SHA256.fullmatch(file.etag):
             out.seek(0)
@@ -220,6 +225,15 @@ class RemoteRepository:
         etag, body = constants.HF_HUB_ETAG_TIMEOUT, constants.HF_HUB_DOWNLOAD_TIMEOUT
         seconds = etag if method == "HEAD" else body
         return ask(method, url, headers, token=self.secret, seconds=seconds)
+
+
+def _bar(file: RemoteFile) -> Any:
+    """Return a progress bar, for a long download that somebody looks at."""
+    from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
+
+    bar: Any = tqdm  # the client's, which heeds HF_HUB_DISABLE_PROGRESS_BARS
+    unseen = sys.stderr is None or not sys.stderr.isatty() or file.size < 10 * LEAP
+    return bar(total=file.size, unit="B", unit_scale=True, desc=file.name, disable=unseen)
 
 
 def endpoint() -> str:

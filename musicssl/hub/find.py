@@ -12,6 +12,7 @@ from musicssl.errors import ModelError, nearest, shown
 from musicssl.hub.messages import say_lacking
 from musicssl.hub.repository import check_revision, open_repository
 from musicssl.models import CONFIG, DEFAULT_MODEL, MODELS, WEIGHTS
+from musicssl.untrusted import printable
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 
@@ -84,7 +85,7 @@ def check_folder(folder: Path) -> None:
     for file in (CONFIG, WEIGHTS):
         if not _is_file(folder / file):
             fault = _fault(folder / file)
-            raise ModelError(fault or say_lacking(str(folder), file, _names(folder)))
+            raise ModelError(fault or say_lacking(printable(folder), file, _names(folder)))
 
 
 def _is_file(path: Path) -> bool:
@@ -113,7 +114,7 @@ def _unknown(name: str, folder: Path) -> str:
     if folder.is_file():
         return f"{shown(name)} is a file; give the checkpoint folder that it stands in."
     if folder.is_dir():
-        return say_lacking(name, CONFIG, _names(folder))
+        return say_lacking(printable(name), CONFIG, _names(folder))
     bundled = ", ".join(MODELS) or "none here"
     return (
         f"model {shown(name)} is unknown: expected a bundled model ({bundled}), a folder with "

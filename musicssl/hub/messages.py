@@ -2,16 +2,16 @@
 
 from collections.abc import Iterable
 
-from musicssl.errors import shown
 from musicssl.hub.download import LOGIN, endpoint
 from musicssl.models import WEIGHTS
+from musicssl.untrusted import printable
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 def say_lacking(where: str, file: str, present: Iterable[str]) -> str:
     """Say that a folder or repository has no `file`."""
-    names = sorted(name if name.isprintable() else shown(name) for name in present)
+    names = sorted(printable(name) for name in present)
     pickles = [name for name in names if name.endswith(PICKLES)]
     if pickles and WEIGHTS not in names:
         return (

@@ -122,7 +122,8 @@ class Campaign:
             nameless, _ = ffmpeg(bare)
             bare.unlink()
             near = abs(len(nameless) - len(theirs)) <= 0.03 * len(theirs)
-            named_alike = near and alike(nameless, theirs)
+            both = by_path["outcome"] == by_object["outcome"] or len(theirs) > 0
+            named_alike = both and near and alike(nameless, theirs)
         truths = [seed.truth for seed in (made.seed, *made.others)]
         late, unharmed = words == "timed out", made.number < 0
         return Heard(by_path, by_object, ours, theirs, late, truths, named_alike, unharmed)

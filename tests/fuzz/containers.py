@@ -1,7 +1,7 @@
 """Small writers for what no encoder at hand writes, and repairs that let a mutation count."""
 
 import struct
-from itertools import accumulate
+import zlib
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,19 +77,10 @@ def ogg_checksums(data: bytearray) -> bytearray:
     return data
 
 
-def _entry(byte: int) -> int:
-    value = byte << 24
-    for _ in range(8):
-        value = value << 1 ^ (0x04C11DB7 if value & 0x80000000 else 0)
-    return value & 0xFFFFFFFF
-
-
-_TABLE = [_entry(byte) for byte in range(256)]
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def _crc(page: bytes | bytearray) -> int:
-    return list(
-        accumulate(
-            page, lambda crc, byte: (crc << 8 & 0xFFFFFFFF) ^ _TABLE[crc >> 24 ^ byte], initial=0
-        )
-    )[-1]
+    """Return Ogg's checksum: that of zlib with its bits the other way round, beginning with 0."""
+    reflected = zlib.crc32(bytes(page).translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{reflected:032b}"[::-1], 2)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import reference
 from compare import RATE, WINDOW, Samples, alike, found, seconds
+from judge import said
 from reference import Worker, ffmpeg
 from tables import versions
 
@@ -49,7 +50,7 @@ def compare(answer: dict[str, Any], ours: Samples, theirs: Samples, words: str) 
         return "ours alone"
     tolerance = 0.03 * seconds(theirs) + 0.1
     if seconds(theirs) - seconds(ours) > tolerance:
-        return "said" if answer["truncated"] or answer["damaged"] else "silent"
+        return "said" if said(answer) else "silent"
     if seconds(ours) - seconds(theirs) > tolerance:
         return "longer"
     return "same" if alike(ours, theirs) or _shared(ours, theirs) >= 0.5 else "other sound"
@@ -117,12 +118,12 @@ def _print(records: list[dict[str, Any]]) -> None:
     order = list(KINDS)
     for record in sorted(records, key=lambda r: (-order.index(r["kind"]), r["file"])):
         answer = record["path"]
-        said = [key for key in ("truncated", "damaged") if answer.get(key)]
-        said += [] if record["ways"] else [f"object differs ({record['object']})"]
+        marks = [key for key in ("truncated", "damaged") if answer.get(key)]
+        marks += [] if record["ways"] else [f"object differs ({record['object']})"]
         if record["kind"] not in ("same", "neither") or not record["ways"]:
             print(
                 f"{record['kind']}: {record['file']}: {record['ours']} s, "
-                f"FFmpeg {record['ffmpeg']} s; {', '.join(said)} {answer.get('message', '')} "
+                f"FFmpeg {record['ffmpeg']} s; {', '.join(marks)} {answer.get('message', '')} "
                 f"{answer.get('chatter', '')[:80]!r}"
             )
 

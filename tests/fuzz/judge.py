@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from compare import LONGEST, RATE, WINDOW, Samples, alike, found, last_silence, seconds
+from compare import LONGEST, RATE, WINDOW, Samples, alike, found, last_silence, noisy, seconds
 
 MEMORY_MB = 1024
 
@@ -55,7 +55,7 @@ def judge(heard: Heard) -> list[tuple[str, str]]:
     result: list[tuple[str, str]] = []
     for way, answer in (("path", heard.path), ("object", heard.object)):
         result += [f for f in _answered(way, answer) if f[0] not in {kind for kind, _ in result}]
-    if heard.unharmed and (_said(heard.path) or heard.path["outcome"] != "ok"):
+    if heard.unharmed and (said(heard.path) or heard.path["outcome"] != "ok"):
         result.append(("false alarm", _short(heard.path)))
     result += _ways(heard)
     if not heard.timed_out:
@@ -103,7 +103,7 @@ def _sound(heard: Heard) -> list[tuple[str, str]]:
         return [(_loss(heard), lengths)]
     if ours - theirs > 0.03 * theirs + 0.1:
         return [_surplus(heard, lengths)]
-    if alike(heard.ours, heard.theirs) or _said(heard.path):
+    if alike(heard.ours, heard.theirs) or said(heard.path):
         return []
     return _other_sound(heard, lengths)
 
@@ -113,11 +113,11 @@ def _surplus(heard: Heard, lengths: str) -> tuple[str, str]:
     ours, theirs = seconds(heard.ours), seconds(heard.theirs)
     strange = _strange(heard.ours, [heard.theirs, *heard.truths])
     detail = f"{lengths}; unknown: {strange:.1f} s, zeros: {last_silence(heard.ours):.1f} s"
-    enough = min(30, max(0.5, 0.5 * (ours - theirs))) if theirs > 0.25 else 0.1
+    enough = min(30, max(0.5, 0.5 * (ours - theirs))) if theirs > 0.25 else min(0.1 + 0.3 * ours, 1)
     if strange < enough:
         return "more than FFmpeg", detail
     inside = ours <= 1.03 * sum(map(seconds, heard.truths)) + 0.1
-    if _said(heard.path) or (theirs > 0.25 and inside):
+    if said(heard.path) or (theirs > 0.25 and inside):
         return "damage heard", detail
     return "invented", detail
 
@@ -135,11 +135,15 @@ def _other_sound(heard: Heard, lengths: str) -> list[tuple[str, str]]:
 
 def _loss(heard: Heard) -> str:
     """Whether what FFmpeg hears besides is said to be lost, and whether it is music at all."""
-    if _said(heard.path):
+    if said(heard.path):
         return "loss said"
     music = _music(heard.theirs, heard.truths)
     more = music - _music(heard.ours, heard.truths)
-    if music and not _lost_music(heard) and more <= 0.75:
+    whole = all(found(truth, heard.ours).mean() > 0.95 for truth in heard.truths)
+    if music and not _lost_music(heard) and (whole or more <= 0.75):
+        return "noise left out"
+    unheard = ~found(heard.theirs, heard.ours)
+    if not music and noisy(heard.theirs)[unheard].mean() > 0.8:
         return "noise left out"
     return "silent loss"
 
@@ -173,14 +177,18 @@ def _silent(samples: Samples) -> np.ndarray[Any, np.dtype[np.bool_]]:
     return np.asarray(np.abs(windows).max(1, initial=0) < 1e-4)
 
 
-def _said(answer: dict[str, Any]) -> bool:
-    return bool(answer.get("truncated") or answer.get("damaged"))
+def said(answer: dict[str, Any]) -> bool:
+    """Whether an answer tells that the file is not whole, or longer than its header promises."""
+    promised = answer.get("promised") or 1e9
+    more = promised < 0.97 * answer.get("seconds", 0.0)
+    return bool(answer.get("truncated") or answer.get("damaged") or more)
 
 
 def _short(answer: dict[str, Any]) -> str:
     if answer["outcome"] != "ok":
         return f"{answer['outcome']} ({answer.get('message', '')[-160:]})"
-    said = [f"{answer['seconds']:.2f} s at {answer['rate']} Hz"]
-    said += ["truncated"] if answer["truncated"] else []
-    said += [f"{answer['damaged']} damaged"] if answer["damaged"] else []
-    return ", ".join(said)
+    told = [f"{answer['seconds']:.2f} s at {answer['rate']} Hz"]
+    told += ["truncated"] if answer["truncated"] else []
+    told += [f"{answer['damaged']} damaged"] if answer["damaged"] else []
+    told += [f"{answer['promised']} s promised"] if answer.get("promised") else []
+    return ", ".join(told)

@@ -10,6 +10,7 @@ as if there had been no kill. Needs `fork`; prints one line a round, and the fig
 
 import argparse
 import contextlib
+import importlib
 import json
 import os
 import random
@@ -35,6 +36,7 @@ from musicssl.model import ModelConfig, MusicEncoder
 
 FORMATS = ("npz", "parquet", "h5")
 KILLS_A_STEP = 4
+LATEST = 0.7  # of the time that a whole step takes
 BYSTANDERS = ("notes.txt", "parts/only-copy.wav", ".musicssl/mine.txt", "a/x.npz")
 
 
@@ -151,11 +153,17 @@ class Campaign:
         out = self.fresh(f"whole-{format}")
         self.expected[format], self.took[format] = [], []
         for step in self.steps(format):
-            started = time.perf_counter()
             code = os.waitpid(in_child(lambda step=step: embed_folder(out=out, **step)), 0)[1]
             assert code == 0, "an undisturbed run failed"
-            self.took[format].append(time.perf_counter() - started)
             self.expected[format].append(state(out))
+            self.took[format].append(self.time(step))
+
+    def time(self, step: dict[str, Any]) -> float:
+        """Return how long a step takes in a fresh folder."""
+        started = time.perf_counter()
+        out = self.fresh("timed")
+        os.waitpid(in_child(lambda: embed_folder(out=out, **step)), 0)
+        return time.perf_counter() - started
 
     def round(self, format: str) -> None:
         """Take one folder through all steps."""
@@ -163,7 +171,8 @@ class Campaign:
         for i, step in enumerate(self.steps(format)):
             for _ in range(KILLS_A_STEP):
                 child = in_child(lambda step=step: embed_folder(out=out, **step))
-                time.sleep(self.random.uniform(0, 1.1 * self.took[format][i]))
+                # what is left takes less each time; ends are met all the same
+                time.sleep(self.random.uniform(0, LATEST * self.took[format][i]))
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child, signal.SIGKILL)
                 status = os.waitpid(child, 0)[1]
@@ -188,6 +197,8 @@ def main() -> int:
     if hasattr(os, "sched_setaffinity"):  # one core, so that the last bits are always the same
         os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
     torch.set_num_threads(1)
+    for package in ("h5py", "pyarrow.parquet"):  # once, not in each child
+        importlib.import_module(package)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="kills-") as folder:
         campaign = Campaign(Path(folder) / "work", args.seed)

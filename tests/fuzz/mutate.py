@@ -230,8 +230,9 @@ def _page(random: Random, data: bytearray) -> bytearray:
 
 def _sync(random: Random, data: bytearray) -> bytearray:
     """MPEG, ADTS, FLAC: change bits of frame headers in the middle: rate, channels, bit rate."""
-    places = [p for p in range(len(data) - 4) if data[p] == 0xFF and data[p + 1] >= 0xE0]
-    if not places:
+    values = np.frombuffer(bytes(data), np.uint8)[:-3]
+    places = np.flatnonzero((values[:-1] == 0xFF) & (values[1:] >= 0xE0))
+    if not len(places):
         return _bit_flips(random, data)
     for place in random.choice(places, _length(random, 20)):
         data[place + random.integers(1, 4)] ^= 1 << random.integers(8)
