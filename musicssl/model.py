@@ -138,9 +138,7 @@ class MusicEncoder(Pretrained):
         ConfigError
             If there is no such layer.
         """
-        check_batch(audio, samples, self.device)
-        if state is not None and not isinstance(state, State):
-            raise ConfigError(f"state must be a State, got {shown(state, kind=True)}.")
+        check_batch(audio, samples, state, self.device)
         chosen = self.pick_layers(layer)
         process.heed_fork()
         if state is None:
@@ -186,11 +184,10 @@ class MusicEncoder(Pretrained):
 
     def _pick_dtype(self, dtype: str | torch.dtype) -> torch.dtype:
         """Return the precision to compute in; "auto" leaves it to the model."""
+        weights = next(self.encoder.parameters(), self.centre).dtype
         if isinstance(dtype, str) and dtype == "auto":
             dtype = self.dtype
-        weights = next(self.encoder.parameters(), self.centre).dtype
-        half = weights in (torch.float16, torch.bfloat16)
-        if half and isinstance(dtype, str) and dtype == "auto":  # the model was cast
+        if isinstance(dtype, str) and dtype == "auto" and weights.itemsize == 2:  # it was cast
             dtype = weights
         return pick_dtype(dtype, self.device)
 
@@ -254,11 +251,6 @@ class MusicEncoder(Pretrained):
             channel_axis=channel_axis,
             mono=mono,
         )
-
-
-def read_folder(folder: Path) -> MusicEncoder:
-    """Load a checkpoint folder, strictly; see `Pretrained.read_folder`."""
-    return MusicEncoder.read_folder(folder)
 
 
 def load_model(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from musicssl.audio import Source, formats, open_source
 from musicssl.audio import decode as decode_module
+from musicssl.audio.stream import ByteStream
 from musicssl.errors import AudioError, NoAudioError
 
 Floats = NDArray[np.float32]
@@ -75,6 +76,14 @@ def vorbis(rate: int = 44_100, channels: int = 2, seed: int = 0) -> bytes:
         for start in range(0, len(audio), 4096):  # libvorbis overflows on long blocks
             file.write(audio[start : start + 4096])
     return out.getvalue()
+
+
+def whole_opus() -> bytes:
+    return encoded("libopus", "ogg", 48_000)
+
+
+def ogg_flac() -> bytes:
+    return encoded("flac", "ogg")
 
 
 def heard(data: Any, **options: Any) -> tuple[Source, Floats]:
@@ -416,6 +425,80 @@ def test_a_sliver_of_a_damaged_file_is_a_failure() -> None:
         heard(data[: 44 + 400 * 4])
 
 
+@pytest.mark.parametrize("make", [vorbis, whole_opus, ogg_flac], ids=["vorbis", "opus", "flac"])
+def test_a_lost_page_of_an_ogg_file_is_counted(make: Callable[[], bytes]) -> None:
+    data = bytearray(make())
+    whole = len(heard(bytes(data))[1])
+    data[len(data) // 2] ^= 0x55  # the page's checksum is wrong now
+    source, got = heard(bytes(data))
+    assert len(got) < whole - RATE // 10
+    assert source.damaged == 1
+    assert not source.truncated
+
+
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+@pytest.mark.parametrize("kind", ["WAV", "AIFF", "CAF"])
+def test_a_size_that_is_too_small_of_floats(kind: str, subtype: str) -> None:
+    data = bytearray(stored(kind, subtype=subtype))
+    at = data.index(b"SSND" if kind == "AIFF" else b"data", 12)
+    if kind == "CAF":
+        data[at + 4 : at + 12] = struct.pack(">q", 80_000)
+    else:
+        data[at + 4 : at + 8] = struct.pack("<I" if kind == "WAV" else ">I", 80_000)
+    source, got = heard(bytes(data))
+    assert abs(len(got) / RATE - SECONDS) < 0.01
+    assert source.promised is not None
+    assert source.promised < 1
+
+
+@pytest.mark.parametrize("first", ["flac", "wav", "vorbis"])
+def test_what_is_joined_and_cannot_be_heard_is_counted(first: str) -> None:
+    data = CHAINS[first](44_100, 2, 0)
+    _, plain = heard(data)
+    source, got = heard(data + b"\0\1\2\3" + np.random.default_rng(2).bytes(60_000))
+    assert abs(len(got) - len(plain)) < 10
+    assert source.damaged or source.truncated
+
+
+@pytest.mark.parametrize("padding", [bytes(50_000), b"\xff" * 50_000])
+@pytest.mark.parametrize("kind", ["mp3", "aac", "flac", "wav", "vorbis"])
+def test_padding_at_the_end_is_no_loss(kind: str, padding: bytes) -> None:
+    data = CHAINS[kind](44_100, 2, 0)
+    _, plain = heard(data)
+    source, got = heard(data + padding)
+    assert abs(len(got) - len(plain)) < 0.06 * RATE
+    assert not source.truncated
+    assert not source.damaged
+
+
+def test_a_chunk_that_is_cut_is_not_heard() -> None:
+    data = stored("WAV")
+    _, plain = heard(data)
+    source, got = heard(data + b"id3 " + struct.pack("<I", 99_999) + JUNK[:1000])
+    np.testing.assert_array_equal(got, plain)
+    assert not source.truncated
+
+
+def test_a_film_whose_picture_is_longer_is_whole() -> None:
+    out, audio = io.BytesIO(), sound(44_100, 2)
+    with av.open(out, "w", format="asf") as file:
+        picture: Any = file.add_stream("mpeg4", rate=10)
+        picture.width = picture.height = 64
+        picture.pix_fmt = "yuv420p"
+        tone: Any = file.add_stream("wmav2", rate=44_100)
+        tone.layout, tone.bit_rate = "stereo", 128_000
+        frame = av.AudioFrame.from_ndarray(audio, format="fltp", layout="stereo")
+        frame.sample_rate, frame.time_base, frame.pts = 44_100, Fraction(1, 44_100), 0
+        file.mux(tone.encode(frame))
+        file.mux(tone.encode(None))
+        for _ in range(10 * round(2 * SECONDS)):
+            image = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+            file.mux(picture.encode(image))
+        file.mux(picture.encode(None))
+    source, got = heard(out.getvalue())
+    assert is_whole(source, got, SECONDS)
+
+
 # --- what is no music
 
 
@@ -607,6 +690,21 @@ def test_paths_and_file_objects_give_the_same_samples(tmp_path: Path, kind: str)
     shifted = io.BytesIO(b"before" + data)
     shifted.seek(6)
     np.testing.assert_array_equal(heard(path)[1], heard(shifted)[1])
+
+
+def test_streams_over_one_file_do_not_disturb_each_other() -> None:
+    data = np.random.default_rng(0).bytes(10_000)
+    whole = ByteStream(io.BytesIO(b"xx" + data), start=2)
+    one, other = whole.part(0, 5000), whole.part(5000)
+    parts: dict[ByteStream, bytes] = {one: b"", other: b"", whole: b""}
+    for size in (1, 700, 3, 2500, 900, 4000, 9000):
+        for stream in parts:
+            parts[stream] += stream.read(size)
+            assert whole.peek(17, 5) == data[17:22]
+            assert one.length() == 5000
+            late = whole.part(123)
+            assert late.read(4) == data[123:127]
+    assert parts == {one: data[:5000], other: data[5000:], whole: data}
 
 
 # --- channels

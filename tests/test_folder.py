@@ -26,7 +26,7 @@ from musicssl.folder.records import read_lines
 from musicssl.folder.stores import FORMATS
 from musicssl.folder.summary import Summary
 from musicssl.folder.workers import read_ahead
-from musicssl.model import MusicEncoder, read_folder
+from musicssl.model import MusicEncoder
 
 FILES = ["a/one.wav", "a/two.flac", "b/c/one.wav", "b/one.ogg", "one.wav"]
 
@@ -50,7 +50,7 @@ def music(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def model(tiny_model_folder: Path) -> MusicEncoder:
-    return read_folder(tiny_model_folder)
+    return MusicEncoder.read_folder(tiny_model_folder)
 
 
 def tree(out: Path) -> dict[str, bytes]:
@@ -187,7 +187,7 @@ def test_number_of_jobs_changes_nothing(
 
 def test_unsaved_models_have_an_identity(tiny_model_folder: Path, tmp_path: Path) -> None:
     tone(tmp_path / "x.wav", 0.2)
-    saved = read_folder(tiny_model_folder)
+    saved = MusicEncoder.read_folder(tiny_model_folder)
     one, two = MusicEncoder(saved.config).eval(), MusicEncoder(saved.config).eval()
     embed_folder(tmp_path / "x.wav", tmp_path / "out", model=one)
     with pytest.raises(OutputError, match="weights_sha256"):

@@ -17,7 +17,7 @@ from musicssl.folder.command import embed_folder
 from musicssl.folder.manifest import Manifest, hold
 from musicssl.folder.places import TakenError, inside
 from musicssl.folder.stores import FORMATS
-from musicssl.model import MusicEncoder, read_folder
+from musicssl.model import MusicEncoder
 
 STORES = {"parquet": "embeddings.parquet", "h5": "embeddings.h5"}
 posix = pytest.mark.skipif(os.name != "posix", reason="needs symbolic links")
@@ -25,7 +25,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="needs symbolic links")
 
 @pytest.fixture(scope="module")
 def model(tiny_model_folder: Path) -> MusicEncoder:
-    return read_folder(tiny_model_folder)
+    return MusicEncoder.read_folder(tiny_model_folder)
 
 
 @pytest.fixture

@@ -12,22 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from musicssl.audio.decoder import Decoder
-from musicssl.audio.ffmpeg import FFmpegDecoder
-from musicssl.audio.formats import FORMAT_HINTS, decoders_for
-from musicssl.audio.layout import Layout, find_beginning, find_layout
+from musicssl.audio.decoder import Decoder, falls_short
+from musicssl.audio.ffmpeg import NOT_A_REST, FFmpegDecoder
+from musicssl.audio.formats import FORMAT_HINTS, SIGNATURE_HINTS, decoders_for
+from musicssl.audio.layout import SEARCHED, Layout, find_beginning, find_layout, is_padding
 from musicssl.audio.sndfile import SoundFileDecoder
 from musicssl.audio.stream import ByteStream, open_path
 from musicssl.errors import AudioError, NoAudioError
 
 Opener = Callable[[], Decoder]
 MOST_LINKS = 10_000
-TOLERANCE = 4096  # samples, at least, by which encoders' padding makes headers wrong
-
-
-def falls_short(samples: int, promised: int | None, rate: int) -> bool:
-    """Tell whether `samples` are clearly fewer than a header promises."""
-    return promised is not None and samples < promised - max(rate // 10, TOLERANCE)
 
 
 def open_file(audio: Any) -> Decoder:
@@ -64,6 +58,7 @@ class Link:
     stream: ByteStream
     decoder: Decoder
     others: list[Opener]  # of decoders that may know more
+    unheard: bool  # something stands behind it that cannot be decoded
 
     @property
     def end(self) -> int | None:
@@ -101,7 +96,7 @@ class FileDecoder(Decoder):
         decoder, others = _open_first(stream, hint)
         if decoder.promised is not None:
             decoder.promised = round(decoder.promised * layout.stated)
-        return Link(stream, decoder, others)
+        return Link(stream, decoder, others, layout.unheard)
 
     def read(self) -> Iterator[NDArray[np.float32]]:
         """Yield the blocks of one link after the other."""
@@ -127,7 +122,7 @@ class FileDecoder(Decoder):
             heard += Fraction(len(block), self.rate)
             yield block
         decoder.close()
-        self.damaged += decoder.damaged
+        self.damaged += decoder.damaged + self._link.unheard
         self.reached = max(decoder.reached, float(heard))
         short = falls_short(round(self.reached * self.rate), decoder.promised, self.rate)
         if decoder.broken is not None or short:
@@ -163,6 +158,14 @@ class FileDecoder(Decoder):
         return broken
 
 
+def _open_behind(stream: ByteStream, start: int) -> Decoder:
+    """Open what begins at `start`; what stands before it is damage, unless it is a tag."""
+    decoder = FFmpegDecoder(stream.part(start))
+    head = stream.peek(0, min(start, SEARCHED))
+    decoder.damaged += not (start < NOT_A_REST or head[:3] == b"ID3" or is_padding(head))
+    return decoder
+
+
 def _open_first(stream: ByteStream, hint: str | None) -> tuple[Decoder, list[Opener]]:
     """Open `stream` with the first decoder that can, and return the other ones too.
 
@@ -186,8 +189,11 @@ def _open_first(stream: ByteStream, hint: str | None) -> tuple[Decoder, list[Ope
             stream.check()
             reasons[name] = error
     later: dict[str, Opener] = {}
+    signature = SIGNATURE_HINTS.get(stream.peek(0, 4))
+    if signature is not None:
+        later[f"FFmpeg as {signature}"] = partial(FFmpegDecoder, stream, signature)
     if (start := find_beginning(stream)) is not None:
-        later["FFmpeg from its signature on"] = partial(FFmpegDecoder, stream.part(start))
+        later["FFmpeg from its signature on"] = partial(_open_behind, stream, start)
     if hint is not None:
         later[f"FFmpeg as {hint}"] = partial(FFmpegDecoder, stream, hint)
     for name, opener in later.items():

@@ -12,6 +12,14 @@ MOST_PEAK = 64.0  # float audio is about [-1, 1]; 16-bit integers as floats reac
 BLOCK_VALUES = 2**23  # samples times channels: 32 MiB, for very high rates and many channels
 
 
+TOLERANCE = 4096  # samples, at least, by which encoders' padding makes headers wrong
+
+
+def falls_short(samples: int, promised: int | None, rate: int) -> bool:
+    """Tell whether `samples` are clearly fewer than a header promises."""
+    return promised is not None and samples < promised - max(rate // 10, TOLERANCE)
+
+
 class Decoder(ABC):
     """An opened input: what its header says, and its samples, once through."""
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from musicssl.audio.decoder import MOST_PEAK, Decoder
-from musicssl.audio.headers import mp3_has_tag, mp3_promise, ogg_breaks_off
-from musicssl.audio.layout import TAGS
+from musicssl.audio.decoder import MOST_PEAK, Decoder, falls_short
+from musicssl.audio.headers import mp3_has_tag, mp3_promise, ogg_end
+from musicssl.audio.layout import TAGS, is_padding, leaves_something
 from musicssl.audio.stream import ByteStream
 from musicssl.errors import AudioError, NoAudioError
 
@@ -19,7 +19,12 @@ STATED = frozenset(
     {"flac", "mov,mp4,m4a,3gp,3g2,mj2", "wav", "w64", "aiff", "caf", "au", "ape", "tta", "wv"}
     | {"dsf", "iff", "asf", "mpc", "mpc8", "tak", "avi", "matroska,webm"}
 )
-TIMED = frozenset({"flac", "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})  # packets say when they are
+# Packets say when they are.
+TIMED = frozenset({"flac", "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "ogg", "flv", "asf"})
+# Frames follow one another to the end of the file, where at most tags may stand.
+BARE = frozenset(
+    {"flac", "mp3", "aac", "ac3", "eac3", "tta", "wv", "ape", "dts", "tak", "mpc", "mpc8"}
+)
 GAP = 0.02  # seconds that a packet comes too late: something between was lost
 MOST_PLANES = 7
 NOT_A_REST = 4096  # bytes that cannot be decoded at the end: more than half a frame or a tag
@@ -38,7 +43,7 @@ class FFmpegDecoder(Decoder):
     def __init__(self, stream: ByteStream, hint: str | None = None) -> None:
         """Open `stream` as what its content says, or as FFmpeg's format `hint`."""
         super().__init__()
-        self._stream = stream
+        self._stream, self._length = stream, stream.length()
         stream.seek(0)
         try:
             self._av = import_module("av")  # takes a while; arrays and WAV files do without
@@ -87,9 +92,9 @@ class FFmpegDecoder(Decoder):
             return mp3_promise(self._stream)
         if name not in STATED:
             return None
-        if audio.duration is not None:
-            return self._samples_in(audio.duration * audio.time_base) or None
         alone = len(self._container.streams) == 1  # the length of a film is not that of its sound
+        if audio.duration is not None and (alone or name != "asf"):
+            return self._samples_in(audio.duration * audio.time_base) or None
         if alone and self._container.duration is not None:
             return self._samples_in(Fraction(self._container.duration, 1_000_000))
         return None
@@ -110,11 +115,13 @@ class FFmpegDecoder(Decoder):
     def read(self) -> Iterator[NDArray[np.float32]]:
         """Join decoded frames to blocks; a change of rate, channels or format begins a new one."""
         frame: Any = self._first
+        total = 0
         while frame is not None:
             kind = _kind(frame)
             self.rate, self.channels = frame.sample_rate, frame.layout.nb_channels
             size, fifo = self.block_frames, self._av.AudioFifo()
             while frame is not None and _kind(frame) == kind:
+                total += frame.samples
                 frame.pts = None  # the order of the file is the order of time
                 fifo.write(frame)
                 if fifo.samples >= size:
@@ -124,7 +131,15 @@ class FFmpegDecoder(Decoder):
                 yield from self._block(fifo.read(fifo.samples))
         self._stream.check()
         if self._container.format.name == "ogg":
-            self.cut = self.cut or ogg_breaks_off(self._stream)
+            self._end_ogg(total)
+
+    def _end_ogg(self, total: int) -> None:
+        """Find out whether an Ogg file of which `total` samples were heard ended as it should."""
+        end, whole = ogg_end(self._stream)
+        self.cut = self.cut or not whole
+        self.damaged += leaves_something(self._stream, end, NOT_A_REST)
+        if self._stream.length() == self._length and falls_short(total, self.frames, self.rate):
+            self.damaged += not (self.cut or self.damaged)
 
     def _block(self, frame: Any) -> Iterator[NDArray[np.float32]]:
         """Yield a frame's samples, unless no music has its shape."""
@@ -156,29 +171,40 @@ class FFmpegDecoder(Decoder):
 
     def _decode(self) -> Iterator[Any]:
         """Yield decoded frames, past all that cannot be decoded."""
-        lost = 0  # bytes since the last frame, in packets that could not be decoded
-        gap = tag = False
-        due: float | None = None
+        lost = rest = 0  # bytes since the last frame, in packets that could not be decoded
+        tag = False
+        clock = Clock(even=self._container.format.name == "flac")
+        end = 0  # of the last packet that could be decoded, in the file
+        biggest = last = 0  # bytes of a packet before the last one, and of that
         for packet in self._packets():
             try:
                 frames: list[Any] = packet.decode()
             except self._av.FFmpegError:
                 # A file that was joined to another begins with a tag, and with a frame that tells
                 # its length: neither is music.
-                tag = tag or bytes(packet).startswith(TAGS)
-                lost += 0 if tag else packet.size
+                data = bytes(packet)
+                tag = tag or data.startswith(TAGS)
+                lost += 0 if tag else len(data)
+                rest += 0 if tag or is_padding(data[len(data) // 2 :]) else len(data)
                 continue
+            if packet.pos is not None:
+                end = max(end, packet.pos + packet.size)
+                biggest, last = max(biggest, last), packet.size
             for frame in frames:
                 if not frame.samples:
                     continue
-                if self._timed and frame.time is not None:
-                    gap = due is not None and frame.time > due + GAP
-                    self.reached = due = frame.time + frame.samples / frame.sample_rate
-                if lost or gap:
-                    self.damaged += 1
-                lost, tag = 0, False
+                self.damaged += lost > 0
+                if self._timed:
+                    clock.add(frame, counted=lost > 0)
+                lost, rest, tag = 0, 0, False
                 yield frame
-        self.cut = lost >= NOT_A_REST
+        self.damaged += clock.holes
+        self.reached = clock.reached
+        self.cut = rest >= NOT_A_REST
+        if not self.cut and self._container.format.name in BARE:
+            if 0 < 2 * biggest + NOT_A_REST < last:  # swollen by what stands behind its frame
+                end -= last - 2 * biggest
+            self.damaged += leaves_something(self._stream, end, NOT_A_REST)
 
     def _packets(self) -> Iterator[Any]:
         """Yield the file's packets, past errors of the container as long as it goes on."""
@@ -197,6 +223,55 @@ class FFmpegDecoder(Decoder):
                     return
 
 
+class Clock:
+    """Compares when frames are said to be with how long those before them last.
+
+    Parameters
+    ----------
+    even
+        Times are numbers of frames times their length, so they mean nothing unless all but the
+        last are equally long.
+    """
+
+    def __init__(self, *, even: bool) -> None:
+        self._gaps = 0
+        self._even, self._lengths = even, set[int]()
+        self._first: float | None = None
+        self._due: float | None = None
+        self._heard = 0.0
+        self._rates: set[int] = set()
+
+    def add(self, frame: Any, *, counted: bool) -> None:
+        """Take the next frame; a gap before it is not counted again."""
+        self._rates.add(frame.sample_rate)
+        if self._even:
+            self._lengths.add(frame.samples)
+        length = frame.samples / frame.sample_rate
+        self._heard += length
+        if frame.time is None:
+            return
+        if self._due is None:
+            self._first = frame.time
+        elif frame.time > self._due + GAP and not counted:
+            self._gaps += 1
+        self._due = frame.time + length
+
+    @property
+    def reached(self) -> float:
+        """When the last frame ends, in seconds."""
+        return 0.0 if self._due is None or len(self._rates) > 1 else self._due
+
+    @property
+    def holes(self) -> int:
+        """How many gaps there were, if time is really missing: some times are not exact."""
+        if self._due is None or self._first is None:
+            return 0
+        if len(self._rates) > 1 or len(self._lengths) > 2:
+            return 0
+        missing = self._due - self._first - self._heard
+        return min(self._gaps, max(1, int(missing / GAP))) if missing > GAP else 0
+
+
 def _kind(frame: Any) -> tuple[int, str, str]:
     return frame.sample_rate, frame.layout.name, frame.format.name
 
@@ -211,7 +286,8 @@ def _samples(frame: Any) -> NDArray[np.float32]:
         name += "p"
     scale = SCALES.get(name[:-1])
     if scale is None:
-        block: NDArray[np.float32] = values.astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):  # doubles beyond float32: silenced or reported as infinite
+            block: NDArray[np.float32] = values.astype(np.float32, copy=False)
         return block
     block = values.astype(np.float32)
     if name == "u8p":

@@ -31,6 +31,20 @@ FORMAT_HINTS = {
     ".dff": "iff",
 }
 
+# The same by a file's first bytes, where FFmpeg takes a damaged one for something else.
+SIGNATURE_HINTS = {
+    b"fLaC": "flac",
+    b"OggS": "ogg",
+    b"FRM8": "iff",
+    b"DSD ": "dsf",
+    b"MAC ": "ape",
+    b"TTA1": "tta",
+    b"tBaK": "tak",
+    b"wvpk": "wv",
+    b"MPCK": "mpc8",
+    b"#!AM": "amr",
+}
+
 # What the first bytes of a file, or of another one joined to its end, look like.
 _W64 = b"riff\x2e\x91\xcf\x11"
 _SIGNATURES = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"OggS", b"ID3", b"caff", b".snd", _W64)

@@ -67,19 +67,22 @@ def id3_size(head: bytes) -> int:
     return 10 + sum((byte & 127) << 7 * i for i, byte in enumerate(head[9:5:-1]))
 
 
-def ogg_breaks_off(stream: ByteStream) -> bool:
-    """Tell whether an Ogg file's last page is cut, or is not marked as its stream's last.
+def ogg_end(stream: ByteStream) -> tuple[int, bool]:
+    """Return where an Ogg file's last page ends, and whether the stream ends with it.
+
+    It does not if the page is cut, or not marked as its stream's last; the offset is 0 if no
+    page is found.
 
     Raises
     ------
     AudioError
         If the stream cannot be read.
     """
-    size = stream.length()
-    tail = stream.peek(max(0, size - 2**17), 2**17)  # a page is at most 65,307 bytes
+    first = max(0, stream.length() - 2**17)
+    tail = stream.peek(first, 2**17)  # a page is at most 65,307 bytes
     at = tail.rfind(b"OggS")
     page = tail[at:]
     if at < 0 or len(page) < 27 or len(page) < 27 + page[26]:
-        return True
+        return 0, False
     length = 27 + page[26] + sum(page[27 : 27 + page[26]])
-    return len(page) < length or not page[5] & 4
+    return first + at + length, length <= len(page) and bool(page[5] & 4)

@@ -13,6 +13,17 @@ from musicssl.audio.stream import ByteStream
 # Sizes from here on are what programs write that cannot know the length, such as pipes.
 PLACEHOLDER_SIZE = 0x7FFF0000
 SEARCHED = 2**20  # bytes in which the beginning of a damaged file is looked for
+# Chunks that may follow the samples, also where a file is cut within them.
+NAMES = frozenset(
+    name.ljust(4).encode()
+    for name in (
+        *("LIST", "id3", "ID3", "bext", "fact", "cue", "smpl", "inst", "JUNK", "PAD", "FLLR"),
+        *("iXML", "axml", "_PMX", "afsp", "DISP", "acid", "strc", "cart", "levl", "chna", "plst"),
+        *("note", "labl", "MD5", "AFAn", "LGWV", "ANNO", "NAME", "AUTH", "(c)", "APPL", "MARK"),
+        *("COMT", "MIDI", "SAUR", "INST", "CHAN", "FVER", "COMM", "basc", "trns", "cate", "info"),
+        *("uuid", "strg", "mark", "regn", "umid", "PEAK"),
+    )
+)
 MOST_CHUNKS = 10_000
 LOOKED_AT = 8192  # bytes at four places, to tell samples from something else
 MOST_BLOCKS = 100_000  # of a WavPack file that are looked at: half a day
@@ -27,6 +38,7 @@ class Layout:
     stop: int | None = None  # where another file begins that was joined to this one
     patches: dict[int, bytes] = field(default_factory=dict)  # lengths as they should be
     stated: float = 1.0  # part of the true length that the header states
+    unheard: bool = False  # something follows that is neither music nor a tag
     mark: bytes = b""  # with which such a file begins, wherever that is
     after: int = 0  # where it can be, at the earliest
 
@@ -41,6 +53,7 @@ class _Chunks:
     name: int = 4  # bytes of a name
     counts_header: bool = False  # whether a length counts name and length too
     align: int = 2
+    before: int = 0  # bytes of the contents before the samples
 
     @property
     def header(self) -> int:
@@ -70,9 +83,9 @@ _CONTAINERS = {
     b"RIFF": _Chunks(b"data", 12, "<I"),
     b"RIFX": _Chunks(b"data", 12, ">I"),
     b"RF64": _Chunks(b"data", 12, "<I"),
-    b"FORM": _Chunks(b"SSND", 12, ">I"),
+    b"FORM": _Chunks(b"SSND", 12, ">I", before=8),
     b"riff": _Chunks(b"data", 40, "<Q", name=16, counts_header=True, align=8),  # W64
-    b"caff": _Chunks(b"data", 8, ">q", align=1),
+    b"caff": _Chunks(b"data", 8, ">q", align=1, before=4),
 }
 
 
@@ -114,14 +127,17 @@ def _au(stream: ByteStream, head: bytes, size: int) -> Layout:
         return Layout()
     if begins(stream.peek(end, 12)):
         return Layout(stop=end)
-    width, law = {1: (1, "mu"), 27: (1, "a")}.get(encoding, (encoding - 1, ""))
+    widths = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}
+    width, law = widths.get(encoding, 0), {1: "mu", 27: "a"}.get(encoding, "")
     (channels,) = struct.unpack(">I", head[20:24])
-    if not 1 <= width <= 4 or not 1 <= channels <= 64:
+    if not width or not 1 <= channels <= 64:
         return Layout()
-    if _goes_on(stream, end, size, _Chunks(b"", 0, ">I"), _Samples(width, channels, False, law)):
+    samples = _Samples(width, channels, False, law, encoding in {6, 7})
+    follows = _follows(stream, end, size, _Chunks(b"", 0, ">I"))
+    if follows and _more_of(stream, start, end, size, samples):
         sizes = {8: struct.pack(">I", min(size - start, 0xFFFFFFFF))}
         return Layout(patches=sizes, stated=length / (size - start))
-    return Layout()
+    return Layout(unheard=follows)
 
 
 def _ogg_first_data(stream: ByteStream) -> int:
@@ -206,9 +222,14 @@ def _around_samples(
         return Layout()
     if joined := _joined(stream, end, size, chunks):
         return Layout(stop=joined)
+    follows = _follows(stream, end, size, chunks)
     samples = _sample_format(stream, facts)
-    if samples is None or not _goes_on(stream, end, size, chunks, samples):
-        return Layout()
+    if (
+        not follows
+        or samples is None
+        or not _more_of(stream, at + chunks.header + chunks.before, end, size, samples)
+    ):
+        return Layout(unheard=follows)
     if chunks.first == 12:
         lengths[4] = struct.pack(chunks.number, min(size - 8, 0xFFFFFFFF))
     if b"COMM" in facts:  # AIFF counts frames too
@@ -225,6 +246,7 @@ class _Samples:
     channels: int
     little: bool  # the most significant byte comes last
     law: str = ""  # "mu" or "a" of logarithmic ones
+    floats: bool = False
 
     def plausible(self, data: bytes) -> bool:
         """Tell whether `data` can be a stretch of music rather than of anything else.
@@ -233,6 +255,10 @@ class _Samples:
         text has no negative ones.
         """
         size = len(data) // self.width * self.width
+        if self.floats:
+            values = np.frombuffer(data[:size], f"{'<' if self.little else '>'}f{self.width}")
+            sizes = np.abs(values)
+            return bool(np.mean((sizes == 0) | ((sizes > 1e-9) & (sizes < 4))) > 0.99)
         places = np.frombuffer(data[:size], np.int8).reshape(-1, self.width)
         values = places[:, -1 if self.little else 0].astype(np.float64) / 128
         if self.law:
@@ -262,24 +288,32 @@ def _expand(data: bytes, law: str) -> NDArray[np.float64]:
 
 def _sample_format(stream: ByteStream, facts: dict[bytes, int]) -> _Samples | None:
     """Return how the samples are stored; None where they are not plain integers."""
-    little, law = True, ""
+    little, law, floats = True, "", False
     if b"fmt " in facts:
-        kind, channels, _, _, _, bits = struct.unpack("<HHIIHH", stream.peek(facts[b"fmt "], 16))
-        plain = kind in {1, 6, 7, 0xFFFE}
-        law = {6: "a", 7: "mu"}.get(kind, "")
+        fmt = stream.peek(facts[b"fmt "], 26)
+        kind, channels, _, _, _, bits = struct.unpack("<HHIIHH", fmt[:16])
+        if kind == 0xFFFE and len(fmt) == 26:  # WAVE_FORMAT_EXTENSIBLE says it later
+            (kind,) = struct.unpack("<H", fmt[24:26])
+        law, floats = {6: "a", 7: "mu"}.get(kind, ""), kind == 3
+        plain = kind in {1, 3, 6, 7}
     elif b"COMM" in facts:
         channels, _, bits = struct.unpack(">HIH", stream.peek(facts[b"COMM"], 8))
-        little = stream.peek(facts[b"COMM"] + 18, 4) == b"sowt"
-        plain = little or stream.peek(8, 4) == b"AIFF"
+        name = stream.peek(facts[b"COMM"] + 18, 4) if stream.peek(8, 4) == b"AIFC" else b"NONE"
+        little, floats = name == b"sowt", name in {b"fl32", b"FL32", b"fl64", b"FL64"}
+        law = {b"alaw": "a", b"ulaw": "mu", b"ALAW": "a", b"ULAW": "mu"}.get(name, "")
+        plain = bool(law) or floats or name in {b"NONE", b"sowt", b"twos", b"in24", b"in32"}
+        bits = 8 if law else bits
     elif b"desc" in facts:
-        desc = stream.peek(facts[b"desc"], 32)
-        name, flags, channels, bits = struct.unpack(">8x4sI8xII", desc)
-        little, plain = bool(flags & 2), name == b"lpcm" and not flags & 1
+        name, flags, channels, bits = struct.unpack(">8x4sI8xII", stream.peek(facts[b"desc"], 32))
+        law = {b"alaw": "a", b"ulaw": "mu"}.get(name, "")
+        little, floats, plain = bool(flags & 2), bool(flags & 1), bool(law) or name == b"lpcm"
     else:
         return None
-    if not plain or bits not in {8, 16, 24, 32} or not 1 <= channels <= 64:
+    if not plain or bits not in {8, 16, 24, 32, 64} or not 1 <= channels <= 64:
         return None
-    return _Samples(bits // 8, channels, little, law)
+    if floats and bits < 32:
+        return None
+    return _Samples(bits // 8, channels, little, law, floats)
 
 
 def _joined(stream: ByteStream, end: int, size: int, chunks: _Chunks) -> int | None:
@@ -301,19 +335,48 @@ def _joined(stream: ByteStream, end: int, size: int, chunks: _Chunks) -> int | N
     return None
 
 
-def _goes_on(stream: ByteStream, end: int, size: int, chunks: _Chunks, samples: _Samples) -> bool:
-    """Tell whether what follows the samples is more of them: no chunk, tag, padding or else."""
+def _follows(stream: ByteStream, end: int, size: int, chunks: _Chunks) -> bool:
+    """Tell whether the samples are followed by something that is no chunk, tag or padding."""
     for at in dict.fromkeys((end, chunks.next(end))):
         head = stream.peek(at, chunks.header)
         if len(head) < chunks.header or head.startswith(TAGS):
             return False
-        if chunks.is_chunk(head) and at < chunks.end(at, head) <= size + 1:
+        inside = at < chunks.end(at, head) <= size + 1
+        if chunks.is_chunk(head) and (inside or head[:4] in NAMES):
             return False
+    return leaves_something(stream, end, 1)
+
+
+def _more_of(stream: ByteStream, start: int, end: int, size: int, samples: _Samples) -> bool:
+    """Tell whether what follows the samples, which begin at `start`, is more of them."""
     frame = samples.width * samples.channels
+    end = start - (start - end) // frame * frame  # where one begins
     starts = [end + (size - end) // frame * i // 4 * frame for i in range(4)]
     pieces = [stream.peek(start, LOOKED_AT) for start in starts]
     heard = [samples.plausible(piece) for piece in pieces if any(piece)]
     return bool(heard) and all(heard)
+
+
+def is_padding(data: bytes) -> bool:
+    """Tell whether `data` is one byte again and again."""
+    return data.count(data[:1]) == len(data)
+
+
+def leaves_something(stream: ByteStream, end: int, least: int) -> bool:
+    """Tell whether `least` bytes or more, neither tags nor padding, follow offset `end`.
+
+    Raises
+    ------
+    AudioError
+        If the stream cannot be read.
+    """
+    size = stream.length()
+    if not 0 < end <= size - least:
+        return False
+    pieces = [stream.peek(end + (size - end) * i // 4, 512) for i in range(4)]
+    tail = stream.peek(max(end, size - 512), 512)
+    tagged = pieces[0].startswith(TAGS) or any(tag in tail for tag in (b"APETAGEX", b"LYRICS"))
+    return not (tagged or all(is_padding(piece) for piece in pieces))
 
 
 def find_beginning(stream: ByteStream) -> int | None:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.audio.arrays import open_array
-from musicssl.audio.decode import falls_short, open_file
-from musicssl.audio.decoder import MOST_PEAK, Decoder
+from musicssl.audio.decode import open_file
+from musicssl.audio.decoder import MOST_PEAK, Decoder, falls_short
 from musicssl.audio.mix import MIXES, Mix
 from musicssl.audio.resample import RESAMPLERS, Resampler, resampled_length
 from musicssl.errors import AudioError, pick

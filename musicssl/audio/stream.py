@@ -4,12 +4,21 @@ import errno
 import os
 import stat
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from musicssl.errors import AudioError
 
 NO_SUCH_POSITION = (errno.EINVAL, errno.EOVERFLOW, errno.EFBIG)  # of a seek; nothing is broken
+
+
+@dataclass
+class Shared:
+    """What the streams over one file share."""
+
+    failures: list[BaseException] = field(default_factory=list)
+    at: int | None = None  # where the file stands, as far as they know
 
 
 class ByteStream:
@@ -28,8 +37,8 @@ class ByteStream:
         Bytes to show in place of what stands at an offset of the stretch.
     mark, after
         The stretch ends where `mark` stands, from offset `after` on, as soon as it is met.
-    failures
-        Where to keep exceptions; by default a list of its own.
+    shared
+        What streams over one file have in common; by default, there is no other one.
 
     Raises
     ------
@@ -45,11 +54,13 @@ class ByteStream:
         patches: Mapping[int, bytes] | None = None,
         mark: bytes = b"",
         after: int = 0,
-        failures: list[BaseException] | None = None,
+        shared: "Shared | None" = None,
     ) -> None:
-        self._failures = [] if failures is None else failures  # parts share it with their whole
+        self._shared = Shared() if shared is None else shared
+        self._failures = self._shared.failures
         try:
             self.start = _position(file) if start is None else start
+            self._shared.at = None
             file.seek(self.start)
             text = isinstance(file.read(0), str)
         except Exception as error:
@@ -91,7 +102,11 @@ class ByteStream:
             if self.stop is not None:
                 left = max(0, self.stop - self.start - self._at)
                 size = left if size < 0 else min(size, left)
+            if self._shared.at != self.start + self._at:  # another stream has moved the file
+                self.file.seek(self.start + self._at)
+            self._shared.at = None
             data = self._read(size)
+            self._shared.at = self.start + self._at + len(data)
         except BaseException as error:
             self._failures.append(error)
             return b""
@@ -157,7 +172,9 @@ class ByteStream:
             target = offset + (self.size() if base is None else base)
             if not 0 <= target < 2**62:
                 return -1
+            self._shared.at = None
             self.file.seek(self.start + target)
+            self._shared.at = self.start + target
             self._at = target
         except (ValueError, OverflowError):  # what files say of positions that they cannot have
             return -1
@@ -171,14 +188,12 @@ class ByteStream:
         return target
 
     def size(self) -> int:
-        """Return the length of the stretch in bytes; leaves the file where it stands."""
+        """Return the length of the stretch in bytes; leaves the stream where it stands."""
         if self.stop is not None:
             return self.stop - self.start
-        before = self.start + self._at
+        self._shared.at = None
         self.file.seek(0, os.SEEK_END)
-        end = _position(self.file)
-        self.file.seek(before)
-        return max(0, end - self.start)
+        return max(0, _position(self.file) - self.start)
 
     def length(self) -> int:
         """Return `size`, or raise as `check`.
@@ -220,7 +235,7 @@ class ByteStream:
     ) -> "ByteStream":
         """Return a stretch of this stretch as a stream of its own, over the same file."""
         end = self.stop if stop is None else self.start + stop
-        return ByteStream(self.file, self.start + start, end, patches, mark, after, self._failures)
+        return ByteStream(self.file, self.start + start, end, patches, mark, after, self._shared)
 
 
 def _position(file: Any) -> int:

@@ -134,18 +134,16 @@ def _other_sound(heard: Heard, lengths: str) -> list[tuple[str, str]]:
 
 
 def _loss(heard: Heard) -> str:
-    """Whether what FFmpeg hears besides is said to be lost, and whether it is music at all."""
-    if said(heard.path):
-        return "loss said"
+    """Whether what FFmpeg hears besides is music at all, and whether its loss is said."""
     music = _music(heard.theirs, heard.truths)
     more = music - _music(heard.ours, heard.truths)
-    whole = all(found(truth, heard.ours).mean() > 0.95 for truth in heard.truths)
-    if music and not _lost_music(heard) and (whole or more <= 0.75):
+    if all(found(truth, heard.ours).mean() > 0.95 for truth in heard.truths):
+        return "noise left out"  # all is there: FFmpeg hears other things, or some of it twice
+    if music and more <= 0.75 and not _lost_music(heard):
         return "noise left out"
-    unheard = ~found(heard.theirs, heard.ours)
-    if not music and noisy(heard.theirs)[unheard].mean() > 0.8:
+    if not music and noisy(heard.theirs)[~found(heard.theirs, heard.ours)].mean() > 0.8:
         return "noise left out"
-    return "silent loss"
+    return "loss said" if said(heard.path) else "silent loss"
 
 
 def _lost_music(heard: Heard) -> float:
