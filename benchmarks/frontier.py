@@ -11,12 +11,13 @@ from timing import Row, best, machine, music, table, threads, usable_cores, writ
 
 from musicssl import MusicSSLError
 from musicssl.errors import pick
-from musicssl_training.evaluation.collection import Clip
-from musicssl_training.evaluation.embedders import Embedder, ModelEmbedder
-from musicssl_training.evaluation.metrics import MEAN
-from musicssl_training.evaluation.naming import make_embedder
-from musicssl_training.evaluation.results import Report, read_report
-from musicssl_training.evaluation.table import rows
+from musicssl_training.evaluation.datasets import Clip
+from musicssl_training.evaluation.embedders.adapters import ModelEmbedder
+from musicssl_training.evaluation.embedders.base import Embedder
+from musicssl_training.evaluation.embedders.spec import make_embedder
+from musicssl_training.evaluation.protocol.metrics import MEAN
+from musicssl_training.evaluation.report.results import Report, read_report
+from musicssl_training.evaluation.report.tables import rows
 
 CLIP_SECONDS, CLIPS = 30, 8
 

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from timing import Row, table, write_json
 
 from musicssl import MusicSSLError
-from musicssl_training.evaluation.cache import embed_collection
-from musicssl_training.evaluation.collection import Collection
-from musicssl_training.evaluation.folders import read_items
-from musicssl_training.evaluation.naming import make_embedder
+from musicssl_training.evaluation.datasets import Collection, read_items
+from musicssl_training.evaluation.embedders.cache import embed_collection
+from musicssl_training.evaluation.embedders.spec import make_embedder
 
 NEAR = (1, 5)  # neighbours that are counted
 
@@ -32,7 +31,7 @@ def shares(data: Collection, order: NDArray[np.int64], labels: list[str], model:
     """Return how many of the nearest have the item's own label, and how many of any have it."""
     rows = []
     for label in labels:
-        y = data.pick(label)[label]
+        y = data.column(label)
         same = y[order] == y[:, None]
         near: Row = {f"of the nearest {k}, %": 100 * float(same[:, :k].mean()) for k in NEAR}
         rows.append(
@@ -43,7 +42,7 @@ def shares(data: Collection, order: NDArray[np.int64], labels: list[str], model:
 
 def examples(data: Collection, order: NDArray[np.int64], show: list[str], count: int) -> list[Row]:
     """Return some items, evenly spread over the folder, and the three nearest of each."""
-    columns = [data.pick(name)[name] for name in show]
+    columns = [data.column(name) for name in show]
     texts = [" · ".join(map(str, row)) for row in zip(*columns, strict=True)]
     return [
         {"of": texts[i]} | {f"nearest {k + 1}": texts[order[i, k]] for k in range(3)}

@@ -13,7 +13,7 @@ import musicssl
 ROOT = Path(__file__).parent.parent
 # a module may import those of the groups before its own
 ORDER = [
-    {"errors", "process", "buffers"},
+    {"errors", "process", "buffers", "weights"},
     {"arguments"},
     {"config", "windows", "pooling", "untrusted"},
     {"models"},

@@ -1,10 +1,7 @@
 """`embed_folder`: trees of music files to embeddings on disk, in parallel, resumable."""
 
-import hashlib
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-
-import torch
 
 from musicssl.audio import AUDIO_EXTENSIONS, RESAMPLERS
 from musicssl.audio.mix import MIXES
@@ -18,6 +15,7 @@ from musicssl.folder.space import Space
 from musicssl.folder.stores import FORMATS
 from musicssl.folder.summary import Summary
 from musicssl.model import Layer, MusicEncoder, load_model
+from musicssl.weights import hash_weights
 
 
 def embed_folder(
@@ -152,7 +150,7 @@ def embed_folder(
     )
     space = Space(
         model=model.model_id,
-        weights_sha256=model.weights_sha256 or _weights_sha256(model),
+        weights_sha256=model.weights_sha256 or hash_weights(model.state_dict()),
         level="frame" if settings.pooling == "none" else "clip",
         pooling=settings.pooling,
         layers=settings.layers,
@@ -177,12 +175,3 @@ def embed_folder(
     with hold(run.out, run.tag):
         run.settle(model, settings)
         return run.work(model, settings, jobs)
-
-
-def _weights_sha256(model: MusicEncoder) -> str:
-    """Return a hash for weights that were never saved, or were cast since."""
-    total = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        data = tensor.cpu().contiguous().flatten().view(torch.uint8)  # of any type
-        total.update(name.encode() + data.numpy().tobytes())
-    return total.hexdigest()

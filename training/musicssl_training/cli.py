@@ -243,7 +243,7 @@ def _plot(args: argparse.Namespace) -> None:
 
 
 def _overlap(args: argparse.Namespace) -> None:
-    from musicssl_training.evaluation.overlap import check_overlap
+    from musicssl_training.evaluation.leakage.check import check_overlap
 
     check_overlap(args.corpora, find_roots(args))
 

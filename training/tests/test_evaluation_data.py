@@ -12,30 +12,38 @@ import soundfile as sf
 from musicssl.errors import ConfigError
 from musicssl_training.cli import main
 from musicssl_training.corpus.score import SCORES, Score, to_row
-from musicssl_training.evaluation.baselines import BASELINES, FRAMES, TEMPI, handcrafted
-from musicssl_training.evaluation.cache import Embedded
-from musicssl_training.evaluation.collection import Clip, Collection
-from musicssl_training.evaluation.embedders import ArrayEmbedder, BaselineEmbedder, FunctionEmbedder
+from musicssl_training.evaluation.datasets import COLLECTIONS, Clip, Collection
+from musicssl_training.evaluation.datasets.theory import tempo_class
+from musicssl_training.evaluation.embedders.adapters import (
+    ArrayEmbedder,
+    BaselineEmbedder,
+    FunctionEmbedder,
+)
+from musicssl_training.evaluation.embedders.baselines import (
+    BASELINES,
+    FRAME_BASELINES,
+    TEMPI,
+    handcrafted,
+)
+from musicssl_training.evaluation.embedders.cache import CollectionEmbeddings
+from musicssl_training.evaluation.embedders.spec import make_embedder
 from musicssl_training.evaluation.errors import DataError
-from musicssl_training.evaluation.framewise import (
-    FRAMEWISE,
+from musicssl_training.evaluation.protocol.frame_labels import (
+    FRAME_LABELS,
     beats,
     common_times,
     frames_at,
     onsets,
     pitch_classes,
 )
-from musicssl_training.evaluation.labels import KINDS, read_labels
-from musicssl_training.evaluation.measure import make_splits
-from musicssl_training.evaluation.metrics import METRICS
-from musicssl_training.evaluation.naming import make_embedder
-from musicssl_training.evaluation.packs import tempo_class
-from musicssl_training.evaluation.page import page
-from musicssl_training.evaluation.results import Report
-from musicssl_training.evaluation.splits import PARTS, take_part
+from musicssl_training.evaluation.protocol.labels import LABEL_TYPES, Multiclass
+from musicssl_training.evaluation.protocol.metrics import METRICS
+from musicssl_training.evaluation.protocol.splits import PARTS, make_splits, select_part
+from musicssl_training.evaluation.report.html import render_page
+from musicssl_training.evaluation.report.results import Report
+from musicssl_training.evaluation.report.tables import tables
 from musicssl_training.evaluation.suite import EvaluateConfig, evaluate
-from musicssl_training.evaluation.table import tables
-from musicssl_training.evaluation.tasks import COLLECTIONS, TASKS
+from musicssl_training.evaluation.tasks import TASKS
 
 RATE = 8000
 
@@ -44,10 +52,11 @@ RATE = 8000
 def test_tasks_name_what_there_is(name: str) -> None:
     task = TASKS[name]
     assert task.collection in COLLECTIONS
-    assert task.kind in (*KINDS, "frames")
+    assert task.kind in LABEL_TYPES
+    assert task.level in ("clip", "frame")
     assert set(task.metrics) <= set(METRICS)
-    if task.kind == "frames":
-        assert task.labels[0] in FRAMEWISE
+    if task.level == "frame":
+        assert task.labels[0] in FRAME_LABELS
 
 
 def test_frame_truth() -> None:
@@ -61,10 +70,10 @@ def test_frame_truth() -> None:
 
 
 def test_frames_of_all_models_are_taken_at_the_same_times() -> None:
-    def embedded(times: list[list[float]]) -> Embedded:
+    def embedded(times: list[list[float]]) -> CollectionEmbeddings:
         values = np.concatenate(times)
         lengths = np.array([len(t) for t in times])
-        return Embedded(values[:, None].astype(np.float32), 0.0, lengths, values)
+        return CollectionEmbeddings(values[:, None].astype(np.float32), 0.0, lengths, values)
 
     fast = embedded([list(np.arange(0, 1, 0.01)), list(np.arange(0, 0.5, 0.01))])
     slow = embedded([[0.05, 0.15, 0.25], [0.05, 0.15]])
@@ -194,7 +203,7 @@ def test_what_is_chosen_and_what_is_reported_share_no_group(tmp_path: Path) -> N
     make_root(tmp_path / "data", 30, "orchestra_notes")
     roots = {name: root / name for name in ("drum_machines", "orchestra_notes")}
     groups = COLLECTIONS["drum_machines"](roots["drum_machines"]).groups(("machine",))
-    taken = {part: take_part(part, groups, None)[0] for part in PARTS}
+    taken = {part: select_part(part, groups, None)[0] for part in PARTS}
     assert sorted([*taken["development"], *taken["test"]]) == taken["all"].tolist()
     assert not set(groups[taken["development"]]) & set(groups[taken["test"]])
     quick = EvaluateConfig(
@@ -207,7 +216,7 @@ def test_what_is_chosen_and_what_is_reported_share_no_group(tmp_path: Path) -> N
     }
     items = {part: report.results[0].n_items for part, report in found.items()}
     assert items == {"all": 60, "development": 30, "test": 30}
-    assert "Only the test part" in page(found["test"])
+    assert "Only the test part" in render_page(found["test"])
     assert "of the labels, test part" in tables(found["test"])
     with pytest.raises(ConfigError, match="Did you mean 'test'"):
         EvaluateConfig(part="tst")
@@ -221,18 +230,20 @@ def test_what_is_chosen_and_what_is_reported_share_no_group(tmp_path: Path) -> N
     last = found["all"].differences[-1]
     assert (last.a, last.b, last.task) == ("mfcc", "log-mel", "mean")
     assert last.difference == pytest.approx(mean.score - other.score)
-    assert "The mean of 2 tasks, each counting alike: drum class, octave." in page(found["all"])
+    assert "The mean of 2 tasks, each counting alike: drum class, octave." in render_page(
+        found["all"]
+    )
 
 
 def test_parts_of_a_published_split() -> None:
     groups = np.array(list("abcdef"))
     sides = np.array(["train", "test", "valid", "train", "test", "valid"])
-    index, found = take_part("development", groups, sides)
+    index, found = select_part("development", groups, sides)
     assert found is not None
     assert (index.tolist(), found.tolist()) == ([0, 2, 3, 5], ["train", "test", "train", "test"])
-    index, found = take_part("development", groups, np.where(sides == "valid", "train", sides))
+    index, found = select_part("development", groups, np.where(sides == "valid", "train", sides))
     assert (index.tolist(), found) == ([0, 2, 3, 5], None)
-    assert take_part("test", groups, sides)[0].tolist() == list(range(6))
+    assert select_part("test", groups, sides)[0].tolist() == list(range(6))
 
 
 def test_packs_with_truth(tmp_path: Path) -> None:
@@ -288,9 +299,9 @@ def test_collections_refuse_nonsense(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"item 'a': .*Ask a librarian"):
         _ = toy.hash
     with pytest.raises(DataError, match="Did you mean 'genre'"):
-        toy.pick("gnre")
+        toy.column("gnre")
     with pytest.raises(DataError, match="item 'a' has no label 'genre'"):
-        read_labels(toy, "classes", ("genre",))
+        Multiclass.read(toy, ("genre",))
     assert len(make_splits(np.arange(20).astype(str), None, 3)) == 3
 
 
@@ -303,7 +314,7 @@ def test_baselines_are_finite_and_of_one_size(name: str) -> None:
     assert all(np.isfinite(v).all() for v in vectors)
 
 
-@pytest.mark.parametrize("name", FRAMES)
+@pytest.mark.parametrize("name", FRAME_BASELINES)
 def test_frames_of_baselines_are_where_they_say(name: str) -> None:
     clicks = np.zeros(22_050, np.float32)
     clicks[8820] = 1  # at 0.4 s

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from musicssl_training.evaluation.datasets import COLLECTIONS
 from musicssl_training.evaluation.errors import DataError
-from musicssl_training.evaluation.tasks import COLLECTIONS
 
 RATE = 8000
 

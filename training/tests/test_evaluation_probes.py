@@ -8,36 +8,53 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from musicssl_training.evaluation import probes
 from musicssl_training.evaluation.errors import LeakError
-from musicssl_training.evaluation.intervals import draw_groups, interval
-from musicssl_training.evaluation.labels import Labels
-from musicssl_training.evaluation.measure import Problem, make_splits, measure, predict, redraw
-from musicssl_training.evaluation.metrics import METRICS, chance
-from musicssl_training.evaluation.probes import PROBES, standardise
-from musicssl_training.evaluation.results import Difference, Report, Result
-from musicssl_training.evaluation.splits import (
+from musicssl_training.evaluation.protocol.bootstrap import draw_groups, interval
+from musicssl_training.evaluation.protocol.labels import (
+    Labels,
+    Multiclass,
+    Multilabel,
+    Regression,
+)
+from musicssl_training.evaluation.protocol.metrics import METRICS, chance
+from musicssl_training.evaluation.protocol.probes import (
+    PROBES,
+    STRENGTHS,
+    logistic_path,
+    ridge_path,
+    standardize,
+)
+from musicssl_training.evaluation.protocol.regimes import FULL, Regime
+from musicssl_training.evaluation.protocol.scoring import (
+    Result,
+    TaskInstance,
+    bootstrap_scores,
+    measure,
+    predict,
+)
+from musicssl_training.evaluation.protocol.splits import (
     Split,
     check_leaks,
     cross_validation,
-    fewer,
     hold_out,
-    published,
+    make_splits,
+    published_split,
     split_hash,
 )
-from musicssl_training.evaluation.table import table
+from musicssl_training.evaluation.report.results import Difference, Report
+from musicssl_training.evaluation.report.tables import table
 
 RNG = np.random.default_rng(0)
-KINDS = {
-    "accuracy": "classes",
-    "macro_f1": "classes",
-    "r": "numbers",
-    "r2": "numbers",
-    "roc_auc": "tags",
-    "pr_auc": "tags",
-    "mirex": "classes",
-    "accuracy1": "classes",
-    "accuracy2": "classes",
+KINDS: dict[str, type[Labels]] = {
+    "accuracy": Multiclass,
+    "macro_f1": Multiclass,
+    "r": Regression,
+    "r2": Regression,
+    "roc_auc": Multilabel,
+    "pr_auc": Multilabel,
+    "mirex": Multiclass,
+    "accuracy1": Multiclass,
+    "accuracy2": Multiclass,
 }
 NAMES = {
     "mirex": ("A minor", "C major", "C minor", "G major"),
@@ -46,20 +63,20 @@ NAMES = {
 }
 
 
-def labels_of(kind: str, n: int, names: tuple[str, ...] = ("a", "b", "c", "d")) -> Labels:
+def labels_of(kind: type[Labels], n: int, names: tuple[str, ...] = ("a", "b", "c", "d")) -> Labels:
     rng = np.random.default_rng(n)
-    if kind == "classes":
-        return Labels(kind, rng.integers(len(names), size=n), names)
+    if kind is Multiclass:
+        return kind(rng.integers(len(names), size=n), names)
     values = rng.standard_normal((n, len(names)))
-    return Labels(kind, values if kind == "numbers" else (values > 0.5).astype(float), names)
+    return kind(values if kind is Regression else (values > 0.5).astype(float), names)
 
 
 def problem_of(
     labels: Labels, groups: NDArray[np.str_], metrics: tuple[str, ...], seeds: int = 2
-) -> Problem:
+) -> TaskInstance:
     ids = [str(i) for i in range(len(labels))]
     splits = make_splits(groups, None, seeds)
-    return Problem(
+    return TaskInstance(
         "toy", ids, labels, groups, metrics, splits, np.arange(len(ids)), draw_groups(groups)
     )
 
@@ -84,9 +101,9 @@ def test_the_truth_scores_one_and_beats_chance(name: str) -> None:
 
 
 def test_mirex_and_tempo_by_hand() -> None:
-    keys = Labels("classes", np.array([0, 0, 0, 0]), ("C major", "G major", "A minor", "C minor"))
+    keys = Multiclass(np.array([0, 0, 0, 0]), ("C major", "G major", "A minor", "C minor"))
     assert METRICS["mirex"].exact(keys, np.eye(4)) == pytest.approx((1 + 0.5 + 0.3 + 0.2) / 4)
-    tempi = Labels("classes", np.zeros(5, int), ("100", "103", "105", "200", "33.5"))
+    tempi = Multiclass(np.zeros(5, int), ("100", "103", "105", "200", "33.5"))
     assert METRICS["accuracy1"].exact(tempi, np.eye(5)) == pytest.approx(2 / 5)
     assert METRICS["accuracy2"].exact(tempi, np.eye(5)) == pytest.approx(4 / 5)
 
@@ -94,43 +111,45 @@ def test_mirex_and_tempo_by_hand() -> None:
 @pytest.mark.parametrize("items", [60, 20])  # more than dimensions, and fewer
 def test_linear_probes_are_those_of_scikit_learn(items: int) -> None:
     x, new = RNG.standard_normal((items, 30)), RNG.standard_normal((50, 30))
-    labels = labels_of("classes", items)
+    labels = labels_of(Multiclass, items)
     for c, predict_ours in zip(
-        probes.STRENGTHS,
-        probes._logistic_path(x, labels.targets, True, probes.STRENGTHS),
+        STRENGTHS,
+        logistic_path(x, labels.targets, STRENGTHS, multinomial=True),
         strict=True,
     ):
         reference = LogisticRegression(C=c, tol=1e-8, max_iter=1000).fit(x, labels.y)
         ours, theirs = predict_ours(new), reference.decision_function(new)
         ours, theirs = (z - z.mean(axis=1, keepdims=True) for z in (ours, theirs))
         np.testing.assert_allclose(ours, theirs, atol=0.02 * np.abs(theirs).max())
-    numbers = labels_of("numbers", items)
-    (ridge,) = probes._ridge_path(x, numbers.y, (10.0,))
+    numbers = labels_of(Regression, items)
+    (ridge,) = ridge_path(x, numbers.y, (10.0,))
     np.testing.assert_allclose(ridge(new), Ridge(10.0).fit(x, numbers.y).predict(new), atol=1e-8)
 
 
 @pytest.mark.parametrize("probe", PROBES)
-@pytest.mark.parametrize("kind", ["classes", "numbers", "tags"])
-def test_a_perfect_embedding_scores_one_and_seeds_repeat_bit_for_bit(probe: str, kind: str) -> None:
+@pytest.mark.parametrize("kind", [Multiclass, Regression, Multilabel])
+def test_a_perfect_embedding_scores_one_and_seeds_repeat_bit_for_bit(
+    probe: str, kind: type[Labels]
+) -> None:
     groups = np.repeat(np.arange(20), 12).astype(str)
     labels = labels_of(kind, 240)
-    metric = {"classes": "accuracy", "numbers": "r", "tags": "roc_auc"}[kind]
+    metric = {Multiclass: "accuracy", Regression: "r", Multilabel: "roc_auc"}[kind]
     problem = problem_of(labels, groups, (metric,), 1)
     x = 3 * labels.targets.astype(np.float32)
-    ((result, draws),) = measure(x, problem, "perfect", probe, "100%")
-    assert result.score > (0.9 if probe == "knn" or (probe, kind) == ("mlp", "numbers") else 0.99)
-    again = predict(x, problem, probe, "100%")
+    ((result, draws),) = measure(x, problem, "perfect", probe, FULL)
+    assert result.score > (0.9 if probe == "knn" or (probe, kind) == ("mlp", Regression) else 0.99)
+    again = predict(x, problem, probe, FULL)
     assert again is not None
-    np.testing.assert_array_equal(draws, redraw(labels, again, metric, problem.draws))
+    np.testing.assert_array_equal(draws, bootstrap_scores(labels, again, metric, problem.draws))
 
 
 @pytest.mark.parametrize("probe", PROBES)
 def test_shuffled_labels_fall_to_chance(probe: str) -> None:
     rng = np.random.default_rng(5)
     groups = np.repeat(np.arange(40), 10).astype(str)
-    labels = Labels("classes", rng.integers(4, size=400), ("a", "b", "c", "d"))
+    labels = Multiclass(rng.integers(4, size=400), ("a", "b", "c", "d"))
     x = rng.standard_normal((400, 16)).astype(np.float32)
-    ((result, _),) = measure(x, problem_of(labels, groups, ("accuracy",)), "noise", probe, "100%")
+    ((result, _),) = measure(x, problem_of(labels, groups, ("accuracy",)), "noise", probe, FULL)
     assert abs(result.score - 0.25) < 0.07
     assert result.low < 0.27
     assert result.high > 0.23
@@ -141,22 +160,22 @@ def test_a_leak_is_caught_and_named() -> None:
     with pytest.raises(LeakError, match="group 'Bach' is in both training and test"):
         check_leaks(Split(np.array([0]), np.array([3]), np.array([1, 2])), groups)
     with pytest.raises(LeakError, match=r"'Bach'.*validation and test"):
-        published(np.array(["valid", "test", "train", "train"]), groups)
+        published_split(np.array(["valid", "test", "train", "train"]), groups)
     with pytest.raises(LeakError, match="item 2 is in both"):
         check_leaks(Split(np.array([2]), np.array([3]), np.array([2])), groups)
 
 
 def test_a_leak_that_would_flatter_is_caught_before_it_is_measured() -> None:
     groups = np.repeat(np.arange(10), 5).astype(str)
-    labels = labels_of("classes", 50)
+    labels = labels_of(Multiclass, 50)
     everything = np.arange(50)
     leaking = [[Split(everything[::2], everything[:0], everything[1::2])]]
     honest = problem_of(labels, groups, ("accuracy",))
-    problem = Problem(
+    problem = TaskInstance(
         "toy", honest.ids, labels, groups, ("accuracy",), leaking, everything, honest.draws
     )
     with pytest.raises(LeakError, match="training and test, and 9 more"):
-        predict(np.zeros((50, 2), np.float32), problem, "linear", "100%")
+        predict(np.zeros((50, 2), np.float32), problem, "linear", FULL)
 
 
 def test_cross_validation_tests_every_item_once_and_differs_by_seed() -> None:
@@ -173,23 +192,24 @@ def test_cross_validation_tests_every_item_once_and_differs_by_seed() -> None:
 
 
 def test_few_labels() -> None:
-    labels = Labels("classes", np.repeat([0, 1], [900, 100]), ("a", "b"))
+    labels = Multiclass(np.repeat([0, 1], [900, 100]), ("a", "b"))
     train = np.arange(1000)
-    tenth = fewer(train, labels, "10%", 0)
+    tenth = labels.subsample(train, Regime.parse("10%"), 0)
     assert tenth is not None
     assert list(np.bincount(labels.y[tenth])) == [90, 10]
-    shots = fewer(train, labels, "5-shot", 0)
+    shots = labels.subsample(train, Regime.parse("5-shot"), 0)
     assert shots is not None
     assert list(np.bincount(labels.y[shots])) == [5, 5]
-    many = Labels("classes", np.arange(1000) % 100, tuple(str(i) for i in range(100)))
-    assert fewer(train, many, "1%", 0) is None  # ten items for a hundred classes
-    assert fewer(np.arange(300), labels_of("numbers", 300), "1%", 0) is None
+    many = Multiclass(np.arange(1000) % 100, tuple(str(i) for i in range(100)))
+    assert many.subsample(train, Regime.parse("1%"), 0) is None  # ten items for a hundred classes
+    few = labels_of(Regression, 300)
+    assert few.subsample(np.arange(300), Regime.parse("1%"), 0) is None
     small = hold_out(np.arange(8), np.arange(8, 12), np.arange(12), 0)
     assert not len(small.valid)
 
 
 def test_standardising_looks_at_nothing_but_the_training_items() -> None:
-    train, test = standardise(np.array([[1.0, 5], [3, 5]]), np.array([[100.0, 9]]))
+    train, test = standardize(np.array([[1.0, 5], [3, 5]]), np.array([[100.0, 9]]))
     np.testing.assert_allclose(train, [[-1, 0], [1, 0]])
     np.testing.assert_allclose(test, [[98, 0]])
 

@@ -11,9 +11,15 @@ import soundfile as sf
 from musicssl_training.cli import main
 from musicssl_training.corpus import write_pack
 from musicssl_training.corpus.score import DRUMS, Score
-from musicssl_training.evaluation.fingerprint import RATE, Index, landmarks
-from musicssl_training.evaluation.overlap import LEAST
-from musicssl_training.evaluation.tunes import LENGTH, runs
+from musicssl_training.evaluation.leakage.check import MIN_SHARE
+from musicssl_training.evaluation.leakage.fingerprint import (
+    SAMPLE_RATE as RATE,
+)
+from musicssl_training.evaluation.leakage.fingerprint import (
+    LandmarkIndex,
+    find_landmarks,
+)
+from musicssl_training.evaluation.leakage.melody import LENGTH, interval_ngrams
 
 PER_SECOND = 3  # notes
 
@@ -36,21 +42,21 @@ def test_a_clip_is_found_where_it_lies_however_it_was_cut_and_coded(tmp_path: Pa
     cut = round(20.013 * RATE)
     sf.write(tmp_path / "clip.ogg", 0.4 * whole[cut : cut + 10 * RATE], RATE)
     coded, _ = sf.read(tmp_path / "clip.ogg", dtype="float32")
-    others = [landmarks(tune(seed, 10)) for seed in range(1, 6)]
-    index = Index([*others, landmarks(coded)])
-    assert not index.few.any()
-    (match,) = index.heard_in(landmarks(whole), LEAST)
+    others = [find_landmarks(tune(seed, 10)) for seed in range(1, 6)]
+    index = LandmarkIndex([*others, find_landmarks(coded)])
+    assert not index.too_few.any()
+    (match,) = index.match(find_landmarks(whole), MIN_SHARE)
     assert match.clip == 5
     assert match.share > 0.1
     assert match.second == pytest.approx(20.013, abs=0.05)
 
 
 def test_silence_and_short_sounds_are_found_nowhere() -> None:
-    quiet = landmarks(np.zeros(RATE, np.float32))
-    index = Index([quiet, landmarks(tune(0, 1)[:2000])])
-    assert index.few.all()
-    assert index.heard_in(landmarks(tune(0, 20)), LEAST) == []
-    assert index.heard_in(quiet, LEAST) == []
+    quiet = find_landmarks(np.zeros(RATE, np.float32))
+    index = LandmarkIndex([quiet, find_landmarks(tune(0, 1)[:2000])])
+    assert index.too_few.all()
+    assert index.match(find_landmarks(tune(0, 20)), MIN_SHARE) == []
+    assert index.match(quiet, MIN_SHARE) == []
 
 
 def labelled(root: Path, clip: np.ndarray, artist: str) -> None:
@@ -110,20 +116,26 @@ def played(*parts: np.ndarray) -> Score:
 
 def test_a_tune_is_the_same_in_any_key_at_any_speed_among_other_voices() -> None:
     pitches = melody(0)
-    plain = runs(played(part(pitches, 73)))
+    plain = interval_ngrams(played(part(pitches, 73)))
     assert len(plain) == len(pitches) - LENGTH
     lower = part(melody(1, 20) - 30, 0, 0.6)
     hymn = played(part(pitches + 5, 0, 0.3, 0.01), part(pitches - 7, 0, 0.3, 0.01), lower)
-    assert plain <= runs(hymn)
+    assert plain <= interval_ngrams(hymn)
     bass = played(part(pitches - 24, 32), part(melody(2), 32), part(melody(3), DRUMS))
-    assert plain <= runs(bass)
-    assert not plain & runs(played(part(melody(4), 73), part(pitches, DRUMS)))
+    assert plain <= interval_ngrams(bass)
+    assert not plain & interval_ngrams(played(part(melody(4), 73), part(pitches, DRUMS)))
 
 
 def test_scales_and_figures_are_no_tune() -> None:
     scale, figure = np.arange(40, 90), np.tile([60, 64, 67, 72], 10)
-    assert runs(played(part(scale, 0))) == runs(played(part(figure, 0))) == set()
-    assert runs(played(part(melody(0, LENGTH), 0))) == runs(played(part(melody(0, 0), 0))) == set()
+    assert (
+        interval_ngrams(played(part(scale, 0))) == interval_ngrams(played(part(figure, 0))) == set()
+    )
+    assert (
+        interval_ngrams(played(part(melody(0, LENGTH), 0)))
+        == interval_ngrams(played(part(melody(0, 0), 0)))
+        == set()
+    )
 
 
 @pytest.mark.parametrize(("seed", "found"), [(0, True), (5, False)])

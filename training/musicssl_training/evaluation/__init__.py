@@ -1,1 +1,1 @@
-"""What is an embedding worth? Downstream tasks, frozen and fair."""
+"""Evaluation of frozen and fine-tuned embeddings on downstream tasks."""

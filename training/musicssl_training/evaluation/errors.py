@@ -1,11 +1,11 @@
-"""What can go wrong in an evaluation beside what can go wrong everywhere."""
+"""Exceptions of the evaluation."""
 
 from musicssl.errors import MusicSSLError
 
 
 class DataError(MusicSSLError):
-    """Labelled data is missing or broken; the message names the item and where to get it."""
+    """Labeled data is missing or unusable; the message names the item and where to get it."""
 
 
 class LeakError(MusicSSLError):
-    """What trains a probe and what tests it have something in common."""
+    """Training and test data have something in common."""

@@ -1,83 +1,71 @@
-"""The tasks: one line each."""
+"""The evaluation tasks, one line each."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from musicssl_training.evaluation import folders, packs, published
-from musicssl_training.evaluation.collection import Collection
-from musicssl_training.evaluation.folders import EMOTIONS
+from musicssl_training.evaluation.datasets import EMOTIONS
+from musicssl_training.evaluation.protocol.labels import Labels, Multiclass, Multilabel, Regression
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be predicted of which sounds.
+    """What is to be predicted from which recordings.
 
     Attributes
     ----------
     collection
         A key of `COLLECTIONS`.
     kind
-        "classes", "numbers" or "tags"; "frames" for tags of every frame.
+        Type of the labels.
     labels
-        Columns, or patterns such as ``tag:*``; of frames a key of `FRAMEWISE`.
+        Columns, or patterns such as ``tag:*``; at frame level a key of `FRAME_LABELS`.
     groups
-        Columns that together name what may not be on both sides; none: every item by itself.
+        Columns that together name a group, which must not be on both sides of a split; none:
+        every item is its own group.
     metrics
-        Keys of `METRICS`; the first leads and chooses hyper-parameters.
+        Keys of `METRICS`; the first leads and selects hyper-parameters.
+    level
+        "clip" or "frame".
     """
 
     collection: str
-    kind: str
+    kind: type[Labels]
     labels: tuple[str, ...]
     groups: tuple[str, ...]
     metrics: tuple[str, ...]
+    level: str = "clip"
 
-
-COLLECTIONS: dict[str, Callable[[Path], Collection]] = {
-    "emotify": folders.read_emotify,
-    "drum_machines": folders.read_drum_machines,
-    "orchestra_notes": folders.read_orchestra_notes,
-    "rendered": packs.read_rendered,
-    "gtzan": published.read_gtzan,
-    "magnatagatune": published.read_magnatagatune,
-    "nsynth": published.read_nsynth,
-    "giantsteps": published.read_giantsteps,
-    "emo": published.read_emo,
-    "jamendo": published.read_jamendo,
-    "fma_small": published.read_fma_small,
-    "vocalset": published.read_vocalset,
-    "ballroom": published.read_ballroom,
-}
 
 TEMPO = ("accuracy1", "accuracy2")
-AUC = ("roc_auc", "pr_auc")
-NAMED = ("accuracy", "macro_f1")
+TAGS = ("roc_auc", "pr_auc")
+FRAMES = TAGS[::-1]
+CLASSES = ("accuracy", "macro_f1")
 NOTE = ("pitch_class", "octave")
 TASKS: dict[str, Task] = {
-    "genre": Task("emotify", "classes", ("genre",), ("artist",), NAMED),
-    "emotions": Task("emotify", "numbers", EMOTIONS, ("artist",), ("r",)),
-    "emotion tags": Task("emotify", "tags", ("felt:*",), ("artist",), AUC),
-    "drum class": Task("drum_machines", "classes", ("class",), ("machine",), NAMED),
-    "instrument": Task("orchestra_notes", "classes", ("instrument",), NOTE, NAMED),
-    "pitch class": Task("orchestra_notes", "classes", ("pitch_class",), ("instrument",), NAMED),
-    "octave": Task("orchestra_notes", "classes", ("octave",), ("instrument",), NAMED),
-    "key": Task("rendered", "classes", ("key",), ("group",), ("mirex", "accuracy")),
-    "tempo": Task("rendered", "classes", ("tempo",), ("group",), TEMPO),
-    "instrument families": Task("rendered", "tags", ("family:*",), ("group",), AUC[::-1]),
-    "onsets": Task("rendered", "frames", ("onsets",), ("group",), AUC[::-1]),
-    "beats": Task("rendered", "frames", ("beats",), ("group",), AUC[::-1]),
-    "sounding pitch classes": Task("rendered", "frames", ("pitch_classes",), ("group",), AUC[::-1]),
-    "GTZAN genre": Task("gtzan", "classes", ("genre",), (), NAMED),
-    "MagnaTagATune tags": Task("magnatagatune", "tags", ("tag:*",), (), AUC),
-    "NSynth pitch": Task("nsynth", "classes", ("pitch",), ("instrument",), ("accuracy",)),
-    "NSynth instrument": Task("nsynth", "classes", ("family",), ("instrument",), NAMED),
-    "GiantSteps key": Task("giantsteps", "classes", ("key",), (), ("mirex", "accuracy")),
-    "EMO": Task("emo", "numbers", ("valence", "arousal"), ("group",), ("r2", "r")),
-    "MTG-Jamendo tags": Task("jamendo", "tags", ("tag:*",), ("artist",), AUC),
-    "FMA-small genre": Task("fma_small", "classes", ("genre",), ("artist",), NAMED),
-    "VocalSet technique": Task("vocalset", "classes", ("technique",), ("singer",), NAMED),
-    "VocalSet singer": Task("vocalset", "classes", ("singer",), (), NAMED),
-    "Ballroom dance": Task("ballroom", "classes", ("genre",), (), NAMED),
-    "Ballroom tempo": Task("ballroom", "classes", ("tempo",), (), TEMPO),
+    "genre": Task("emotify", Multiclass, ("genre",), ("artist",), CLASSES),
+    "emotions": Task("emotify", Regression, EMOTIONS, ("artist",), ("r",)),
+    "emotion tags": Task("emotify", Multilabel, ("felt:*",), ("artist",), TAGS),
+    "drum class": Task("drum_machines", Multiclass, ("class",), ("machine",), CLASSES),
+    "instrument": Task("orchestra_notes", Multiclass, ("instrument",), NOTE, CLASSES),
+    "pitch class": Task("orchestra_notes", Multiclass, ("pitch_class",), ("instrument",), CLASSES),
+    "octave": Task("orchestra_notes", Multiclass, ("octave",), ("instrument",), CLASSES),
+    "key": Task("rendered", Multiclass, ("key",), ("group",), ("mirex", "accuracy")),
+    "tempo": Task("rendered", Multiclass, ("tempo",), ("group",), TEMPO),
+    "instrument families": Task("rendered", Multilabel, ("family:*",), ("group",), TAGS[::-1]),
+    "onsets": Task("rendered", Multilabel, ("onsets",), ("group",), FRAMES, "frame"),
+    "beats": Task("rendered", Multilabel, ("beats",), ("group",), FRAMES, "frame"),
+    "sounding pitch classes": Task(
+        "rendered", Multilabel, ("pitch_classes",), ("group",), FRAMES, "frame"
+    ),
+    "GTZAN genre": Task("gtzan", Multiclass, ("genre",), (), CLASSES),
+    "MagnaTagATune tags": Task("magnatagatune", Multilabel, ("tag:*",), (), TAGS),
+    "NSynth pitch": Task("nsynth", Multiclass, ("pitch",), ("instrument",), ("accuracy",)),
+    "NSynth instrument": Task("nsynth", Multiclass, ("family",), ("instrument",), CLASSES),
+    "GiantSteps key": Task("giantsteps", Multiclass, ("key",), (), ("mirex", "accuracy")),
+    "EMO": Task("emo", Regression, ("valence", "arousal"), ("group",), ("r2", "r")),
+    "MTG-Jamendo tags": Task("jamendo", Multilabel, ("tag:*",), ("artist",), TAGS),
+    "FMA-small genre": Task("fma_small", Multiclass, ("genre",), ("artist",), CLASSES),
+    "VocalSet technique": Task("vocalset", Multiclass, ("technique",), ("singer",), CLASSES),
+    "VocalSet singer": Task("vocalset", Multiclass, ("singer",), (), CLASSES),
+    "Ballroom dance": Task("ballroom", Multiclass, ("genre",), (), CLASSES),
+    "Ballroom tempo": Task("ballroom", Multiclass, ("tempo",), (), TEMPO),
 }

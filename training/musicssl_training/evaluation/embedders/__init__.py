@@ -1,0 +1,1 @@
+"""Embeddings under evaluation: models, functions, hand-crafted baselines and precomputed arrays."""

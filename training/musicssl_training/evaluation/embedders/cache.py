@@ -1,0 +1,172 @@
+"""On-disk cache of embeddings, in blocks, keyed by embedding space and data."""
+
+import hashlib
+import logging
+import os
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musicssl.errors import MusicSSLError
+from musicssl_training.evaluation.datasets import Audio, Clip, Collection
+from musicssl_training.evaluation.embedders.base import Embedder
+from musicssl_training.evaluation.errors import DataError
+
+log = logging.getLogger(__name__)
+BLOCK_BYTES = 128 * 2**20  # approximate limit on a block's decoded audio
+BLOCK_CLIPS = 256  # at most
+FRAME_SECONDS = 12.0  # of every clip that are embedded frame by frame
+
+
+@dataclass(frozen=True)
+class CollectionEmbeddings:
+    """Embeddings of a collection by one embedder.
+
+    Attributes
+    ----------
+    values
+        Shape (clips, dim), or (all frames, dim) at frame level.
+    lengths, times
+        At frame level only: frames per clip, and the center of every frame in seconds.
+    seconds
+        Time spent embedding, without decoding.
+    """
+
+    values: NDArray[np.float32]
+    seconds: float
+    lengths: NDArray[np.int64] | None = None
+    times: NDArray[np.float64] | None = None
+
+
+def embed_collection(
+    collection: Collection, embedders: Sequence[Embedder], cache: Path, level: str = "clip"
+) -> dict[str, CollectionEmbeddings | MusicSSLError]:
+    """Return embeddings or an error for each embedder, by name; audio is decoded once for all.
+
+    Parameters
+    ----------
+    collection
+        Clips to embed.
+    embedders
+        With different names.
+    cache
+        Folder for blocks; existing blocks are loaded instead of computed.
+    level
+        "clip" or "frame" (the first 12 s of every clip).
+
+    Raises
+    ------
+    DataError
+        If a clip is missing or cannot be decoded; the message names it.
+    """
+    data_hash = collection.hash
+    results: dict[str, list[dict[str, Any]] | MusicSSLError] = {e.name: [] for e in embedders}
+    for number, clips in enumerate(_blocks(collection)):
+        block = _AudioBlock(collection, clips, level)
+        listed = "\n".join(clip.id for clip in clips).encode()
+        stem = f"{number:05d}-{hashlib.sha256(listed).hexdigest()[:8]}"
+        for embedder in embedders:
+            done = results[embedder.name]
+            if isinstance(done, MusicSSLError):
+                continue
+            folder = cache / collection.name / data_hash / _slug(f"{embedder.space}-{level}")
+            file = folder / f"{stem}.npz"
+            if not file.is_file():
+                block.decode(embedder.sample_rate)  # what fails here concerns every embedder
+            try:
+                done.append(_load_or_embed(embedder, block, file, level))
+            except MusicSSLError as error:
+                results[embedder.name] = error
+        log.info("%s: block %d", collection.name, number)
+    return {k: v if isinstance(v, MusicSSLError) else _concatenate(v) for k, v in results.items()}
+
+
+class _AudioBlock:
+    """The clips of a block, decoded once per requested sample rate."""
+
+    def __init__(self, collection: Collection, clips: Sequence[Clip], level: str) -> None:
+        self.collection, self.clips, self.level = collection, clips, level
+        self._by_rate: dict[int, list[Audio]] = {}
+
+    def decode(self, rate: int) -> list[Audio]:
+        """Return the audio of every clip; empty at rate 0."""
+        if not rate:
+            return [np.empty(0, np.float32)] * len(self.clips)
+        if rate not in self._by_rate:
+            self._by_rate[rate] = [self._read(clip, rate) for clip in self.clips]
+        return self._by_rate[rate]
+
+    def _read(self, clip: Clip, rate: int) -> Audio:
+        audio = self.collection.read(clip, rate)
+        return audio[: round(FRAME_SECONDS * rate)] if self.level == "frame" else audio
+
+
+def _blocks(collection: Collection) -> Iterator[list[Clip]]:
+    """Yield the clips in blocks whose decoded audio fits into memory."""
+    block: list[Clip] = []
+    weight = 0
+    for clip in collection.clips:
+        block.append(clip)
+        weight += (
+            2 if clip.raw else 16
+        ) * clip.size  # bytes as float32; estimated for compressed files
+        if len(block) == BLOCK_CLIPS or weight >= BLOCK_BYTES:
+            yield block
+            block, weight = [], 0
+    if block:
+        yield block
+
+
+def _load_or_embed(
+    embedder: Embedder, block: _AudioBlock, file: Path, level: str
+) -> dict[str, Any]:
+    """Return a block's arrays from the cache, or compute and store them."""
+    if file.is_file():
+        with np.load(file, allow_pickle=False) as kept:
+            return {name: kept[name] for name in kept.files}
+    audio = block.decode(embedder.sample_rate)
+    begin = time.perf_counter()
+    arrays: dict[str, Any] = {}
+    if level == "frame":
+        frames = [embedder.frames(c, a) for c, a in zip(block.clips, audio, strict=True)]
+        arrays["values"] = np.concatenate([values for values, _ in frames])
+        arrays["times"] = np.concatenate([times for _, times in frames])
+        arrays["lengths"] = np.array([len(times) for _, times in frames])
+    else:
+        arrays["values"] = _embed_clips(embedder, block.clips, audio)
+    arrays["seconds"] = np.array(time.perf_counter() - begin)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f".{file.stem}-{os.getpid()}.npz")
+    np.savez(part, **arrays)
+    part.replace(file)
+    return arrays
+
+
+def _embed_clips(
+    embedder: Embedder, clips: Sequence[Clip], audio: Sequence[Audio]
+) -> NDArray[np.float32]:
+    vectors = embedder.embed(clips, audio)
+    for clip, vector in zip(clips, vectors, strict=True):
+        if vector.shape != vectors[0].shape or not np.isfinite(vector).all():
+            raise DataError(
+                f"{embedder.name}: the embedding of item {clip.id!r} has shape {vector.shape}, "
+                f"that of {clips[0].id!r} {vectors[0].shape}; all must be finite and of one shape."
+            )
+    return np.stack(vectors)
+
+
+def _concatenate(blocks: list[dict[str, Any]]) -> CollectionEmbeddings:
+    parts = {k: np.concatenate([b[k] for b in blocks]) for k in blocks[0] if k != "seconds"}
+    return CollectionEmbeddings(seconds=float(sum(b["seconds"] for b in blocks)), **parts)
+
+
+def _slug(space: str) -> str:
+    """Return a readable folder name, made unique by a hash."""
+    short = re.sub(r"[^A-Za-z0-9.+=-]+", "_", space)[:80]
+    return f"{short}-{hashlib.sha256(space.encode()).hexdigest()[:8]}"

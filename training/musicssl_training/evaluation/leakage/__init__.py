@@ -1,0 +1,1 @@
+"""Leakage checks: labeled music must not be in the pre-training corpus."""

@@ -1,0 +1,1 @@
+"""Evaluation protocol: labels, splits, probes, metrics and bootstrap intervals."""

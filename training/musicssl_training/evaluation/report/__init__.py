@@ -1,0 +1,1 @@
+"""Evaluation reports: results.json, tables, the HTML page and model cards."""
