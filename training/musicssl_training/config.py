@@ -120,6 +120,11 @@ class PretrainConfig:
 def read_config(values: dict[str, Any]) -> PretrainConfig:
     """Return a run's settings from a TOML or JSON mapping.
 
+    Parameters
+    ----------
+    values
+        Of `PretrainConfig`; an encoder or weighting without a ``name`` is the default one.
+
     Raises
     ------
     ConfigError
@@ -127,13 +132,14 @@ def read_config(values: dict[str, Any]) -> PretrainConfig:
     """
     values = dict(values)
     tables: dict[str, Any] = {"encoder": ENCODERS, "weighting": WEIGHTINGS}
-    named: dict[str, Any] = {
-        key: named_from_dict(
-            {name: kind for name, (_, kind) in table.items()}, values.pop(key), f"config.{key}"
-        )
-        for key, table in tables.items()
-        if key in values
-    }
+    defaults = {"encoder": DilatedConfig.name, "weighting": EqualConfig.name}
+    named: dict[str, Any] = {}
+    for key in [key for key in tables if key in values]:
+        shape = values.pop(key)
+        if isinstance(shape, dict):
+            shape = {"name": defaults[key]} | shape
+        kinds = {name: kind for name, (_, kind) in tables[key].items()}
+        named[key] = named_from_dict(kinds, shape, f"config.{key}")
     return replace(from_dict(PretrainConfig, values, "config"), **named)
 
 

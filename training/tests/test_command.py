@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from musicssl.config import from_dict
+from musicssl.encoders import DilatedConfig
 from musicssl.errors import ConfigError
 from musicssl.model import load_model
+from musicssl_training import pretrain as pretrain_module
 from musicssl_training.cli import main
 from musicssl_training.config import PretrainConfig, read_config, write_config
 from musicssl_training.distort import DistortConfig
@@ -21,6 +23,7 @@ from musicssl_training.release import ReleaseConfig, excerpts, release
 from musicssl_training.weighting import WEIGHTINGS
 
 ROOT = Path(__file__).parent.parent
+SETTINGS = [p for p in (ROOT / "configs").glob("*.toml") if not p.stem.endswith(".about")]
 
 
 def test_settings_survive_json_and_refuse_unknown_keys(toy_config: PretrainConfig) -> None:
@@ -53,6 +56,29 @@ def test_shipped_settings_can_be_read() -> None:
             from_dict(ReleaseConfig, values, "about")
         else:
             read_config(values)
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in SETTINGS))
+def test_shipped_settings_take_a_width_as_the_help_says(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[PretrainConfig] = []
+    monkeypatch.setattr(
+        pretrain_module, "pretrain", lambda config, folder, **_: begun.append(config)
+    )
+    start = ["pretrain", str(ROOT / "configs" / name), str(tmp_path / "run")]
+    assert main([*start, "--set", "encoder.dim=64", "--set", "weighting.normalise=false"]) == 0
+    assert begun[0].encoder.dim == 64  # type: ignore[attr-defined]
+    assert begun[0].weighting.normalise is False  # type: ignore[attr-defined]
+
+
+def test_settings_without_a_name_keep_the_default_kind(toy_config: PretrainConfig) -> None:
+    values = write_config(toy_config)
+    assert read_config(values | {"encoder": {"dim": 64}}).encoder == DilatedConfig(dim=64)
+    plain = {key: value for key, value in values.items() if key not in ("encoder", "weighting")}
+    assert read_config(plain | {"encoder": {}, "weighting": {}}) == read_config(plain)
+    with pytest.raises(ConfigError, match="must be a mapping with a 'name'"):
+        read_config(values | {"encoder": "dilated"})
 
 
 def test_from_settings_to_a_model_by_command(
