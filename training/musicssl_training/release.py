@@ -20,7 +20,8 @@ from musicssl_training.config import PretrainConfig, read_config, write_config
 from musicssl_training.hearing import distorts, moved, read
 from musicssl_training.lineage import ancestry, averaged, load_encoder
 from musicssl_training.model_card import card
-from musicssl_training.run import STATE, Run, git_commit, versions, write_whole
+from musicssl_training.provenance import git_commit, versions
+from musicssl_training.run import STATE, Run, write_whole
 
 STATISTICS_BATCHES = 60
 

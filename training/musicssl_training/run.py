@@ -5,8 +5,6 @@ import hashlib
 import json
 import logging
 import os
-import platform
-import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +14,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from musicssl import __version__
 from musicssl.devices import cpu_has_bf16
 from musicssl.encoders import ENCODERS, Encoder
 from musicssl.errors import ConfigError, OutputError
@@ -24,6 +21,7 @@ from musicssl.frontends import DualSpectrum, Spectra
 from musicssl_training.config import PRECISIONS, PretrainConfig, write_config
 from musicssl_training.corpus import Sampler, open_sources
 from musicssl_training.lineage import load_encoder
+from musicssl_training.provenance import git_commit, versions
 from musicssl_training.sound import Grid, make_grid
 from musicssl_training.weighting import make_weighting
 from musicssl_training.workers import make_workers, resolve
@@ -264,24 +262,3 @@ def write_whole(path: Path, text: str) -> None:
     part = path.with_suffix(".part")
     part.write_text(text, encoding="utf-8")
     part.replace(path)
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what computes."""
-    return {
-        "musicssl": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
-
-
-def git_commit() -> str | None:
-    """Return the commit of the code, where it lies in a repository."""
-    command = ["git", "rev-parse", "HEAD"]
-    try:
-        found = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-        )
-    except OSError:
-        return None
-    return found.stdout.strip() or None

@@ -69,7 +69,7 @@ def test_shipped_settings_take_a_width_as_the_help_says(
     start = ["pretrain", str(ROOT / "configs" / name), str(tmp_path / "run")]
     assert main([*start, "--set", "encoder.dim=64", "--set", "weighting.normalise=false"]) == 0
     assert begun[0].encoder.dim == 64  # type: ignore[attr-defined]
-    assert begun[0].weighting.normalise is False  # type: ignore[attr-defined]
+    assert begun[0].weighting.normalise is False
 
 
 def test_settings_without_a_name_keep_the_default_kind(toy_config: PretrainConfig) -> None:
