@@ -112,7 +112,7 @@ def _embed(listing: "Listing", args: argparse.Namespace) -> int:
     progress = Progress(listing, quiet=args.quiet, verbose=args.verbose)
 
     def show(record: dict[str, Any]) -> None:
-        if not args.dry_run:
+        if not args.dry_run or record["status"] == "failed":
             progress.add(record)
         elif record["status"] == "todo" and not args.json:
             with _to_stdout():

@@ -40,6 +40,7 @@ class Progress(logging.Handler):
         self.bar: tqdm[Any] | None = None
         self.total: int | None = None
         self.done = self.failed = self.skipped = 0
+        self.listed = False  # are failures on the manifest?
         self.audio_seconds = 0.0
         self.started = time.perf_counter()
 
@@ -101,6 +102,7 @@ class Progress(logging.Handler):
                 self.line(f"{name}: was {printable(record['before'])}")
         elif status == "failed":
             self.failed += 1
+            self.listed |= record.get("listed", True)
             self.line(f"musicssl-embed: failed: {name}: {one_line(record['error'])}")
         else:
             self.done += 1
@@ -129,6 +131,7 @@ class Progress(logging.Handler):
         counts = [f"{summary.done} to embed", f"{summary.skipped} there already"]
         counts += [f"{summary.moved} moved"] if summary.moved else []
         counts += [f"{summary.pruned} to prune"] if summary.pruned else []
+        counts += [f"{summary.failed} would fail"] if summary.failed else []
         self.line(", ".join(counts))
         if passed := passed_over(summary):
             self.line(passed)
@@ -160,9 +163,8 @@ class Progress(logging.Handler):
         if summary.failed:
             names = ", ".join(printable(name) for name, _ in summary.failures[:_SHOWN_FAILURES])
             more = " and more" if summary.failed > _SHOWN_FAILURES else ""
-            self.line(
-                f"failed: {names}{more}; see {printable(str(summary.out / 'manifest.jsonl'))}"
-            )
+            manifest = printable(str(summary.out / "manifest.jsonl"))
+            self.line(f"failed: {names}{more}" + (f"; see {manifest}" if self.listed else ""))
         if summary.interrupted:
             self.line("run the same command again to go on")
 

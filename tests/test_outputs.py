@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from musicssl.errors import DependencyError, OutputError
+from musicssl.folder.ledger import Ledger
 from musicssl.folder.manifest import Manifest, hold, read_space, write_space
 from musicssl.folder.output import Output, Row
 from musicssl.folder.records import json_line, read_lines
@@ -211,7 +212,10 @@ def test_manifest_last_line_counts_and_half_lines_do_not(tmp_path: Path) -> None
     manifest.open(tmp_path.joinpath)
     for each in (entry("a"), entry("b"), entry("a", size=2), entry("b", "failed")):
         manifest.add(each)
-    assert len(manifest.done("s")) == 1 and manifest.done("other") == {}
+    ledger = Ledger(manifest.all(), "s")
+    assert (len(ledger), "a" in ledger, "b" in ledger) == (1, True, False)
+    assert ledger.record("a") == entry("a", size=2)
+    assert Ledger(manifest.all(), "other").record("a") is None
     with manifest.path.open("ab") as file:
         file.write(json_line(entry("c"))[:-9])  # killed while writing
     again = Manifest(tmp_path)
@@ -233,7 +237,7 @@ def test_manifest_takes_over_those_of_shards(tmp_path: Path) -> None:
         shard.add(entry(tag))
         shard.close()
     whole = Manifest(tmp_path)
-    assert len(whole.done("s")) == 2
+    assert len(Ledger(whole.all(), "s")) == 2
     whole.open(tmp_path.joinpath)
     whole.close()
     assert [r["source"] for r in read_lines(whole.path)] == ["-1-of-2", "-2-of-2"]

@@ -48,8 +48,9 @@ def embed_folder(
 ) -> Summary:
     """Embed music files and folders of them into a folder, going on where an earlier run ended.
 
-    A file is skipped if its result is there and its size and time of change are what they were; one
-    that was moved or renamed is known by its content and takes its result along. Every result
+    A file is skipped if its result is there and its size and time of change are what they were,
+    or, in a copy of it, its content; one that was moved or renamed is known by its content and
+    takes its result along. Every result
     appears whole or not at all, so that a run may be killed at any time. Nothing is removed or
     replaced but what earlier runs wrote.
 
@@ -77,9 +78,10 @@ def embed_folder(
         (i, n): the i-th of n parts of the work, from 1. Parts may run at the same time, and a
         run without `shard` at the end puts their results together.
     overwrite
-        Embed everything anew. If `out` holds results of another model or other settings, which
-        is an error otherwise, they are removed first. What of an earlier run's is damaged beyond
-        use is renamed to NAME.aside.
+        Embed everything anew, in place of other files' results of the same name too: those fail
+        otherwise if the other file is still there. If `out` holds results of another model or
+        other settings, which is an error otherwise, they are removed first. What of an earlier
+        run's is damaged beyond use is renamed to NAME.aside.
     replace_foreign
         Replace files that have a result's name but that no earlier run wrote; without it, their
         sources fail. A manifest or a store of somebody else's is renamed to NAME.aside.

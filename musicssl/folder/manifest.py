@@ -31,7 +31,6 @@ from musicssl.folder.records import (
     no_manifest,
     read_lines,
     read_places,
-    state,
 )
 from musicssl.folder.space import Space
 
@@ -195,28 +194,6 @@ class Manifest:
             self.add(record)
         with writing(path):
             remove(path)
-
-    def ledger(self, space: str) -> dict[int, int]:
-        """Return, by the digest of its key, each file that has a result here.
-
-        The value is its `state` where the result is of `space`, otherwise 0.
-        """
-        found = {}
-        for path in self.all():
-            for record in read_lines(path):
-                key = digest(record["source"])
-                if record["status"] == "ok":
-                    same = record["space"] == space
-                    found[key] = state(record["size"], record["mtime_ns"]) if same else 0
-                elif record.get("left"):  # failed, and the earlier result could not be removed
-                    found[key] = 0
-                else:
-                    found.pop(key, None)
-        return found
-
-    def done(self, space: str) -> dict[int, int]:
-        """Return, by the digest of its key, the `state` of each file embedded in `space`."""
-        return {key: known for key, known in self.ledger(space).items() if known}
 
     def last(self) -> Iterator[Record]:
         """Yield each source's record that counts."""

@@ -1,14 +1,17 @@
 """Files that were moved or renamed, known again by their content, and files that are gone."""
 
+import errno
 import hashlib
 import logging
+import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from musicssl.folder.listing import Listing
-from musicssl.folder.manifest import Manifest
-from musicssl.folder.places import there
-from musicssl.folder.records import Record, digest, read_at, read_places, state
+from musicssl.folder.ledger import Ledger, Seen
+from musicssl.folder.listing import Item, Listing
+from musicssl.folder.places import NO_SUCH, TakenError, there
+from musicssl.folder.records import Record, digest, read_places
 
 log = logging.getLogger(__name__)
 
@@ -28,42 +31,95 @@ def content_of(path: Path, size: int, mtime_ns: int) -> str | None:
     return found if (status.st_size, status.st_mtime_ns) == (size, mtime_ns) else None
 
 
+def recognize(record: Record, item: Item, seen: Seen) -> Record | None:
+    """Return the record of a file that is embedded already, as it is to be from now on.
+
+    Parameters
+    ----------
+    record
+        What the manifest says under the file's name.
+    item, seen
+        The file, of which something is not as the record says.
+
+    Returns
+    -------
+    dict or None
+        None if the file has changed, so that it is to be embedded again.
+
+    Raises
+    ------
+    TakenError
+        If the record is of another file, which is still there.
+    """
+    owner = Path(str(record.get("path", item.path)))
+    others = owner != item.path and _is_another(owner, item.path)
+    sized = record["size"] == seen.size and item.error is None
+    timed = sized and record["mtime_ns"] == seen.mtime_ns
+    inode, ctime_ns = record.get("inode"), record.get("ctime_ns")
+    content = record.get("content")
+    if timed and (content is None or not others):
+        # earlier versions noted less, and some file systems number their files anew
+        known = ctime_ns in (None, seen.ctime_ns) and inode in (None, seen.inode)
+    else:
+        known = False
+    if not known and (timed or (sized and others)):
+        known = content is not None and content == content_of(item.path, seen.size, seen.mtime_ns)
+    if known:
+        fleeting = ctime_ns == seen.ctime_ns and inode != seen.inode
+        now = seen._replace(inode=None) if fleeting else seen
+        return record | {"path": str(item.path), "mount": item.mount} | now._asdict()
+    if others:
+        raise TakenError(
+            f"{item.key} is already the result of {owner}, which is still there. Give both paths "
+            "in one run, or choose another folder; overwrite (--overwrite) replaces it."
+        )
+    return None
+
+
+def _is_another(path: Path, than: Path) -> bool:
+    """Tell whether a path of the manifest is that of a file that is there, and another."""
+    try:
+        if not path.is_absolute():
+            return False
+        found = path.stat()
+    except OSError as error:
+        return error.errno not in NO_SUCH and error.errno != errno.ELOOP
+    except ValueError:
+        return False
+    try:
+        return stat.S_ISREG(found.st_mode) and not os.path.samestat(found, than.stat())
+    except (OSError, ValueError):
+        return True
+
+
 class Moves:
     """Finds, for files that are new, results of files that are gone and had the same content."""
 
-    def __init__(
-        self, listing: Listing, manifest: Manifest, space: str, ledger: dict[int, int]
-    ) -> None:
-        self.listing, self.paths = listing, manifest.all()
-        self.ledger = ledger
+    def __init__(self, listing: Listing, space: str, ledger: Ledger) -> None:
+        self.listing, self.ledger = listing, ledger
         self.sizes: set[int] = set()  # only files of these sizes are worth a hash
         self.places: dict[int, int] = {}  # by digest of the content, where its record stands
-        for i, path in enumerate(self.paths):
+        for i, path in enumerate(ledger.paths):
             for start, record in read_places(path):
                 content = record.get("content")
                 if record["status"] == "ok" and record["space"] == space and content:
                     self.sizes.add(record["size"])
-                    self.places[digest(str(content))] = start * len(self.paths) + i
+                    self.places[digest(str(content))] = start * len(ledger.paths) + i
 
-    def find(self, path: Path, size: int, mtime_ns: int) -> Record | None:
+    def find(self, path: Path, seen: Seen) -> Record | None:
         """Return the record of the file that `path` was before, if it was one."""
-        if size not in self.sizes or not (content := content_of(path, size, mtime_ns)):
+        if seen.size not in self.sizes:
             return None
-        if (place := self.places.get(digest(content))) is None:
+        content = content_of(path, seen.size, seen.mtime_ns)
+        if not content or (place := self.places.get(digest(content))) is None:
             return None
-        start, i = divmod(place, len(self.paths))
-        record = read_at(self.paths[i], start)
-        if record is None or record.get("content") != content or not self._counts(record):
+        record = self.ledger.read(place)
+        if record is None or record.get("content") != content:
             return None
-        if not self._is_gone(record):
+        if not self.ledger.counts(record["source"], place) or not self._is_gone(record):
             return None
         del self.places[digest(content)]  # of two files with it, only one was moved
         return record
-
-    def _counts(self, record: Record) -> bool:
-        """Tell whether a record is its source's last: the result is what it says."""
-        known = self.ledger.get(digest(record["source"]))
-        return known == state(record["size"], record["mtime_ns"])
 
     def _is_gone(self, record: Record) -> bool:
         """Tell whether a source is neither where it was nor where it would be now."""
@@ -111,6 +167,8 @@ class Pruning:
     def _find_again(self, record: Record) -> None:
         """Note where a file is now that has the same name below another path."""
         located = self.listing.locate(record["source"])
+        if there(Path(str(record["path"]))):  # it is another file's
+            return
         if located and record["status"] == "ok" and there(located[1]):
             self.found_again.append(record | {"path": str(located[1])})
 

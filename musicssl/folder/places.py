@@ -22,7 +22,7 @@ _DISK = (
 )
 DISK = frozenset(getattr(errno, name) for name in _DISK if hasattr(errno, name))
 # Nothing can have such a name, so nothing is there.
-_NO_SUCH = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EILSEQ})
+NO_SUCH = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EILSEQ})
 
 
 class TakenError(OutputError):
@@ -94,7 +94,7 @@ def there(path: Path) -> bool:
     try:
         path.lstat()
     except OSError as error:
-        if error.errno in _NO_SUCH:
+        if error.errno in NO_SUCH:
             return False
         raise
     return True
@@ -105,7 +105,7 @@ def remove(path: Path) -> None:
     try:
         path.unlink()
     except OSError as error:
-        if error.errno not in _NO_SUCH:
+        if error.errno not in NO_SUCH:
             raise
 
 

@@ -74,11 +74,6 @@ def digest(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
 
 
-def state(size: int, mtime_ns: int) -> int:
-    """Return 64 bits that change when a file does."""
-    return digest(f"{size} {mtime_ns}")
-
-
 def no_manifest(path: Path) -> bool:
     """Tell whether a file holds something, but nothing of ours.
 

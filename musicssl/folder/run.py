@@ -6,20 +6,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
-from musicssl import __version__
 from musicssl.engine import Settings
 from musicssl.errors import OutputError
+from musicssl.folder.about import about_run
+from musicssl.folder.ledger import Ledger, Seen
 from musicssl.folder.listing import Item, Listing
 from musicssl.folder.manifest import Manifest, forget_shards, read_space, write_space
-from musicssl.folder.moves import Moves, Pruning
+from musicssl.folder.moves import Moves, Pruning, recognize
 from musicssl.folder.output import Output
 from musicssl.folder.places import TakenError, reason, writing
-from musicssl.folder.records import GONE, Record, digest, state
+from musicssl.folder.records import GONE, Record
 from musicssl.folder.settle import Ground
 from musicssl.folder.space import Space
 from musicssl.folder.summary import KEPT_FAILURES, Interrupted, Summary
@@ -55,7 +54,7 @@ class Run:
     manifest: Manifest = field(init=False)
     output: Output = field(init=False)
     ground: Ground = field(init=False)
-    ledger: dict[int, int] = field(default_factory=dict)  # see Manifest.ledger
+    ledger: Ledger = field(default_factory=Ledger)  # of what earlier runs have done
     gone: set[str] = field(default_factory=set)  # sources whose results this run takes away
     stop: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -98,14 +97,14 @@ class Run:
             self.manifest.open(self.output.target)
             if strays:
                 self.gone |= self.ground.clear_strays(found["space"])
-        self.ledger = self.manifest.ledger(found["space"])
+        self.ledger = Ledger(self.manifest.all(), found["space"])
 
     def _open(self, space: str) -> None:
         self.summary.space = space
         self.output = self.kind(self.out, space, self.tag, level=self.space.level)
         self.output.replace_foreign = self.replace_foreign
         self.output.mend = self.overwrite
-        self.output.listed = lambda key: digest(key) in self.ledger
+        self.output.listed = lambda key: key in self.ledger
 
     def look(self) -> Summary:
         """Say what there is to do, and write nothing."""
@@ -114,10 +113,10 @@ class Run:
         if found and not self.ground.differs(found):
             self._open(found["space"])
             self.output.look()
-            self.ledger = self.manifest.ledger(found["space"])
-        for item, size, mtime_ns in self._todo():
-            record = {"source": item.key, "path": str(item.path), "size": size}
-            self._report(record | {"mtime_ns": mtime_ns, "status": "todo"})
+            self.ledger = Ledger(self.manifest.all(), found["space"])
+        for item, seen in self._todo():
+            record = {"source": item.key, "path": str(item.path), "size": seen.size}
+            self._report(record | {"mtime_ns": seen.mtime_ns, "status": "todo"})
         if self.prune and self.ledger:
             self._prune()
         return self.summary
@@ -171,9 +170,9 @@ class Run:
         jobs = max(1, len(first))
         todo = chain(first, todo)
         taking = threading.Lock()
-        about = _about_run(model, settings, self.space, self.summary.space)
+        about = about_run(model, settings, self.space, self.summary.space)
 
-        def take() -> tuple[Item, int, int] | None:
+        def take() -> tuple[Item, Seen] | None:
             with taking:
                 return next(todo, None)
 
@@ -191,33 +190,55 @@ class Run:
             threads=max(1, cores // jobs) if cpu else 1,
         )
 
-    def _todo(self) -> Iterator[tuple[Item, int, int]]:
-        """Yield what an earlier run has not done, with size and time of change."""
+    def _todo(self) -> Iterator[tuple[Item, Seen]]:
+        """Yield what an earlier run has not done, with what is known of it unread."""
         for item in self.listing.items(self.summary.passed_over):
-            size = mtime_ns = 0
+            if self.stop.is_set():
+                return
+            seen = Seen()
             try:
-                status = item.path.stat()
-                size, mtime_ns = status.st_size, status.st_mtime_ns
+                seen = Seen.of(item.path.stat())
             except (OSError, ValueError) as error:
                 item = item._replace(error=item.error or reason(error))
             record: Record = {"source": item.key, "path": str(item.path)}
-            known = None if self.overwrite else self.ledger.get(digest(item.key))
-            with writing(self.out):
-                done = known == state(size, mtime_ns) and self.output.has(item.key)
-            if done:
-                self._report(record | {"status": "skipped"})
-            elif before := self._reuse(item, size, mtime_ns):
-                self._report(record | {"status": "moved", "before": before})
-            else:
-                yield item, size, mtime_ns
+            try:
+                if self._is_done(item, seen):
+                    self._report(record | {"status": "skipped"})
+                elif before := self._reuse(item, seen):
+                    self._report(record | {"status": "moved", "before": before})
+                else:
+                    yield item, seen
+            except TakenError as error:  # not for the manifest, which has the other file
+                self._report(record | {"status": "failed", "error": str(error), "listed": False})
 
-    def _reuse(self, item: Item, size: int, mtime_ns: int) -> str | None:
+    def _is_done(self, item: Item, seen: Seen) -> bool:
+        """Tell whether a file's result is there; what has changed since is noted.
+
+        Raises
+        ------
+        TakenError
+            If that result is another file's.
+        """
+        if self.overwrite or item.key not in self.ledger:
+            return False
+        with writing(self.out):
+            if not self.output.has(item.key):
+                return False
+        if self.ledger.is_as_it_was(item.key, item.path, seen):
+            return True
+        before = self.ledger.record(item.key)
+        now = before and recognize(before, item, seen)
+        if now and now != before and not self.dry:
+            self.manifest.add(now)
+        return bool(now)
+
+    def _reuse(self, item: Item, seen: Seen) -> str | None:
         """Give a file that was moved the result that it had, and return its name before."""
         if self.tag or self.overwrite or not self.ledger or item.error:
             return None
         if self._moves is None:
-            self._moves = Moves(self.listing, self.manifest, self.summary.space, self.ledger)
-        found = self._moves.find(item.path, size, mtime_ns)
+            self._moves = Moves(self.listing, self.summary.space, self.ledger)
+        found = self._moves.find(item.path, seen)
         if found is None or not self.output.has(found["source"]):
             return None
         before: str = found["source"]
@@ -226,7 +247,7 @@ class Run:
             try:
                 output = self.output.target(item.key).relative_to(self.out).as_posix()
                 record = found | {"source": item.key, "path": str(item.path), "output": output}
-                record |= {"size": size, "mtime_ns": mtime_ns, "mount": item.mount}
+                record |= seen._asdict() | {"mount": item.mount}
                 if row is None:
                     return None
                 row = row._replace(key=item.key)
@@ -268,32 +289,3 @@ class Run:
                 summary.audio_seconds += record.get("duration", 0.0)
             if self.on_file:
                 self.on_file(record)
-
-
-def _about_run(
-    model: MusicEncoder, settings: Settings, space: Space, space_id: str
-) -> dict[str, Any]:
-    """Return what every line of the manifest says about the model and the settings."""
-    versions = {"musicssl": __version__}
-    for name in ("torch", space.resampler):
-        with contextlib.suppress(PackageNotFoundError):
-            versions[name] = version(name)
-    return {
-        "space": space_id,
-        "model": {
-            "id": space.model,
-            "revision": model.revision,
-            "weights_sha256": space.weights_sha256,
-        },
-        "settings": {
-            "level": space.level,
-            "pooling": space.pooling,
-            "layers": list(space.layers),
-            "resampler": space.resampler,
-            "device": str(model.device),
-            "dtype": str(settings.dtype).removeprefix("torch."),
-            "batch_seconds": settings.batch_seconds,
-            "chunk_seconds": settings.chunk_seconds,
-        },
-        "versions": versions,
-    }

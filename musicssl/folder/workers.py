@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from musicssl.audio import Source, open_source
 from musicssl.engine import Embedding, Engine, Result, Settings
 from musicssl.errors import AudioError, MusicSSLError, NoAudioError, OutputError
+from musicssl.folder.ledger import Seen
 from musicssl.folder.listing import Item
 from musicssl.folder.moves import content_of
 from musicssl.folder.output import Output, Row
@@ -37,8 +38,7 @@ class _Reading:
     """A file under way: a `Source` that counts what it gives and heeds `stop`."""
 
     item: Item
-    size: int
-    mtime_ns: int
+    seen: Seen
     stop: threading.Event
     ahead: bool
     source: Source | None = None
@@ -111,7 +111,7 @@ class Workers:
     resampler: str
     mono: str
     output: Output
-    take: Callable[[], tuple[Item, int, int] | None]  # the next file, its size and mtime_ns
+    take: Callable[[], tuple[Item, Seen] | None]  # the next file
     announce: Callable[[Record], None]  # onto the manifest
     report: Callable[[Record], None]  # to whoever counts
     jobs: int
@@ -189,7 +189,7 @@ class Workers:
                 raise _Stopped
             self._finish(under_way.popleft(), result)
 
-    def _take(self) -> tuple[Item, int, int] | None:
+    def _take(self) -> tuple[Item, Seen] | None:
         try:
             return None if self.stop.is_set() else self.take()
         except Exception as error:
@@ -233,12 +233,7 @@ class Workers:
     def _finish(self, reading: _Reading, result: Result) -> None:
         """Write a result, or note what was wrong."""
         item, source = reading.item, reading.source
-        record: Record = {
-            "source": item.key,
-            "path": str(item.path),
-            "size": reading.size,
-            "mtime_ns": reading.mtime_ns,
-        }
+        record: Record = {"source": item.key, "path": str(item.path), **reading.seen._asdict()}
         if isinstance(result, NoAudioError) and not item.given:
             self._drop(item.key)
             self.announce(record | {"status": GONE})
@@ -270,6 +265,7 @@ class Workers:
 
     def _heard(self, reading: _Reading, source: Source) -> Record:
         """Return what the manifest says of a file that was read to its end."""
+        item, seen = reading.item, reading.seen
         return {
             "status": "ok",
             "duration": round(reading.samples / self.model.sample_rate, 6),
@@ -279,8 +275,8 @@ class Workers:
             "frames": frame_count(reading.samples, self.model.hop),
             "truncated": source.truncated,
             "damaged": source.damaged,
-            "content": content_of(reading.item.path, reading.size, reading.mtime_ns),
-            "mount": reading.item.mount,
+            "content": content_of(item.path, seen.size, seen.mtime_ns),
+            "mount": item.mount,
             "seconds": round(time.perf_counter() - reading.started, 3),  # that of its batch
         }
 

@@ -125,7 +125,9 @@ class Campaign:
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder, self.random = folder, random.Random(seed)
         self.model = make_model(folder / "model")
-        self.first, self.second = make_music(folder)
+        first, second = make_music(folder)
+        self.contents = (first, second, second)  # of one folder, step by step
+        self.music = folder / "music"
         self.expected: dict[str, list[dict[str, Any]]] = {}
         self.took: dict[str, list[float]] = {}
         self.figures: Counter[str] = Counter()
@@ -134,10 +136,15 @@ class Campaign:
         """Return what each step asks for."""
         same = {"format": format, "model": self.model, "jobs": 2, "batch_seconds": 1e-3}
         return [
-            {"paths": self.first, **same},
-            {"paths": self.second, **same},
-            {"paths": self.second, **same, "layer": 0, "overwrite": True},
+            {"paths": self.music, **same},
+            {"paths": self.music, **same},
+            {"paths": self.music, **same, "layer": 0, "overwrite": True},
         ]
+
+    def turn_to(self, step: int) -> None:
+        """Let the folder hold what it holds in a step."""
+        self.music.unlink(missing_ok=True)
+        self.music.symlink_to(self.contents[step])
 
     def fresh(self, name: str) -> Path:
         """Return a folder with only bystanders in it."""
@@ -152,7 +159,8 @@ class Campaign:
         """Note what each step leaves, and how long it takes."""
         out = self.fresh(f"whole-{format}")
         self.expected[format], self.took[format] = [], []
-        for step in self.steps(format):
+        for i, step in enumerate(self.steps(format)):
+            self.turn_to(i)
             code = os.waitpid(in_child(lambda step=step: embed_folder(out=out, **step)), 0)[1]
             assert code == 0, "an undisturbed run failed"
             self.expected[format].append(state(out))
@@ -169,6 +177,7 @@ class Campaign:
         """Take one folder through all steps."""
         out = self.fresh("out")
         for i, step in enumerate(self.steps(format)):
+            self.turn_to(i)
             for _ in range(KILLS_A_STEP):
                 child = in_child(lambda step=step: embed_folder(out=out, **step))
                 # what is left takes less each time; ends are met all the same

@@ -1,0 +1,39 @@
+"""What every line of the manifest says about the model and the settings."""
+
+import contextlib
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from musicssl import __version__
+from musicssl.engine import Settings
+from musicssl.folder.space import Space
+from musicssl.model import MusicEncoder
+
+
+def about_run(
+    model: MusicEncoder, settings: Settings, space: Space, space_id: str
+) -> dict[str, Any]:
+    """Return what every line of a run's manifest has in common."""
+    versions = {"musicssl": __version__}
+    for name in ("torch", space.resampler):
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return {
+        "space": space_id,
+        "model": {
+            "id": space.model,
+            "revision": model.revision,
+            "weights_sha256": space.weights_sha256,
+        },
+        "settings": {
+            "level": space.level,
+            "pooling": space.pooling,
+            "layers": list(space.layers),
+            "resampler": space.resampler,
+            "device": str(model.device),
+            "dtype": str(settings.dtype).removeprefix("torch."),
+            "batch_seconds": settings.batch_seconds,
+            "chunk_seconds": settings.chunk_seconds,
+        },
+        "versions": versions,
+    }

@@ -1,0 +1,89 @@
+"""What a folder's manifests say of each file, small enough to keep for a million of them."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from musicssl.folder.records import Record, digest, read_at, read_places
+
+_BITS = 64
+
+
+class Seen(NamedTuple):
+    """What a file system tells of a file without reading it.
+
+    Size and time of change are not enough: stems of one song out of one archive have the same.
+    Files that have exchanged their names differ in inode, or in the time of the last renaming.
+    """
+
+    size: int = 0
+    mtime_ns: int = 0
+    inode: int | None = None
+    ctime_ns: int | None = None
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> "Seen":
+        """Return what a `stat` tells."""
+        return cls(status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
+
+
+class Ledger:
+    """Each file that has a result in a folder, by the digest of its name.
+
+    It holds two numbers a file: a digest of how it was, and where its record stands.
+
+    Parameters
+    ----------
+    paths
+        The manifests; of records of one file the last counts.
+    space
+        Results of other spaces are known to be there, but have no record here.
+    """
+
+    def __init__(self, paths: Sequence[Path] = (), space: str = "") -> None:
+        self.paths = paths
+        self._known: dict[int, int] = {}
+        for i, path in enumerate(paths):
+            for start, record in read_places(path):
+                key = digest(record["source"])
+                if record["status"] == "ok":
+                    place = start * len(paths) + i
+                    known = place << _BITS | _state(record)
+                    self._known[key] = known if record["space"] == space else 0
+                elif record.get("left"):  # failed, and the earlier result could not be removed
+                    self._known[key] = 0
+                else:
+                    self._known.pop(key, None)
+
+    def __contains__(self, key: str) -> bool:
+        return digest(key) in self._known
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def is_as_it_was(self, key: str, path: Path, seen: Seen) -> bool:
+        """Tell whether nothing about a file differs from its record."""
+        known = self._known.get(digest(key), 0)
+        state = _state({"path": str(path), **seen._asdict()})
+        return bool(known) and known & ((1 << _BITS) - 1) == state
+
+    def record(self, key: str) -> Record | None:
+        """Return the record of a file that has a result of this space."""
+        known = self._known.get(digest(key), 0)
+        return self.read(known >> _BITS) if known else None
+
+    def counts(self, key: str, place: int) -> bool:
+        """Tell whether a source's last record is the one that stands in a place."""
+        known = self._known.get(digest(key), 0)
+        return bool(known) and known >> _BITS == place
+
+    def read(self, place: int) -> Record | None:
+        """Return the record that stands in a place."""
+        start, i = divmod(place, len(self.paths))
+        return read_at(self.paths[i], start)
+
+
+def _state(record: Record) -> int:
+    """Return 64 bits that change when anything about a file does."""
+    return digest(repr([record.get(name) for name in ("path", *Seen._fields)]))
