@@ -1,5 +1,6 @@
 """Moved files, files that are gone, and what of folders is not taken."""
 
+import json
 import logging
 import os
 import shutil
@@ -291,6 +292,18 @@ def test_a_mount_that_vanished_is_not_pruned(
     assert embed_folder(music, out, model=model, prune=True).pruned == 1
 
 
+def test_results_of_unknown_origin_are_not_pruned(
+    music: Path, model: MusicEncoder, out: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    embed_folder(music, out, model=model)
+    records = [{k: v for k, v in r.items() if k != "path"} for r in manifest(out).values()]
+    (music / "b/three.wav").unlink()
+    noise(music / "b" / "four.wav", 0.4)
+    (out / "manifest.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    text = "1 result is not pruned: the manifest does not say where their files were"
+    assert text in kept(music, out, model, caplog)
+
+
 def test_a_source_that_cannot_be_looked_at_is_not_pruned(
     music: Path,
     model: MusicEncoder,
@@ -343,6 +356,36 @@ def test_results_are_not_counted_as_passed_over(
     for overwrite in (False, False, True):
         summary = embed_folder(music, music / name, model=model, format=format, overwrite=overwrite)
         assert summary.passed_over == {}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("level", ["clip", "frame"])
+def test_results_of_earlier_folders_are_not_counted_as_passed_over(
+    level: str, format: str, music: Path, model: MusicEncoder, out: Path
+) -> None:
+    """Into the music's own folder first, and then into other ones, in it and elsewhere."""
+    options: dict[str, Any] = {"model": model, "format": format, "level": level}
+    assert embed_folder(music, music, **options, shard=(1, 2)).done == 2
+    assert embed_folder(music, music / "emb", **options).passed_over == {}
+    assert embed_folder(music, music, **options).passed_over == {}
+    shutil.rmtree(music / ".musicssl")  # as a copy without hidden files
+    for name in ("labels.npz", "a/targets.npy", "notes.jsonl", "a/x.json"):
+        (music / name).touch()
+    expected = {".npz": 1, ".npy": 1, ".jsonl": 1, ".json": 1}
+    assert embed_folder(music, out, **options).passed_over == expected
+    assert embed_folder(music / "a", out, **options).passed_over == {".npy": 1, ".json": 1}
+
+
+def test_files_that_are_called_like_results_are_counted(
+    music: Path, model: MusicEncoder, out: Path
+) -> None:
+    for name in ("a/one.wav.npz", "manifest.jsonl", "embeddings.parquet"):
+        (music / name).touch()
+    assert embed_folder(music, out, model=model).passed_over == {
+        ".npz": 1,
+        ".jsonl": 1,
+        ".parquet": 1,
+    }
 
 
 @posix

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from musicssl.errors import AudioError, ConfigError
-from musicssl.folder.places import STATE
+from musicssl.folder.places import STATE, holds_results, is_results_name
 from musicssl.folder.records import digest
 
 MOST_SHARDS = 1_000_000
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
-_RESULTS = (".npz", ".npy", ".jsonl", ".parquet", ".h5", "space.json")
 
 
 class Item(NamedTuple):
@@ -88,7 +87,6 @@ class Listing:
         self.extensions = frozenset(extension.lower() for extension in extensions)
         self.shard = shard
         self.listed = listed
-        self.out: Path | None = None  # results in there are not counted as passed over
         unique = list(dict.fromkeys(map(_absolute, paths)))
         if listed:
             here = _here()
@@ -165,6 +163,8 @@ class Listing:
                         folder.mount = above[-1].mount
                     elif folder.identity[0] != device:
                         folder.mount = folder.name
+                    outer = above[-1].results if above else any(map(holds_results, root.parents))
+                    folder.results = outer or holds_results(folder.path)
                     above.append(folder)
                 inner = None
             elif entry := next(above[-1].entries, None):
@@ -202,19 +202,13 @@ class Listing:
             if entry.is_file():
                 if self._matches(entry.name):
                     return Item(key, path, mount=folder.mount)
-                if not self._result(path):
+                if not (folder.results and is_results_name(entry.name)):
                     passed_over[Path(entry.name).suffix.lower() or "without extension"] += 1
             else:
                 passed_over["broken links" if entry.is_symlink() else "no files"] += 1
         except OSError as error:  # a link in a circle, or into a folder that may not be entered
             return Item(key, path, error.strerror or str(error))
         return None
-
-    def _result(self, path: Path) -> bool:
-        """Tell whether a file that is no music looks like one of an earlier run's results."""
-        return (
-            self.out is not None and path.is_relative_to(self.out) and path.name.endswith(_RESULTS)
-        )
 
     def _matches(self, name: str) -> bool:
         return Path(name).suffix.lower() in self.extensions
@@ -234,6 +228,7 @@ class _Folder:
     identity: tuple[int, int]
     entries: "Iterator[os.DirEntry[str]]"
     mount: str | None = None
+    results: bool = False  # of earlier runs are in it or in one above
 
 
 def _kind(path: Path) -> tuple[bool, str | None]:

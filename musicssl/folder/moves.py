@@ -10,7 +10,7 @@ from pathlib import Path
 
 from musicssl.folder.ledger import Ledger, Seen
 from musicssl.folder.listing import Item, Listing
-from musicssl.folder.places import NO_SUCH, TakenError, there
+from musicssl.folder.places import NO_SUCH, TakenError, reason, there
 from musicssl.folder.records import Record, digest, read_places
 
 log = logging.getLogger(__name__)
@@ -156,13 +156,18 @@ class Pruning:
                     self._find_again(record)
                 elif path != root and not there(path):
                     if doubt := self._doubt(root, path, record):
-                        self.kept[doubt] = self.kept.get(doubt, 0) + 1
+                        self._keep(doubt)
                     else:
                         yield record["source"]
-            except (KeyError, OSError, ValueError) as error:
-                self.kept[str(error)] = self.kept.get(str(error), 0) + 1
+            except KeyError:
+                self._keep("the manifest does not say where their files were")
+            except (OSError, ValueError) as error:
+                self._keep(reason(error))
         for doubt, count in self.kept.items():
             log.warning("%d result%s not pruned: %s", count, "s are" if count > 1 else " is", doubt)
+
+    def _keep(self, why: str) -> None:
+        self.kept[why] = self.kept.get(why, 0) + 1
 
     def _find_again(self, record: Record) -> None:
         """Note where a file is now that has the same name below another path."""

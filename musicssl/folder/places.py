@@ -5,6 +5,7 @@ import errno
 import itertools
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path, PureWindowsPath
 
@@ -23,6 +24,14 @@ _DISK = (
 DISK = frozenset(getattr(errno, name) for name in _DISK if hasattr(errno, name))
 # Nothing can have such a name, so nothing is there.
 NO_SUCH = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EILSEQ})
+
+
+# A result's name is its source's with a suffix; these also are what stands beside results.
+_RESULT = re.compile(
+    rf".+\.[^.]+\.(npz|npy|jsonl)|manifest({SHARD})?_*\.jsonl|space\.json"
+    rf"|embeddings({SHARD})?\.(parquet|h5)",
+    re.DOTALL,
+).fullmatch
 
 
 class TakenError(OutputError):
@@ -87,6 +96,18 @@ def not_a_link(path: Path) -> Path:
     if path.is_symlink():
         raise OutputError(f"{path} is a link; musicssl writes through none. Remove it first.")
     return path
+
+
+def holds_results(folder: Path) -> bool:
+    """Tell whether an earlier run has written its results into a folder."""
+    if not os.path.isfile(folder / "space.json"):  # noqa: PTH113 - raises nothing
+        return False
+    return os.path.lexists(folder / STATE) or os.path.isfile(folder / "manifest.jsonl")  # noqa: PTH113
+
+
+def is_results_name(name: str) -> bool:
+    """Tell whether a file is called like what is written into a folder of results."""
+    return _RESULT(name) is not None
 
 
 def there(path: Path) -> bool:

@@ -73,8 +73,6 @@ class Run:
             overwrite=self.overwrite,
             replace_foreign=self.replace_foreign,
         )
-        with writing(self.out):
-            self.listing.out = self.out.absolute()
 
     def settle(self, model: MusicEncoder, settings: Settings) -> None:
         """Make sure that the folder is of this run's space and format, and open it.
