@@ -1,6 +1,7 @@
 """Writers: what is in the files, and that they appear whole or not at all."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from musicssl.folder.ledger import Ledger
 from musicssl.folder.manifest import Manifest, hold, read_space, write_space
 from musicssl.folder.output import Output, Row
 from musicssl.folder.records import json_line, read_lines
-from musicssl.folder.space import Space
+from musicssl.folder.space import Space, differences
 from musicssl.folder.store import Store
 from musicssl.folder.stores import FORMATS
 
@@ -25,6 +26,11 @@ SPACE = Space(
     layers=(2, 5, 8),
     resampler="soxr",
 )
+VALUES = {name: value for name, value in asdict(SPACE).items() if name != "mono"} | {
+    "space": SPACE.id,
+    "format": "npz",
+    "layers": list(SPACE.layers),
+}
 
 
 def row(key: str, frames: bool, version: int = 0) -> Row:
@@ -183,9 +189,34 @@ def test_space_file_is_written_once(tmp_path: Path) -> None:
         write_space(tmp_path, SPACE, "npy", {}, "")
     found = read_space(tmp_path)
     assert found is not None and found["format"] == "npz" and found["dim"] == 6
-    (tmp_path / "space.json").write_text("{}")
-    with pytest.raises(OutputError, match="cannot be read"):
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([], r"it holds \[\], not the description"),
+        (None, "it holds None, not the description"),
+        ("x", "it holds 'x', not the description"),
+        ({}, "it says no space, format, model, weights_sha256, level, pooling, resampler, layers"),
+        (VALUES | {"mono": 1}, "its mono is 1, not a text"),
+        (VALUES | {"layers": "all"}, "its layers are 'all', not a list of integers"),
+        (VALUES | {"layers": ["x"]}, r"its layers are \['x'\], not a list of integers"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_with_a_space_file_is_said(values: Any, message: str, tmp_path: Path) -> None:
+    (tmp_path / "space.json").write_text(json.dumps(VALUES))
+    assert read_space(tmp_path) == VALUES | {"mono": "mean"}  # as earlier versions wrote it
+    (tmp_path / "space.json").write_text(json.dumps(values))
+    with pytest.raises(OutputError, match=rf"space\.json cannot be read \({message}\S*.*\)\.$"):
         read_space(tmp_path)
+
+
+def test_differences_name_what_is_empty() -> None:
+    found = VALUES | {"weights_sha256": "", "mono": "mean", "format": "npz"}
+    assert differences(found, SPACE, "npz") == [
+        f"weights_sha256 is empty there, {SPACE.weights_sha256} was asked for"
+    ]
 
 
 def test_one_run_at_a_time(tmp_path: Path) -> None:

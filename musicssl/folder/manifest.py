@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from musicssl.errors import OutputError
+from musicssl.errors import OutputError, shown
 from musicssl.folder.places import (
     SHARD,
     STATE,
@@ -20,6 +20,7 @@ from musicssl.folder.places import (
     not_a_link,
     proper,
     put_aside,
+    reason,
     remove,
     writing,
 )
@@ -56,17 +57,30 @@ def read_space(out: Path) -> dict[str, Any] | None:
     """
     path = not_a_link(out / "space.json")
     try:
-        values: dict[str, Any] = _OLDER | json.loads(path.read_bytes())
-        texts = all(isinstance(values[name], str) for name in _TEXTS)
-        fits = texts and all(isinstance(layer, int) for layer in values["layers"])
+        values = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        why = f"there is no {error}" if isinstance(error, KeyError) else error
-        raise OutputError(f"{path} cannot be read ({why}).") from error
-    if not fits:
-        raise OutputError(f"{path} cannot be read (values of another type).")
-    return values
+    except (OSError, ValueError, RecursionError) as error:
+        raise OutputError(f"{path} cannot be read ({reason(error)}).") from error
+    if wrong := _wrong(values):
+        raise OutputError(f"{path} cannot be read ({wrong}).")
+    return dict(_OLDER | values)
+
+
+def _wrong(values: object) -> str | None:
+    """Say why something is not what a space.json says."""
+    if not isinstance(values, dict):
+        return f"it holds {shown(values)}, not the description of a space"
+    values = _OLDER | values
+    if missing := [name for name in (*_TEXTS, "layers") if name not in values]:
+        return f"it says no {', '.join(missing)}"
+    for name in _TEXTS:
+        if not isinstance(values[name], str):
+            return f"its {name} is {shown(values[name])}, not a text"
+    layers = values["layers"]
+    if not isinstance(layers, list) or not all(isinstance(layer, int) for layer in layers):
+        return f"its layers are {shown(layers)}, not a list of integers"
+    return None
 
 
 def write_space(out: Path, space: Space, kind: str, extra: dict[str, Any], tag: str) -> None:

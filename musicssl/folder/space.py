@@ -31,7 +31,7 @@ def differences(found: dict[str, Any], space: Space, kind: str) -> list[str]:
     """Return, one phrase each, how a folder's space and format differ from those asked for."""
     asked = asdict(space) | {"layers": list(space.layers), "format": kind}
     return [
-        f"{name} is {found[name]} there, {asked[name]} was asked for"
+        f"{name} is {found[name] or 'empty'} there, {asked[name]} was asked for"
         for name in ("weights_sha256", "level", "pooling", "layers", "resampler", "mono", "format")
         if found[name] != asked[name]
     ]
