@@ -79,13 +79,20 @@ def facts_of(model: str) -> dict[str, Any]:
     return {"model": found.model_id, "weights_sha256": sha256} | facts
 
 
-def all_teachers(facts: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the teachers of a model and of those that came before it, each once."""
-    known = {one["sha256"]: one for one in facts.get("teachers", [])}
+def all_before(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what is told of the models that came before one, and before those, each once."""
+    known: dict[str, dict[str, Any]] = {}
     for before in (facts.get("began_with"), *facts.get("averaged_with", [])):
         if before is not None:
-            known |= {one["sha256"]: one for one in all_teachers(before)}
+            for one in (before, *all_before(before)):
+                known.setdefault(one.get("weights_sha256", one["model"]), one)
     return list(known.values())
+
+
+def all_teachers(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the teachers of a model and of those that came before it, each once."""
+    told = [teacher for one in (facts, *all_before(facts)) for teacher in one.get("teachers", [])]
+    return list({teacher["sha256"]: teacher for teacher in told}.values())
 
 
 def ancestry(

@@ -4,22 +4,19 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from musicssl.errors import ConfigError
 from musicssl.model import MusicEncoder
-from musicssl_training.lineage import all_teachers
+from musicssl_training.lineage import all_before, all_teachers
 from musicssl_training.workers import SELECTIONS, resolve
+from musicssl_training.workers.teacher import PREFIX
 
 if TYPE_CHECKING:
     from musicssl_training.release import ReleaseConfig
 
 INPUT = {  # what the card says of it
-    True: """The encoder heard them mixed with other music, filtered, masked and made noisy, while
-the targets stayed clean.""",
+    True: """The encoder heard them distorted, as `training.json` says, while the targets stayed
+clean.""",
     False: "The encoder heard them as they are.",
-}
-LABELS = {  # whether there were teachers
-    False: "Self-supervised: no human label was used.",
-    True: """Self-supervised, and taught by other models: no label of this music was used, but what
-these models had learnt from labels is in the weights.""",
 }
 
 
@@ -36,7 +33,7 @@ def card(name: str, model: MusicEncoder, facts: dict[str, Any], config: "Release
             "audio",
             "music",
             "music-information-retrieval",
-            "self-supervised",
+            *(["self-supervised"] if kinds(facts)["audio"] else []),
             "embeddings",
             *(["knowledge-distillation"] if all_teachers(facts) else []),
         ],
@@ -49,6 +46,7 @@ def card(name: str, model: MusicEncoder, facts: dict[str, Any], config: "Release
             "summary": config.summary,
         },
     }
+    licence = config.licence if config.licence == "other" else config.licence.upper()
     table = "\n".join(
         f"| {row['pack']} | {row['source']} | {row['recordings']} | {row['hours']:.2f} "
         f"| {row['licence']} |"
@@ -77,7 +75,7 @@ to both sides |
 | values | {model.dim} a frame, {model.clip_dim} a clip ({config.pooling}, layers \
 {", ".join(str(i) for i in model.pick_layers(None))} of 0-{model.layers - 1}) |
 | weights | safetensors, fp16 (cosine of the frames to those of the fp32 weights: \
-{facts["cosine_of_fp16_to_fp32"]:.6f}), licence {config.licence.upper()} |
+{facts["cosine_of_fp16_to_fp32"]:.6f}), licence {licence} |
 
 {config.notes.strip()}
 
@@ -88,9 +86,9 @@ A run's weights are an average over its last steps. `training.json` has every se
 {teachers(facts)}
 ## Data
 
-{hours:.1f} hours. Recordings under free licences, and scores rendered with SoundFonts in random
-instruments, keys and tempi. Sources under GPL, no-derivatives or non-commercial terms were left
-out; because several sources ask for share-alike, the weights are under {config.licence.upper()}.
+{paragraphs(f"{hours:.1f} hours{unknown(facts)}.", config.data_notes)}
+
+Licences of the recordings and scores, as the packs state them: {stated(rows)}.
 
 | pack | source | recordings | hours | licence |
 |---|---|---|---|---|
@@ -103,9 +101,10 @@ def training(facts: dict[str, Any]) -> str:
     settings = facts["settings"]
     data, workers = settings["data"], resolve(settings["workers"])
     heard = data["recordings"] * data["per_recording"]
-    told = [name for name in workers if name in SELECTIONS["score"]]
-    text = f"""{LABELS[bool(all_teachers(facts))]} {len(workers)} workers
-({", ".join(workers)}), their losses weighted by `{settings["weighting"]["name"]}`, on excerpts of
+    several = len(workers) > 1
+    text = f"""{len(workers)} {"workers" if several else "worker"}
+({", ".join(workers)}), {"their losses" if several else "its loss"} weighted by \
+`{settings["weighting"]["name"]}`, on excerpts of
 {data["seconds"]:g} s: {facts["steps"]:,} steps of {heard} excerpts, {facts["hours_heard"]:,} hours
 of audio heard, in {facts["hours_of_computing"]:g} hours of computing in {settings["precision"]}.
 {INPUT[facts["distorted"]]}"""
@@ -117,11 +116,75 @@ It began with the encoder of {tell(facts["began_with"])}."""
         others = (one["model"] if one == known else tell(one) for one in facts["averaged_with"])
         text += f"""
 The weights are the mean of this run's and those of {"; ".join(others)}."""
-    if told:
-        text += f"""
-Of the workers, {", ".join(told)} read what truly sounds from the scores behind the rendered music:
-that is no label by a human, but no self-supervision from the sound either."""
-    return text
+    return text + "\n" + supervision(facts)
+
+
+def supervision(facts: dict[str, Any]) -> str:
+    """Return what the workers learnt from, this run's and those of the encoders before it."""
+    before = all_before(facts)
+    if all(set(filled(kinds(one))) == {"audio"} for one in (facts, *before)):
+        return "Self-supervised only: no worker used scores or imitated another model."
+    told = [f"Of the workers, {sources(kinds(facts))}."]
+    told += [f"Of the workers of {one['model']}, {sources(kinds(one))}." for one in before]
+    return "\n".join(told)
+
+
+def kinds(facts: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the workers of a model by what they learn from: audio, scores, teachers, unknown.
+
+    Workers that were added to the table, or that this version does not know, are unknown; where
+    nothing is told of the workers, their name is.
+    """
+    found: dict[str, list[str]] = {"audio": [], "scores": [], "teachers": [], "unknown": []}
+    try:
+        names = resolve(facts["settings"]["workers"])
+    except (KeyError, ConfigError):
+        return found | {"unknown": ["all of them"]}
+    for name in names:
+        plain = name.partition(":")[0]
+        if plain in SELECTIONS["score"]:
+            kind = "scores"
+        elif name.startswith(PREFIX):
+            kind = "teachers"
+        else:
+            kind = "audio" if plain in SELECTIONS["all"] else "unknown"
+        found[kind].append(name)
+    return found
+
+
+def filled(kinds: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Return the kinds that there are workers of."""
+    return {kind: names for kind, names in kinds.items() if names}
+
+
+def sources(kinds: dict[str, list[str]]) -> str:
+    """Return which of the workers learnt from what, for a sentence."""
+    told = []
+    if kinds["scores"]:
+        told.append(f"{', '.join(kinds['scores'])} used scores")
+    told += [f"{name} imitates {name.removeprefix(PREFIX)}" for name in kinds["teachers"]]
+    if kinds["unknown"]:
+        told.append(f"it is not known here what {', '.join(kinds['unknown'])} learnt from")
+    if kinds["audio"]:
+        others = "the others are" if told else "all are"
+        told.append(f"{others} self-supervised")
+    return "; ".join(told)
+
+
+def unknown(facts: dict[str, Any]) -> str:
+    """Return whose data the table lacks, as the card says it; nothing if it lacks none."""
+    silent = [one["model"] for one in all_before(facts) if "steps" not in one]
+    return f", without those of {', '.join(silent)}, which are not known here" if silent else ""
+
+
+def stated(rows: list[dict[str, Any]]) -> str:
+    """Return the licences of the rows, each once."""
+    return "; ".join(sorted({row["licence"] for row in rows}))
+
+
+def paragraphs(*texts: str) -> str:
+    """Return the texts that are not empty, one paragraph each."""
+    return "\n\n".join(text.strip() for text in texts if text.strip())
 
 
 def teachers(facts: dict[str, Any]) -> str:
@@ -137,7 +200,7 @@ def teachers(facts: dict[str, Any]) -> str:
     return f"""
 ## Teachers
 
-Some workers predicted what models of others say of the music. Their training may have held songs of
+Some workers predicted what other models say of the music. Their training may have held songs of
 the evaluations; results of this model are not self-supervised results.
 
 | teacher | model | licence | was trained on | SHA-256 of its weights |

@@ -32,11 +32,16 @@ class ReleaseConfig:
 
     summary: str
     data_licences: str  # of the recordings, in one line
-    licence: str = "cc-by-sa-4.0"
+    licence: str  # of the weights, as the Hub calls it, such as "mit" or "other"
+    data_notes: str = ""  # Markdown: what was chosen or left out, what follows for the weights
     layer: tuple[int, ...] = (-1,)
     pooling: str = "mean"
     average_with: tuple[str, ...] = ()  # models whose encoders the run's is averaged with
     notes: str = ""  # Markdown: scores, limits
+
+    def __post_init__(self) -> None:
+        if not self.licence.strip():
+            raise ConfigError("licence is empty; name that of the weights, or say 'other'.")
 
 
 def release(run_folder: Path, out: Path, config: ReleaseConfig) -> Path:

@@ -94,7 +94,9 @@ def test_from_settings_to_a_model_by_command(
     run, out = tmp_path / "run", tmp_path / "toy-model"
     start = ["pretrain", str(config), str(run), "--set", "steps=2", "--threads", "1"]
     assert main([*start, "--set", "log_every=1", "--set", "weighting.name=uncertainty"]) == 0
-    about.write_text('summary = "A toy."\ndata_licences = "CC0"\nlayer = [2, -1]\n')
+    about.write_text(
+        'summary = "A toy."\ndata_licences = "CC0"\nlicence = "cc0-1.0"\nlayer = [2, -1]\n'
+    )
     assert main(["release", str(run), str(out), "--about", str(about)]) == 0
     model = load_model(out, device="cpu")
     assert model.dim == 32
@@ -116,7 +118,9 @@ def test_a_released_model_gives_what_was_trained(
     toy_config: PretrainConfig, tmp_path: Path
 ) -> None:
     run = pretrain(toy_config, tmp_path / "run")
-    config = ReleaseConfig(summary="A toy.", data_licences="CC0", pooling="meanstd")
+    config = ReleaseConfig(
+        summary="A toy.", data_licences="CC0", licence="cc0-1.0", pooling="meanstd"
+    )
     model = load_model(release(tmp_path / "run", tmp_path / "model", config), device="cpu")
     audio = torch.cat([excerpts(run, step) for step in range(5)])
     values = model(audio, layer="all")[:, 25:-25].flatten(0, 1)
@@ -126,7 +130,9 @@ def test_a_released_model_gives_what_was_trained(
 
 
 def test_a_release_averages_runs_of_one_line(toy_config: PretrainConfig, tmp_path: Path) -> None:
-    config = ReleaseConfig(summary="A toy.", data_licences="CC0", pooling="meanstd")
+    config = ReleaseConfig(
+        summary="A toy.", data_licences="CC0", licence="cc0-1.0", pooling="meanstd"
+    )
     pretrain(toy_config, tmp_path / "one")
     first = release(tmp_path / "one", tmp_path / "first", config)
     undistorted = replace(toy_config, start_from=str(first), distort=DistortConfig(clean=1.0))
@@ -184,7 +190,9 @@ def test_only_encoders_of_one_shape_are_averaged(
     toy_config: PretrainConfig, tmp_path: Path
 ) -> None:
     pretrain(replace(toy_config, steps=1), tmp_path / "run")
-    config = ReleaseConfig(summary="A toy.", data_licences="CC0", average_with=("musicssl-small",))
+    config = ReleaseConfig(
+        summary="A toy.", data_licences="CC0", licence="cc0-1.0", average_with=("musicssl-small",)
+    )
     with pytest.raises(ConfigError, match="average_with 'musicssl-small': its encoder is"):
         release(tmp_path / "run", tmp_path / "out", config)
     assert not (tmp_path / "out").exists()

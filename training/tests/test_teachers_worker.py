@@ -239,7 +239,7 @@ def test_a_taught_run_goes_on_and_its_card_names_the_teacher(
     assert first["start/teacher:loudness"] == 1
     assert first["r2/teacher:loudness"] is not None
 
-    about = ReleaseConfig(summary="A toy.", data_licences="CC0")
+    about = ReleaseConfig(summary="A toy.", data_licences="CC0", licence="cc0-1.0")
     out = release(tmp_path / "whole", tmp_path / "model", about)
     facts = json.loads((out / "training.json").read_text())
     (told,) = facts["teachers"]
@@ -247,7 +247,8 @@ def test_a_taught_run_goes_on_and_its_card_names_the_teacher(
     assert (told["licence"], told["trained_on"]) == ("CC0", "nothing")
     assert len(told["values_sha256"]["taught"]) == 64
     card = " ".join((out / "README.md").read_text().split())
-    assert "no human label was used" not in card
+    assert "Self-supervised only" not in card
+    assert "teacher:loudness imitates loudness" in card
     assert "| loudness | a meter | CC0 | nothing | abababababababab |" in card
     assert "- knowledge-distillation" in card
 
@@ -257,9 +258,11 @@ def test_a_taught_run_goes_on_and_its_card_names_the_teacher(
     facts = json.loads((heir / "training.json").read_text())
     assert "teachers" not in facts
     assert [one["name"] for one in all_teachers(facts)] == ["loudness"]
-    assert "| loudness | a meter |" in (heir / "README.md").read_text()
+    card = (heir / "README.md").read_text()
+    assert "| loudness | a meter |" in card
+    assert "Self-supervised only" not in card
     pretrain(replace(toy_config, steps=2), tmp_path / "plain")
     plain = release(tmp_path / "plain", tmp_path / "plain-model", about)
     card = (plain / "README.md").read_text()
     assert "Teachers" not in card
-    assert "Self-supervised: no human label was used." in card
+    assert "Self-supervised only" in card

@@ -1,0 +1,147 @@
+"""A model card says what its run knows, and nothing else."""
+
+import json
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import musicssl
+from musicssl.config import from_dict
+from musicssl.errors import ConfigError
+from musicssl.model import MusicEncoder, load_model
+from musicssl_training.model_card import card
+from musicssl_training.release import ReleaseConfig
+from musicssl_training.workers import SELECTIONS, WORKERS
+
+ABOUT = Path(__file__).parent.parent / "configs" / "musicssl-small.about.toml"
+BUNDLED = Path(musicssl.__file__).parent / "checkpoints" / "musicssl-small"
+PRIVATE = ReleaseConfig(summary="Mine.", data_licences="all rights are mine", licence="other")
+
+
+@pytest.fixture(scope="module")
+def model() -> MusicEncoder:
+    return load_model("musicssl-small", device="cpu")
+
+
+def facts(*workers: str, **others: Any) -> dict[str, Any]:
+    """What training.json says of a short run on two packs of one folder each."""
+    sources = [{"source": "mine", "licence": "unknown", "recordings": 2, "hours": 0.5}]
+    copied = [{"source": "theirs", "licence": "CC BY 4.0", "recordings": 1, "hours": 0.25}]
+    return {
+        "settings": {
+            "workers": list(workers),
+            "weighting": {"name": "equal"},
+            "precision": "fp32",
+            "data": {"recordings": 2, "per_recording": 2, "seconds": 3.0},
+        },
+        "steps": 4,
+        "hours_heard": 0.1,
+        "hours_of_computing": 0.01,
+        "distorted": True,
+        "cosine_of_fp16_to_fp32": 1.0,
+        "data": [{"pack": "a", "sources": sources}, {"pack": "b", "sources": sources + copied}],
+    } | others
+
+
+def before(model: str, *workers: str) -> dict[str, Any]:
+    """What is told of a model that came before."""
+    told = facts(*workers, model=model, weights_sha256=model)
+    del told["data"]
+    return told
+
+
+def text(*args: Any) -> str:
+    return " ".join(card("mine", *args).split())
+
+
+def test_the_card_of_a_private_folder_claims_nothing_that_nobody_checked(
+    model: MusicEncoder,
+) -> None:
+    told = text(model, facts("log_mel"), PRIVATE)
+    for claim in ("free licences", "GPL", "share-alike", "label", "SoundFonts", "CC-BY-SA"):
+        assert claim not in told
+    assert "licence other |" in told
+    assert "1.2 hours. Licences of the recordings and scores, as the packs state them: " in told
+    assert "as the packs state them: CC BY 4.0; unknown." in told
+    assert "1 worker (log_mel), its loss weighted by" in told
+    assert "2 workers (log_mel, mfcc), their losses" in text(
+        model, facts("log_mel", "mfcc"), PRIVATE
+    )
+    notes = text(model, facts("log_mel"), replace(PRIVATE, data_notes="Mine alone.\n"))
+    assert "1.2 hours. Mine alone. Licences" in notes
+
+
+def test_a_licence_must_be_stated() -> None:
+    with pytest.raises(ConfigError, match="about lacks licence"):
+        from_dict(ReleaseConfig, {"summary": "Mine.", "data_licences": "mine"}, "about")
+    with pytest.raises(ConfigError, match="licence is empty"):
+        replace(PRIVATE, licence=" ")
+
+
+ONLY = "Self-supervised only"
+
+
+@pytest.mark.parametrize(
+    ("workers", "said"),
+    [
+        (("log_mel", "mfcc:context=3", "contrast"), f"{ONLY}: no worker used scores or"),
+        (("key", "log_mel"), "Of the workers, key used scores; the others are self-supervised."),
+        (("score",), ", ".join(SELECTIONS["score"]) + " used scores."),
+        (("teacher:musicnn-msd",), "Of the workers, teacher:musicnn-msd imitates musicnn-msd."),
+        (
+            ("beats", "teacher:mine", "notes"),
+            "beats used scores; teacher:mine imitates mine; the others are self-supervised.",
+        ),
+    ],
+)
+def test_workers_are_called_what_they_are(
+    workers: tuple[str, ...], said: str, model: MusicEncoder
+) -> None:
+    told = text(model, facts(*workers), PRIVATE)
+    assert said in told
+    assert (ONLY in told) == said.startswith(ONLY)
+    front = yaml.safe_load(card("mine", model, facts(*workers), PRIVATE).split("---\n")[1])
+    assert ("self-supervised" in front["tags"]) == ("self-supervised" in said.lower())
+
+
+def test_a_worker_of_ones_own_is_not_called_self_supervised(
+    model: MusicEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(WORKERS, "mine", WORKERS["log_mel"])
+    told = text(model, facts("mine", "mfcc"), PRIVATE)
+    assert "it is not known here what mine learnt from; the others are self-supervised." in told
+    assert ONLY not in told
+
+
+def test_an_encoder_is_as_self_supervised_as_those_before_it(model: MusicEncoder) -> None:
+    plain = facts("log_mel", began_with=before("first", "mfcc"))
+    assert ONLY in text(model, plain, PRIVATE)
+    first = before("first", "key", "mfcc")
+    later = facts("log_mel", averaged_with=[before("second", "mfcc") | {"began_with": first}])
+    told = text(model, later, PRIVATE)
+    assert ONLY not in told
+    assert "Of the workers, all are self-supervised." in told
+    assert "Of the workers of first, key used scores; the others are self-supervised." in told
+
+
+def test_of_a_model_without_provenance_nothing_is_claimed(model: MusicEncoder) -> None:
+    silent = {"model": "silent", "weights_sha256": "5"}
+    told = text(model, facts("log_mel", began_with=silent), PRIVATE)
+    assert ONLY not in told
+    assert "Of the workers of silent, it is not known here what all of them learnt from." in told
+    assert "1.2 hours, without those of silent, which are not known here." in told
+
+
+def test_the_bundled_card_is_what_a_release_writes_today(model: MusicEncoder) -> None:
+    about = from_dict(ReleaseConfig, tomllib.loads(ABOUT.read_text("utf-8")), "about")
+    known = json.loads((BUNDLED / "training.json").read_text("utf-8"))
+    written = card("musicssl-small", model, known, about).split("---\n", 2)
+    stored = (BUNDLED / "README.md").read_text("utf-8").split("---\n", 2)
+    assert stored[2] == written[2]
+    front = yaml.safe_load(stored[1])
+    del front["model-index"]  # `evaluate --card` adds it
+    assert front == yaml.safe_load(written[1])
