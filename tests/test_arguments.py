@@ -148,6 +148,7 @@ LOADING: dict[str, list[Any]] = {
 }
 TOKEN: dict[str, list[Any]] = {"token": [*NOTHING, 0, 2.5, [], ["hf_"]]}
 SECONDS: dict[str, list[Any]] = {"batch_seconds": [*NO_NUMBER, *NOT_POSITIVE]}
+NO_FLAG = [1, "yes", None, []]
 WRONG: dict[str, dict[str, list[Any]]] = {
     "embed": {"audio": NO_AUDIO, **EMBEDDING, **SECONDS, **SOUND},
     "get_embedding": {
@@ -156,6 +157,14 @@ WRONG: dict[str, dict[str, list[Any]]] = {
     },
     "embed_folder": {
         **EMBEDDING, **SECONDS, **LOADING, "device": NO_DEVICE, "resampler": SOUND["resampler"],
+        "paths": [None, 5, 2.0, True, b"a.wav", object(), [5], [None], ["a.wav", 5], {"a.wav": 1}],
+        "out": [*NO_PATH, None, 5, "\ud800"],
+        "format": [*NO_CHOICE, None], "on_error": [*NO_CHOICE, None], "mono": [*NO_CHOICE, None],
+        "jobs": NO_COUNT,
+        "shard": ["1/2", 1, (1,), (1, 2, 3), (0, 2), (3, 2), (1.5, 2), (True, 2), object(), {}],
+        "extensions": [None, 5, ".wav", b".wav", [5], [None], [""]],
+        "on_file": [5, "print", object()],
+        "overwrite": NO_FLAG, "replace_foreign": NO_FLAG, "prune": NO_FLAG, "dry_run": NO_FLAG,
     },
     "settings": {**EMBEDDING, **SECONDS, "batch_size": NO_COUNT},
     "forward": {

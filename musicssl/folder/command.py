@@ -1,12 +1,15 @@
 """`embed_folder`: trees of music files to embeddings on disk, in parallel, resumable."""
 
-from collections.abc import Callable, Collection, Sequence
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from musicssl import arguments
 from musicssl.audio import AUDIO_EXTENSIONS, RESAMPLERS
 from musicssl.audio.mix import MIXES
 from musicssl.devices import pick_device
-from musicssl.errors import ConfigError, OutputError, pick
+from musicssl.errors import ConfigError, OutputError, pick, shown
 from musicssl.folder.listing import Listing, Shard
 from musicssl.folder.manifest import hold
 from musicssl.folder.records import Record
@@ -122,16 +125,20 @@ def embed_folder(
     pick({"skip": 0, "stop": 0}, on_error, "on_error")
     pick(MIXES, mono, "mono")
     pick(RESAMPLERS, resampler, "resampler")(2000, 1000)  # a missing package shows here
-    if jobs is not None and jobs < 1:
-        raise ConfigError(f"jobs must be at least 1, got {jobs}.")
+    jobs = None if jobs is None else arguments.integer(jobs, "jobs")
+    switches = {"overwrite": overwrite, "replace_foreign": replace_foreign, "prune": prune}
+    for name, value in (switches | {"dry_run": dry_run}).items():
+        arguments.flag(value, name)
+    if on_file is not None and not callable(on_file):
+        raise ConfigError(f"on_file must be callable, got {shown(on_file, kind=True)}.")
     if not isinstance(paths, Listing):
-        several = [paths] if isinstance(paths, (str, Path)) else paths
-        paths = Listing(several, extensions=extensions, shard=Shard(*shard) if shard else None)
+        paths = _listing(paths, extensions, shard)
     if paths.shard and prune:
         raise ConfigError("shards cannot prune; do it in the run without a shard that merges them.")
-    if "\0" in str(out):
-        raise OutputError("no folder has a NUL in its name.")
-    summary = Summary(out=Path(out), format=format)
+    if isinstance(out, (str, Path)) and "\0" in str(out):
+        raise OutputError("out must be the name of a folder; none has a NUL in its name.")
+    out = arguments.path(out, "out")
+    summary = Summary(out=out, format=format)
     if next(paths.items(summary.passed_over), None) is None:
         return summary  # and leave no trace
     if not isinstance(model, MusicEncoder):
@@ -161,7 +168,7 @@ def embed_folder(
     )
     run = Run(
         listing=paths,
-        out=Path(out),
+        out=out,
         space=space,
         kind=kind,
         format=format,
@@ -177,3 +184,29 @@ def embed_folder(
     with hold(run.out, run.tag):
         run.settle(model, settings)
         return run.work(model, settings, jobs)
+
+
+def _listing(paths: Any, extensions: Any, shard: Any) -> Listing:
+    """Check what is to be embedded and list it.
+
+    Raises
+    ------
+    ConfigError
+        If these are not paths, extensions, and a part of the work.
+    """
+    several = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+    if isinstance(several, (bytes, Mapping)) or not isinstance(several, Iterable):
+        raise ConfigError(f"paths must be a path or several, got {shown(paths, kind=True)}.")
+    files = [arguments.path(one, f"paths[{i}]") for i, one in enumerate(several)]
+    if isinstance(extensions, (str, bytes)) or not isinstance(extensions, Iterable):
+        raise ConfigError(
+            f"extensions must be a list such as ['.wav'], got {shown(extensions, kind=True)}."
+        )
+    kinds = {arguments.text(one, "extensions") for one in extensions}
+    part = None
+    if shard is not None:
+        numbers = arguments.integers(shard, "shard")
+        if len(numbers) != 2:
+            raise ConfigError(f"shard must be two numbers such as (1, 4), got {shown(shard)}.")
+        part = Shard(*numbers)
+    return Listing(files, extensions=kinds, shard=part)
