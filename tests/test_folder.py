@@ -465,7 +465,7 @@ def test_out_that_cannot_be_a_folder(music: Path, model: MusicEncoder) -> None:
         ({"level": "frame", "pooling": "mean"}, "does not pool"),
         ({"layer": 7}, "layer 7 does not exist"),
         ({"resampler": "sox"}, "resampler 'sox'"),
-        ({"jobs": 0}, "jobs must be at least 1"),
+        ({"jobs": 0}, "jobs must be positive"),
         ({"on_error": "cry"}, "on_error 'cry'"),
         ({"chunk_seconds": -1}, "must be positive"),
     ],
