@@ -98,7 +98,12 @@ def read_header(file: BufferedReader) -> list[TensorEntry]:
         If that is not so.
     """
     total = os.fstat(file.fileno()).st_size
-    length = int.from_bytes(file.read(8), "little")
+    start = file.read(8)
+    if start == b"version ":
+        raise DamageError("is a pointer of Git LFS, not the weights; `git lfs pull` fetches them")
+    if start.lstrip()[:1] == b"<":
+        raise DamageError("is a web page, not the weights")
+    length = int.from_bytes(start, "little")
     if total < 8 or length > total - 8:
         raise DamageError(f"has a header of {length:,} bytes, but {total:,} in all")
     if length > JSON_LIMIT:

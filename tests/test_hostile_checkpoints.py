@@ -265,6 +265,12 @@ def many(folder: Path) -> None:
     write(folder, values, b"")
 
 
+def pointer(folder: Path) -> None:
+    """What a clone holds where Git LFS is not installed."""
+    text = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7000000\n"
+    (folder / "model.safetensors").write_text(text)
+
+
 WEIGHTS: dict[str, Change] = {
     "a header of 2**63 bytes": text(b"{}", 2**63),
     "a header of 2**64 - 1 bytes": text(b"{}", 2**64 - 1),
@@ -280,6 +286,7 @@ WEIGHTS: dict[str, Change] = {
     "a header that is not UTF-8": text(b'{"\xff": 1}'),
     "a pickle of torch": text(b"PK\x03\x04 archive/data.pkl"),
     "HTML": lambda folder: (folder / "model.safetensors").write_bytes(b"<html>" * 99) and None,
+    "a pointer of Git LFS": lambda folder: pointer(folder),
     "no tensors": text(b"{}"),
     "20 GB of nothing": sparse,
     "very many tensors": many,
@@ -382,6 +389,7 @@ def load_all(source: str, work: str) -> None:
     import signal
 
     import musicssl
+from musicssl.errors import ModelError
 
     class Late(BaseException):
         pass
@@ -439,3 +447,16 @@ def test_is_refused_in_one_line(outcomes: dict[str, list[str]], name: str) -> No
 @pytest.mark.parametrize("name", HARMLESS)
 def test_other_ways_to_write_a_checkpoint_load(outcomes: dict[str, list[str]], name: str) -> None:
     assert outcomes[name] == ["loaded", ""]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [("a pointer of Git LFS", "git lfs pull"), ("HTML", "is a web page")],
+)
+def test_what_stands_in_the_place_of_weights_is_named(
+    tiny_model_folder: Path, tmp_path: Path, change: str, message: str
+) -> None:
+    folder = Path(shutil.copytree(tiny_model_folder, tmp_path / "model"))
+    WEIGHTS[change](folder)
+    with pytest.raises(ModelError, match=message):
+        musicssl.load_model(folder)
