@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 
+import musicssl
+from musicssl.errors import ModelError
+
 resource = pytest.importorskip("resource", reason="needs limits on memory")
 
 MEGABYTES = 400  # above what the process takes before
@@ -389,7 +392,6 @@ def load_all(source: str, work: str) -> None:
     import signal
 
     import musicssl
-from musicssl.errors import ModelError
 
     class Late(BaseException):
         pass
