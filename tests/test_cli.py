@@ -165,6 +165,24 @@ def test_dry_run(embed: Any, music: Path, out: Path, capsys: Out) -> None:
     assert json.loads(capsys.readouterr().out)["done"] == 3
 
 
+def test_a_second_folder_with_the_same_names_is_refused_file_by_file(
+    embed: Any, music: Path, out: Path, tmp_path: Path, capsys: Out
+) -> None:
+    assert embed(music) == 0
+    second = tmp_path / "second"
+    second.mkdir()
+    soundfile.write(second / "one.wav", np.full(9000, 0.1), 22_050)
+    capsys.readouterr()
+    why = f"failed: one.wav: one.wav is already the result of {music / 'one.wav'}, which is still"
+    for options in (["--dry-run"], []):
+        assert embed(second, *options) == 1
+        said = capsys.readouterr()
+        assert said.out == "" and said.err.count(why) == 1
+        assert ("1 would fail" if options else "1 failed") in said.err
+        assert "see " not in said.err  # the manifest lists the other file
+    assert embed(second, "--overwrite") == 0
+
+
 @pytest.mark.parametrize("source", ["-", "list.txt"])
 def test_files_from(
     source: str, embed: Any, music: Path, out: Path, monkeypatch: pytest.MonkeyPatch
