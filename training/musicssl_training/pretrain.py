@@ -102,6 +102,8 @@ def pretrain(
             step = run.progress.step
             if record and (step % config.log_every == 0 or heard.gram is not None or probes(run)):
                 note(record, run, heard)
+            if probes(run):
+                run.wait()  # the first process probes alone
             stopped = stop()
             if stopped or step % config.save_every == 0 or step == config.steps:
                 run.save()

@@ -6,13 +6,13 @@ import json
 import logging
 import os
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from musicssl.devices import cpu_has_bf16
 from musicssl.encoders import ENCODERS, Encoder
@@ -29,6 +29,7 @@ from musicssl_training.workers.teacher import join, taught_by
 
 log = logging.getLogger(__name__)
 STATE = "state.pt"
+PATIENCE = timedelta(days=30)  # with a process that probes
 
 
 @dataclass
@@ -69,6 +70,7 @@ class Run:
             self.fabric.device.type, enabled=config.precision == "fp16"
         )
         self.progress = Progress()
+        self._patient = make_patient_group(self.fabric)
         self._encode = torch.compile(self.encode_heard) if config.compile else self.encode_heard
 
     @property
@@ -106,6 +108,11 @@ class Run:
         text = f"{self.config.seed}/{step}/{self.fabric.global_rank}/{purpose}"
         seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
         return torch.Generator().manual_seed(seed)
+
+    def wait(self) -> None:
+        """Wait for all processes, beyond the time limit of what they otherwise do together."""
+        if self._patient is not None:
+            distributed.barrier(group=self._patient)
 
     def save(self) -> None:
         """Write the state beside the old one, then put it in its place.
@@ -212,6 +219,19 @@ def make_fabric(config: PretrainConfig) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def make_patient_group(fabric: Fabric) -> distributed.ProcessGroup | None:
+    """Return all processes as a group in which one may keep the others waiting for days.
+
+    It is of gloo on GPUs too: NCCL's watchdog ends a process whose message is late. If a process
+    ends, its connections do, and the others fail at once. None if there is one process alone.
+    """
+    if fabric.world_size == 1:
+        return None
+    group = distributed.new_group(backend="gloo", timeout=PATIENCE)
+    assert isinstance(group, distributed.ProcessGroup)
+    return group
 
 
 def make_sampler(
