@@ -269,11 +269,17 @@ def _interrupts() -> Iterator[threading.Event]:
 
 
 def _release(args: argparse.Namespace) -> None:
+    print(f"{args.folder}: making a model of it", file=sys.stderr, flush=True)  # then torch loads
+    from tqdm import tqdm
+
     from musicssl.config import from_dict
     from musicssl.hub import push_folder
-    from musicssl_training.release import ReleaseConfig, release
+    from musicssl_training.release import STATISTICS_BATCHES, ReleaseConfig, release
 
-    release(args.folder, args.out, from_dict(ReleaseConfig, _toml(args.about), "about"))
+    config = from_dict(ReleaseConfig, _toml(args.about), "about")
+    with tqdm(total=STATISTICS_BATCHES, unit="batch", desc="hearing music", disable=None) as bar:
+        release(args.folder, args.out, config, show=bar.update)
+    print(f"{args.out}: written, with its model card", file=sys.stderr)
     if args.push_to_hub:
         print(push_folder(args.out, args.push_to_hub))
 

@@ -1,7 +1,9 @@
 """A run folder to a checkpoint folder: weights, configuration, provenance and model card."""
 
 import json
+import logging
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +25,7 @@ from musicssl_training.model_card import card
 from musicssl_training.provenance import git_commit, versions
 from musicssl_training.run import STATE, Run, write_whole
 
+log = logging.getLogger(__name__)
 STATISTICS_BATCHES = 60
 
 
@@ -44,7 +47,13 @@ class ReleaseConfig:
             raise ConfigError("licence is empty; name that of the weights, or say 'other'.")
 
 
-def release(run_folder: Path, out: Path, config: ReleaseConfig) -> Path:
+def release(
+    run_folder: Path,
+    out: Path,
+    config: ReleaseConfig,
+    *,
+    show: Callable[[], object] = lambda: None,
+) -> Path:
     """Write the averaged encoder of a run as a checkpoint folder.
 
     With `config.average_with`, the mean of its weights and of those models' is written.
@@ -58,6 +67,8 @@ def release(run_folder: Path, out: Path, config: ReleaseConfig) -> Path:
         The checkpoint's folder; its name is the model's.
     config
         What to say and choose.
+    show
+        Called after each of the `STATISTICS_BATCHES` batches that the layers are standardised on.
 
     Returns
     -------
@@ -78,13 +89,18 @@ def release(run_folder: Path, out: Path, config: ReleaseConfig) -> Path:
     settings = read_config(json.loads((run_folder / "config.json").read_text("utf-8")))
     run = Run(replace(settings, compile=False, precision="fp32"), run_folder)
     run.restore()
+    log.info(
+        "at step %d; standardising the layers on %d batches of its music",
+        run.progress.step,
+        STATISTICS_BATCHES,
+    )
     shape = settings.encoder
     others = [load_encoder(name, shape, "average_with") for name in config.average_with]
     encoder = averaged([run.average, *others])
     model = MusicEncoder(ModelConfig(encoder=shape, pooling=config.pooling, layer=config.layer))
     model.encoder.load_state_dict(encoder.state_dict())
     model = model.requires_grad_(False).eval().to(run.fabric.device)
-    model.centre, model.spread = layer_statistics(model, run)
+    model.centre, model.spread = layer_statistics(model, run, show)
     model.save_pretrained(out)
     similarity = check(encoder, model, MusicEncoder.from_pretrained(out), excerpts(run, 0))
     facts = ancestry(provenance(run, settings), settings.start_from, config.average_with)
@@ -95,7 +111,9 @@ def release(run_folder: Path, out: Path, config: ReleaseConfig) -> Path:
 
 
 @torch.inference_mode()
-def layer_statistics(model: MusicEncoder, run: Run) -> tuple[Tensor, Tensor]:
+def layer_statistics(
+    model: MusicEncoder, run: Run, show: Callable[[], object]
+) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation of every layer's values over music: (layers, dim) each.
 
     Frames within 1 s of an excerpt's ends, where the context is cut off, are left out.
@@ -108,6 +126,7 @@ def layer_statistics(model: MusicEncoder, run: Run) -> tuple[Tensor, Tensor]:
         count += values.shape[1]
         total = total + values.sum(dim=1)
         squares = squares + values.square().sum(dim=1)
+        show()
     mean = total / count
     return mean.float(), (squares / count - mean.square()).clamp(min=1e-8).sqrt().float()
 

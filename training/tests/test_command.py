@@ -1,6 +1,9 @@
 """From settings to a released model, by command."""
 
 import json
+import os
+import subprocess
+import sys
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +22,7 @@ from musicssl_training.distort import DistortConfig
 from musicssl_training.lineage import ancestry
 from musicssl_training.model_card import tell
 from musicssl_training.pretrain import pretrain
-from musicssl_training.release import ReleaseConfig, excerpts, release
+from musicssl_training.release import STATISTICS_BATCHES, ReleaseConfig, excerpts, release
 from musicssl_training.weighting import WEIGHTINGS
 
 ROOT = Path(__file__).parent.parent
@@ -97,7 +100,12 @@ def test_from_settings_to_a_model_by_command(
     about.write_text(
         'summary = "A toy."\ndata_licences = "CC0"\nlicence = "cc0-1.0"\nlayer = [2, -1]\n'
     )
+    capsys.readouterr()
     assert main(["release", str(run), str(out), "--about", str(about)]) == 0
+    said = capsys.readouterr()
+    assert said.err.startswith(f"{run}: making a model of it\n")
+    assert said.err.endswith(f"{out}: written, with its model card\n")
+    assert not said.out  # an address alone, if it is uploaded
     model = load_model(out, device="cpu")
     assert model.dim == 32
     card = (out / "README.md").read_text()
@@ -114,6 +122,23 @@ def test_from_settings_to_a_model_by_command(
     assert main(["release", str(tmp_path), str(out), "--about", str(about)]) == 2
 
 
+def test_a_release_shows_that_it_lives_before_anything_heavy_is_loaded(tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.modules['torch'] = None; from musicssl_training.cli import main; "
+        f"main(['release', {str(tmp_path / 'run')!r}, 'out', '--about', 'about.toml'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr.startswith(f"{tmp_path / 'run'}: making a model of it\n")
+    assert "import of torch halted" in done.stderr  # nothing but torch stood in its way
+
+
 def test_a_released_model_gives_what_was_trained(
     toy_config: PretrainConfig, tmp_path: Path
 ) -> None:
@@ -121,7 +146,10 @@ def test_a_released_model_gives_what_was_trained(
     config = ReleaseConfig(
         summary="A toy.", data_licences="CC0", licence="cc0-1.0", pooling="meanstd"
     )
-    model = load_model(release(tmp_path / "run", tmp_path / "model", config), device="cpu")
+    batches: list[int] = []
+    out = release(tmp_path / "run", tmp_path / "model", config, show=lambda: batches.append(1))
+    assert len(batches) == STATISTICS_BATCHES
+    model = load_model(out, device="cpu")
     audio = torch.cat([excerpts(run, step) for step in range(5)])
     values = model(audio, layer="all")[:, 25:-25].flatten(0, 1)
     assert values.mean().abs() < 0.3
