@@ -258,7 +258,7 @@ def test_list_models(monkeypatch: pytest.MonkeyPatch, capsys: Out) -> None:
         ("{music} --format nzp", 2, "Did you mean 'npz'"),
         ("{music} --level frame --pool mean", 2, "does not pool"),
         ("{music} --device tpu9", 2, "device"),
-        ("{music} --jobs 0", 2, "jobs must be at least 1"),
+        ("{music} --jobs 0", 2, "jobs must be positive"),
         ("{music}/gone", 2, "no such file or folder"),
         ("--files-from {music}/gone", 2, "No such file"),
         ("{music} --ext xyz", 3, "no music files found"),
