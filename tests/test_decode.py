@@ -514,6 +514,19 @@ def test_text_is_no_music_whatever_its_name(tmp_path: Path, suffix: str, content
         heard(path)
 
 
+@pytest.mark.parametrize("kind", ["WAV", "AIFF", "W64", "CAF", "AU", "RF64"])
+def test_headers_of_any_numbers_are_read_or_refused(kind: str) -> None:
+    data, random = stored(kind)[:4000], np.random.default_rng(1)
+    for _ in range(300):
+        bad = bytearray(data)
+        at = int(random.integers(4, 96))
+        bad[at : at + 4] = random.choice([b"\xff" * 4, bytes(4), b"\x7f\0\0\x08", random.bytes(4)])
+        try:
+            heard(bytes(bad))
+        except AudioError as error:
+            assert "\n" not in str(error)
+
+
 def test_a_film_without_sound(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     with av.open(str(path), "w") as file:

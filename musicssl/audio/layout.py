@@ -103,6 +103,13 @@ def find_layout(stream: ByteStream) -> Layout:
     AudioError
         If the stream cannot be read.
     """
+    try:
+        return _layout(stream)
+    except struct.error:  # cut within a header
+        return Layout()
+
+
+def _layout(stream: ByteStream) -> Layout:
     head = stream.peek(0, 24)
     size = stream.length()
     if head[:4] == b"fLaC":
@@ -125,6 +132,8 @@ def _au(stream: ByteStream, head: bytes, size: int) -> Layout:
         return Layout()
     start, length, encoding = struct.unpack(">III", head[4:16])
     end = start + length
+    if start >= size:
+        return Layout()
     if length >= PLACEHOLDER_SIZE:
         return Layout(patches={8: struct.pack(">I", min(size - start, 0xFFFFFFFF))})
     if end >= size:
