@@ -499,6 +499,39 @@ def test_a_film_whose_picture_is_longer_is_whole() -> None:
     assert is_whole(source, got, SECONDS)
 
 
+def test_flac_that_ffmpeg_refuses_frame_by_frame_is_read_by_libsndfile() -> None:
+    out = io.BytesIO()
+    with av.open(out, "w", format="flac") as file:
+        stream: Any = file.add_stream("flac", rate=44_100, options={"frame_size": "16384"})
+        stream.layout = "stereo"
+        audio = np.round(sound(44_100, 2) * 32_000).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(audio.T.reshape(1, -1).copy(), "s16", "stereo")
+        frame.sample_rate, frame.time_base, frame.pts = 44_100, Fraction(1, 44_100), 0
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    data = bytearray(out.getvalue())
+    _, whole = heard(bytes(data))
+    largest = int.from_bytes(data[10:12], "big")
+    assert largest > 4608
+    data[8:12] = b"\x10\x00\x10\x00"  # says that no frame has more than 4096 samples
+    source, got = heard(bytes(data))
+    np.testing.assert_allclose(got, whole, atol=1e-6)
+    assert not source.truncated
+
+
+def test_an_mp3_with_something_else_behind_lacks_nothing() -> None:
+    data = encoded("libmp3lame", "mp3")
+    source, got = heard(data + b"\xff\xd8\xff\xe0" + JUNK * 6)
+    assert abs(len(got) / RATE - SECONDS) < 0.1
+    assert not source.truncated
+
+
+@pytest.mark.parametrize("kind", ["WAV", "AIFF", "AU"])
+def test_a_few_stray_bytes_behind_are_no_damage(kind: str) -> None:
+    source, got = heard(stored(kind) + JUNK[:64])
+    assert is_whole(source, got, SECONDS)
+
+
 # --- what is no music
 
 

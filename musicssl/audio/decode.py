@@ -184,12 +184,21 @@ def _open_first(stream: ByteStream, hint: str | None) -> tuple[Decoder, list[Ope
     }
     openers = {name: every[name] for name in decoders_for(stream.peek(0, 64))}
     reasons: dict[str, AudioError] = {}
+    late: Decoder | None = None
     for name, opener in openers.items():
         try:
-            return opener(), [other for other in openers.values() if other is not opener]
+            decoder = opener()
         except AudioError as error:
             stream.check()
             reasons[name] = error
+            continue
+        others = [other for other in openers.values() if other is not opener]
+        if not decoder.late or late is not None:
+            return decoder, others
+        late = decoder  # another one may be less strict
+    if late is not None:
+        late.close()
+        return openers["FFmpeg"](), []
     later: dict[str, Opener] = {}
     signature = SIGNATURE_HINTS.get(stream.peek(0, 4))
     if signature is not None:

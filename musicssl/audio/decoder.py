@@ -28,6 +28,7 @@ class Decoder(ABC):
     frames: int | None  # expected; None: unknown
     counted: bool = False  # whether `frames` is a count of what is there, not what a header says
     promised: int | None  # what the header says, more than `frames` if the file is cut off
+    late: bool = False  # whether much could not be decoded before the first sample
     broken: str | None = None  # why decoding ended before the end
     reached: float = 0.0  # seconds, where the last sample belongs that was decoded, if it says so
     cut: bool = False  # whether the content itself ends early

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.audio.decoder import MOST_PEAK, Decoder, falls_short
-from musicssl.audio.headers import mp3_has_tag, mp3_promise, ogg_end
+from musicssl.audio.headers import mp3_has_tag, mp3_promise, mp3_stated, ogg_end
 from musicssl.audio.layout import TAGS, is_padding, leaves_something
 from musicssl.audio.stream import ByteStream
 from musicssl.errors import AudioError, NoAudioError
@@ -28,6 +28,7 @@ BARE = frozenset(
 GAP = 0.02  # seconds that a packet comes too late: something between was lost
 MOST_PLANES = 7
 NOT_A_REST = 4096  # bytes that cannot be decoded at the end: more than half a frame or a tag
+LATE = 16_384  # bytes in packets that cannot be decoded, before the first that can
 PATIENCE = 20  # errors of the container in a row, without a packet between them
 OPTIONS = {"protocol_whitelist": "none"}  # a playlist must not open other files or addresses
 SCALES = {"u8": 2**7, "s16": 2**15, "s32": 2**31, "s64": 2**63}
@@ -131,6 +132,9 @@ class FFmpegDecoder(Decoder):
                 yield from self._block(fifo.read(fifo.samples))
         self._stream.check()
         name = self._container.format.name
+        stated = mp3_stated(self._stream)[0] if name == "mp3" else 0
+        if self.cut and stated and not falls_short(total, stated, self.rate):
+            self.cut, self.damaged = False, self.damaged + 1  # it lacks nothing; something follows
         if name == "ogg":
             self._end_ogg(total)
         if name == "mp3" and falls_short(total, mp3_promise(self._stream), self.rate):
@@ -175,7 +179,7 @@ class FFmpegDecoder(Decoder):
     def _decode(self) -> Iterator[Any]:
         """Yield decoded frames, past all that cannot be decoded."""
         lost = rest = 0  # bytes since the last frame, in packets that could not be decoded
-        tag = False
+        tag = begun = False
         clock = Clock(even=self._container.format.name == "flac")
         end = 0  # of the last packet that could be decoded, in the file
         biggest = last = 0  # bytes of a packet before the last one, and of that
@@ -196,6 +200,8 @@ class FFmpegDecoder(Decoder):
             for frame in frames:
                 if not frame.samples:
                     continue
+                self.late = self.late or (not begun and lost >= LATE)
+                begun = True
                 self.damaged += lost > 0
                 if self._timed:
                     clock.add(frame, counted=lost > 0)

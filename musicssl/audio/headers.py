@@ -8,11 +8,8 @@ from musicssl.audio.stream import ByteStream
 MP3_TAGS = (b"Xing", b"Info", b"VBRI")
 
 
-def mp3_promise(stream: ByteStream) -> int | None:
-    """Return how many samples the tag of an MP3's first frame promises; None if nothing does.
-
-    The tag counts bytes too. Where these are there, the count of samples is only a count, right
-    or wrong, and nothing is missing.
+def mp3_stated(stream: ByteStream) -> tuple[int, int]:
+    """Return how many samples and bytes the tag of an MP3's first frame states; 0: it does not.
 
     Raises
     ------
@@ -23,23 +20,35 @@ def mp3_promise(stream: ByteStream) -> int | None:
     ----------
     .. [1] Gabriel Bouvigne, "MP3 Info Tag rev 1 specifications", 2002.
     """
-    at, first = _mp3_first(stream)
+    _, first = _mp3_first(stream)
     place = max(first.find(name, 4, 200) for name in MP3_TAGS)
     sync = next((i for i, (one, two) in enumerate(pairwise(first)) if one == 255 <= two + 31), None)
     if sync is None or not sync < place <= len(first) - 26:
-        return None
+        return 0, 0
     per_frame = 1152 if first[sync + 1] & 0x18 == 0x18 else 576  # MPEG 1, or 2 and 2.5
     if first[place : place + 4] == b"VBRI":
         size, frames = struct.unpack(">II", first[place + 10 : place + 18])
     else:
         flags, frames, size = struct.unpack(">III", first[place + 4 : place + 16])
-        if not flags & 1:
-            return None
-        size = size if flags & 2 else 0
-    there = stream.length() - at
-    if size and there >= size - 4096:
+        frames, size = frames * (flags & 1), size if flags & 2 else 0
+    return frames * per_frame, size
+
+
+def mp3_promise(stream: ByteStream) -> int | None:
+    """Return how many samples an MP3's tag promises; None if nothing does.
+
+    The tag counts bytes too. Where these are there, the count of samples is only a count, right
+    or wrong, and nothing is missing.
+
+    Raises
+    ------
+    AudioError
+        If the stream cannot be read.
+    """
+    samples, size = mp3_stated(stream)
+    if size and stream.length() - _mp3_first(stream)[0] >= size - 4096:
         return None
-    return frames * per_frame or None
+    return samples or None
 
 
 def mp3_has_tag(stream: ByteStream) -> bool:

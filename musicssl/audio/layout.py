@@ -25,6 +25,7 @@ NAMES = frozenset(
     )
 )
 MOST_CHUNKS = 10_000
+UNHEARD = 4096  # bytes behind the samples that are worth a word
 LOOKED_AT = 8192  # bytes at four places, to tell samples from something else
 MOST_BLOCKS = 100_000  # of a WavPack file that are looked at: half a day
 MOST_BOXES = 10_000  # of an MP4 file that are looked at; films in fragments have many
@@ -150,7 +151,7 @@ def _au(stream: ByteStream, head: bytes, size: int) -> Layout:
     if follows and _more_of(stream, start, end, size, samples):
         sizes = {8: struct.pack(">I", min(size - start, 0xFFFFFFFF))}
         return Layout(patches=sizes, stated=length / (size - start))
-    return Layout(unheard=follows)
+    return Layout(unheard=follows and size - end >= UNHEARD)
 
 
 def _ogg_first_data(stream: ByteStream) -> int:
@@ -194,8 +195,9 @@ def _wavpack_joined(stream: ByteStream) -> int | None:
             continue
         if head[:4] != b"wvpk" or len(head) < 32:
             return None
-        size, index, flags = (int.from_bytes(head[i : i + 4], "little") for i in (4, 16, 24))
-        if at and not index and flags & 0x800:  # the first of a block's channels
+        numbers = (int.from_bytes(head[i : i + 4], "little") for i in (4, 16, 20, 24))
+        size, index, samples, flags = numbers
+        if at and samples and not index and flags & 0x800:  # the first of a block's channels
             return at
         at += 8 + size
     return None
@@ -242,7 +244,7 @@ def _around_samples(
         or samples is None
         or not _more_of(stream, at + chunks.header + chunks.before, end, size, samples)
     ):
-        return Layout(unheard=follows)
+        return Layout(unheard=follows and size - end >= UNHEARD)
     if chunks.first == 12:
         lengths[4] = struct.pack(chunks.number, min(size - 8, 0xFFFFFFFF))
     if b"COMM" in facts:  # AIFF counts frames too
