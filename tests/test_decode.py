@@ -560,6 +560,15 @@ def test_headers_of_any_numbers_are_read_or_refused(kind: str) -> None:
             assert "\n" not in str(error)
 
 
+def test_an_avi_that_is_cut_says_so() -> None:
+    data = encoded("libmp3lame", "avi")
+    source, got = heard(data)
+    assert is_whole(source, got, SECONDS)
+    source, got = heard(data[: len(data) * 6 // 10])
+    assert len(got) / RATE < 0.7 * SECONDS
+    assert source.truncated
+
+
 def test_a_film_without_sound(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     with av.open(str(path), "w") as file:

@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.audio.decoder import MOST_PEAK, Decoder, falls_short
-from musicssl.audio.headers import mp3_has_tag, mp3_promise, mp3_stated, ogg_end
+from musicssl.audio.headers import (
+    mp3_has_tag,
+    mp3_promise,
+    mp3_stated,
+    ogg_end,
+    riff_is_cut,
+)
 from musicssl.audio.layout import TAGS, is_padding, leaves_something
 from musicssl.audio.stream import ByteStream
 from musicssl.errors import AudioError, NoAudioError
@@ -20,7 +26,7 @@ STATED = frozenset(
     | {"dsf", "iff", "asf", "mpc", "mpc8", "tak", "matroska,webm"}
 )
 # Packets say when they are.
-TIMED = frozenset({"flac", "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "ogg", "flv", "asf"})
+TIMED = frozenset({"flac", "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "ogg", "flv", "asf", "avi"})
 # Frames follow one another to the end of the file, where at most tags may stand.
 BARE = frozenset(
     {"flac", "mp3", "aac", "ac3", "eac3", "tta", "wv", "ape", "dts", "tak", "mpc", "mpc8"}
@@ -70,7 +76,8 @@ class FFmpegDecoder(Decoder):
         self._container = container
         audio = container.streams.best("audio")
         if audio is None:
-            raise NoAudioError("no audio stream")
+            film = any(stream.type == "video" for stream in container.streams)
+            raise (NoAudioError if film else AudioError)("no audio stream")
         self._audio = audio
         if audio.codec_context is None:
             raise AudioError("there is no decoder for its codec")
@@ -135,6 +142,8 @@ class FFmpegDecoder(Decoder):
         stated = mp3_stated(self._stream)[0] if name == "mp3" else 0
         if self.cut and stated and not falls_short(total, stated, self.rate):
             self.cut, self.damaged = False, self.damaged + 1  # it lacks nothing; something follows
+        if name == "avi":
+            self.cut = self.cut or riff_is_cut(self._stream)
         if name == "ogg":
             self._end_ogg(total)
         if name == "mp3" and falls_short(total, mp3_promise(self._stream), self.rate):

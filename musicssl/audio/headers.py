@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from musicssl.audio.stream import ByteStream
 
+UNKNOWN_SIZE = 0x7F000000  # and more: what programs write that cannot know the length
 MP3_TAGS = (b"Xing", b"Info", b"VBRI")
 
 
@@ -74,6 +75,18 @@ def _mp3_first(stream: ByteStream) -> tuple[int, bytes]:
 def id3_size(head: bytes) -> int:
     """Return how many bytes the ID3 tag has that begins with `head`."""
     return 10 + sum((byte & 127) << 7 * i for i, byte in enumerate(head[9:5:-1]))
+
+
+def riff_is_cut(stream: ByteStream) -> bool:
+    """Tell whether a RIFF file is shorter than its header says; one from a pipe says nothing.
+
+    Raises
+    ------
+    AudioError
+        If the stream cannot be read.
+    """
+    size = int.from_bytes(stream.peek(4, 4), "little")
+    return stream.length() - 8 < size < UNKNOWN_SIZE
 
 
 def ogg_end(stream: ByteStream) -> tuple[int, bool]:

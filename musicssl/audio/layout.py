@@ -7,11 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.audio.formats import begins
-from musicssl.audio.headers import id3_size
+from musicssl.audio.headers import UNKNOWN_SIZE, id3_size
 from musicssl.audio.stream import ByteStream
 
-# Sizes from here on are what programs write that cannot know the length, such as pipes.
-PLACEHOLDER_SIZE = 0x7F000000
 SEARCHED = 2**20  # bytes in which the beginning of a damaged file is looked for
 # Chunks that may follow the samples, also where a file is cut within them.
 NAMES = frozenset(
@@ -64,7 +62,7 @@ class _Chunks:
         """Return where the chunk ends that begins with `head` at offset `at`."""
         (length,) = struct.unpack(self.number, head[self.name : self.header])
         if length < 0:  # unknown
-            length = PLACEHOLDER_SIZE
+            length = UNKNOWN_SIZE
         return int(at + length + (0 if self.counts_header else self.header))
 
     def next(self, end: int) -> int:
@@ -135,7 +133,7 @@ def _au(stream: ByteStream, head: bytes, size: int) -> Layout:
     end = start + length
     if start >= size:
         return Layout()
-    if length >= PLACEHOLDER_SIZE:
+    if length >= UNKNOWN_SIZE:
         return Layout(patches={8: struct.pack(">I", min(size - start, 0xFFFFFFFF))})
     if end >= size:
         return Layout()
@@ -231,7 +229,7 @@ def _around_samples(
         (length,) = struct.unpack("<Q", stream.peek(place, 8))
         end = at + chunks.header + length
         lengths = {place: struct.pack("<Q", size - at - chunks.header)}
-    elif end - at >= PLACEHOLDER_SIZE:
+    elif end - at >= UNKNOWN_SIZE:
         return Layout()
     if not at < end < size:
         return Layout()
@@ -409,7 +407,7 @@ def find_beginning(stream: ByteStream) -> int | None:
     at = data.find(b"RIFF")
     if data[at + 8 : at + 12] == b"WAVE":
         size = int.from_bytes(data[at + 4 : at + 8], "little")
-        if at + size <= stream.length() or size >= PLACEHOLDER_SIZE:
+        if at + size <= stream.length() or size >= UNKNOWN_SIZE:
             found.append(at)  # other formats keep the header of what they were made from
     at = data.find(b"ftyp")  # its length stands before it
     found.append(at - 4)

@@ -8,7 +8,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from musicssl.audio.decoder import Decoder
-from musicssl.audio.layout import PLACEHOLDER_SIZE
+from musicssl.audio.headers import UNKNOWN_SIZE
 from musicssl.audio.stream import ByteStream
 from musicssl.errors import AudioError
 
@@ -84,6 +84,6 @@ def _promised(log: str, frames: int) -> int:
     """
     for line in log.splitlines():
         found = re.fullmatch(r"\s*(?:data|SSND|Data Size|riff)\s*: (\d+) \(should be (\d+)\)", line)
-        if found and (here := int(found[2])) < (size := int(found[1])) < PLACEHOLDER_SIZE:
+        if found and (here := int(found[2])) < (size := int(found[1])) < UNKNOWN_SIZE:
             return frames * size // max(1, here)
     return frames
