@@ -34,7 +34,7 @@ def everywhere(values: Tensor) -> Tensor:
     """
     if processes() == 1:
         return values
-    out: Tensor = _Everywhere.apply(values)  # type: ignore[no-untyped-call]
+    out: Tensor = _Everywhere.apply(values)  # type: ignore[no-untyped-call, unused-ignore]
     return out
 
 
