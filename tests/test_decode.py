@@ -275,6 +275,32 @@ def test_every_link_is_heard_at_its_own_rate(kind: str, rate: int, channels: int
     assert likeness(rest, np.r_[np.zeros(3000, np.float32), expected], 1.2) > 0.9
 
 
+def test_a_second_chunk_of_samples_is_heard() -> None:
+    data = stored("WAV")
+    place = data.index(b"data")
+    samples = data[place + 8 :]
+    half = len(samples) // 8 * 4
+    chunks = [b"data" + struct.pack("<I", len(x)) + x for x in (samples[:half], samples[half:])]
+    _, got = heard(data[:place] + b"".join(chunks))
+    assert abs(len(got) / RATE - SECONDS) < 0.01
+    assert likeness(got, mono(44_100, 2), 1.8) > 0.99
+
+
+def test_joined_true_audio_files() -> None:
+    first, second = encoded("tta", "tta", seed=1), encoded("tta", "tta", 48_000, 1, seed=2)
+    source, got = heard(first + second)
+    assert is_whole(source, got, 2 * SECONDS)
+    source, got = heard(first + JUNK)
+    assert abs(len(got) / RATE - SECONDS) < 0.1
+    assert source.damaged
+
+
+def test_what_is_joined_to_an_m4a_and_cannot_be_heard_is_counted() -> None:
+    source, got = heard(encoded("aac", "ipod") + encoded("libmp3lame", "mp3", write_xing="0"))
+    assert abs(len(got) / RATE - SECONDS) < 0.1
+    assert source.damaged
+
+
 def test_tags_between_joined_mp3s_are_no_damage() -> None:
     picture = np.random.default_rng(1).bytes(200_000).replace(b"\xff", b"\x00")
     size = bytes(len(picture) >> shift & 127 for shift in (21, 14, 7, 0))

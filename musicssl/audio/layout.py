@@ -117,8 +117,10 @@ def _layout(stream: ByteStream) -> Layout:
         return Layout(mark=b"OggS\0\2", after=_ogg_first_data(stream))
     if head[:4] == b"wvpk":
         return Layout(stop=_wavpack_joined(stream))
+    if head[:4] == b"TTA1":
+        return _tta(stream, size)
     if head[4:8] == b"ftyp":
-        return Layout(stop=_mp4_joined(stream, size))
+        return _mp4(stream, size)
     if head[:4] == b".snd":
         return _au(stream, head, size)
     chunks = _CONTAINERS.get(head[:4])
@@ -163,24 +165,41 @@ def _ogg_first_data(stream: ByteStream) -> int:
     return at
 
 
-def _mp4_joined(stream: ByteStream, size: int) -> int | None:
-    """Return where a second MP4 file begins, if one was joined to the first."""
+def _mp4(stream: ByteStream, size: int) -> Layout:
+    """Return the layout of an MP4 file, from its outermost boxes."""
     at = 0
     seen: set[bytes] = set()
     for _ in range(MOST_BOXES):
         head = stream.peek(at, 16)
         if len(head) < 8:
-            return None
+            break
         length, name = int.from_bytes(head[:4], "big"), head[4:8]
         if name == b"ftyp" and {b"moov", b"mdat"} <= seen:
-            return at
+            return Layout(stop=at)
         seen.add(name)
         if length == 1:
             length = int.from_bytes(head[8:16], "big")
-        if length < 8 or at + length >= size:
-            return None
+        if length and (length < 8 or not all(32 <= byte < 127 or byte == 169 for byte in name)):
+            whole = {b"moov", b"mdat"} <= seen
+            return Layout(unheard=whole and leaves_something(stream, at, UNHEARD))
+        if length == 0 or at + length >= size:
+            break
         at += length
-    return None
+    return Layout()
+
+
+def _tta(stream: ByteStream, size: int) -> Layout:
+    """Return the layout of a True Audio file, whose header lists the size of every frame."""
+    rate, samples = struct.unpack("<10xII", stream.peek(0, 18))
+    frames = -(-samples * 245 // (256 * rate)) if rate else 0
+    if not 0 < frames < MOST_BLOCKS:
+        return Layout()
+    sizes = np.frombuffer(stream.peek(22, 4 * frames), "<u4")
+    end = 22 + 4 * frames + 4 + int(sizes.sum(dtype=np.int64))
+    following = behind_tags(stream, end)
+    if stream.peek(following, 4) == b"TTA1":
+        return Layout(stop=following)
+    return Layout(unheard=leaves_something(stream, end, UNHEARD))
 
 
 def _wavpack_joined(stream: ByteStream) -> int | None:
@@ -354,6 +373,8 @@ def _follows(stream: ByteStream, end: int, size: int, chunks: _Chunks) -> bool:
         head = stream.peek(at, chunks.header)
         if len(head) < chunks.header or head.startswith(TAGS):
             return False
+        if head[:4] == chunks.samples != b"":  # a second chunk of them
+            return True
         inside = at < chunks.end(at, head) <= size + 1
         if chunks.is_chunk(head) and (inside or head[:4] in NAMES):
             return False
@@ -375,6 +396,19 @@ def is_padding(data: bytes) -> bool:
     return data.count(data[:1]) == len(data)
 
 
+def behind_tags(stream: ByteStream, at: int) -> int:
+    """Return where the tags end that say how long they are, if any begin at `at`."""
+    for _ in range(64):
+        head = stream.peek(at, 32)
+        if head[:3] == b"ID3" and len(head) >= 10:
+            at += id3_size(head)
+        elif head[:8] == b"APETAGEX" and len(head) == 32 and head[23] & 0x20:  # its header
+            at += 32 + int.from_bytes(head[12:16], "little")
+        else:
+            break
+    return at
+
+
 def leaves_something(stream: ByteStream, end: int, least: int) -> bool:
     """Tell whether `least` bytes or more, neither tags nor padding, follow offset `end`.
 
@@ -384,6 +418,7 @@ def leaves_something(stream: ByteStream, end: int, least: int) -> bool:
         If the stream cannot be read.
     """
     size = stream.length()
+    end = behind_tags(stream, end)
     if not 0 < end <= size - least:
         return False
     pieces = [stream.peek(end + (size - end) * i // 4, 512) for i in range(4)]
