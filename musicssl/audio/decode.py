@@ -192,13 +192,14 @@ def _open_first(stream: ByteStream, hint: str | None) -> tuple[Decoder, list[Ope
             stream.check()
             reasons[name] = error
             continue
-        others = [other for other in openers.values() if other is not opener]
-        if not decoder.late or late is not None:
-            return decoder, others
+        if late is not None:
+            late.close()
+        if late is not None or not decoder.late:
+            return decoder, [other for other in openers.values() if other is not opener]
         late = decoder  # another one may be less strict
     if late is not None:
         late.close()
-        return openers["FFmpeg"](), []
+        return openers["FFmpeg"](), []  # anew: the stream was read by others since
     later: dict[str, Opener] = {}
     signature = SIGNATURE_HINTS.get(stream.peek(0, 4))
     if signature is not None:

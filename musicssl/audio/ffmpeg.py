@@ -138,19 +138,26 @@ class FFmpegDecoder(Decoder):
             if fifo.samples:
                 yield from self._block(fifo.read(fifo.samples))
         self._stream.check()
+        self._end(total)
+
+    def _end(self, total: int) -> None:
+        """Find out whether a file of which `total` samples were heard ended as it should."""
         name = self._container.format.name
-        stated = mp3_stated(self._stream)[0] if name == "mp3" else 0
+        if name == "mp3":
+            self._end_mp3(total)
+        elif name == "avi":
+            self.cut = self.cut or riff_is_cut(self._stream)
+        elif name == "ogg":
+            self._end_ogg(total)
+
+    def _end_mp3(self, total: int) -> None:
+        stated, _ = mp3_stated(self._stream)
         if self.cut and stated and not falls_short(total, stated, self.rate):
             self.cut, self.damaged = False, self.damaged + 1  # it lacks nothing; something follows
-        if name == "avi":
-            self.cut = self.cut or riff_is_cut(self._stream)
-        if name == "ogg":
-            self._end_ogg(total)
-        if name == "mp3" and falls_short(total, mp3_promise(self._stream), self.rate):
+        if falls_short(total, mp3_promise(self._stream), self.rate):
             self.cut = True  # if not from the beginning, then since
 
     def _end_ogg(self, total: int) -> None:
-        """Find out whether an Ogg file of which `total` samples were heard ended as it should."""
         end, whole = ogg_end(self._stream)
         self.cut = self.cut or not whole
         self.damaged += leaves_something(self._stream, end, NOT_A_REST)
