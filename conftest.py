@@ -38,7 +38,7 @@ SHIMS = {
     "pip": "exit 0",
     "apt-get": "exit 0",
     "musicssl-train": f'exec "{sys.executable}" -c '
-    "'from musicssl_training.cli import build_parser; build_parser().parse_args()' \"$@\"",
+    "'from musicssl_training.cli.main import build_parser; build_parser().parse_args()' \"$@\"",
 }
 
 
@@ -115,8 +115,8 @@ def check_settings(example: Example) -> None:
     if not (installed("musicssl_training") and CONFIGS.is_dir()):
         raise SkipTest("musicssl-training is not there")
     from musicssl.config import from_dict
-    from musicssl_training.config import read_config
-    from musicssl_training.release import ReleaseConfig
+    from musicssl_training.release.export import ReleaseConfig
+    from musicssl_training.train.config import read_config
 
     values = tomllib.loads(example.parsed)
     if example.parsed.startswith("# about.toml"):

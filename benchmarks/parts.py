@@ -8,8 +8,8 @@ import torch
 from timing import Row, best, music, table, threads
 from torch import Tensor, nn
 
-from musicssl_training.sound import Grid, Sound
 from musicssl_training.targets import Target, pitch, prosody, rhythm, spectral, timbre
+from musicssl_training.targets.features import CleanAudio, FrameGrid
 from musicssl_training.weighting import (
     WEIGHTINGS,
     make_weighting,
@@ -47,18 +47,18 @@ KINDS: tuple[type[Target], ...] = (
 
 def targets(repeats: int) -> list[Row]:
     """Time the spectra, each target alone on spectra that are there, and all together."""
-    grid = Grid(RATE, 441, 2)
+    grid = FrameGrid(RATE, 441, 2)
     whole = music(RATE, BATCH * SECONDS)
     audio = torch.from_numpy(whole[: BATCH * round(SECONDS * RATE)]).view(BATCH, -1)
     measures = [kind(grid) for kind in KINDS]  # type: ignore[call-arg]
 
-    def prepared() -> Sound:
-        sound = Sound(audio, grid)
+    def prepared() -> CleanAudio:
+        sound = CleanAudio(audio, grid)
         for n_fft in (4096, 1024):
             sound.power(n_fft)
         return sound
 
-    def least(call: Callable[[Sound], object]) -> float:
+    def least(call: Callable[[CleanAudio], object]) -> float:
         """Return the least time of `call` in ms, on spectra that are there."""
         times = []
         for _ in range(repeats):

@@ -18,10 +18,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from musicssl.devices import cpu_has_bf16
 from musicssl.encoders import EncoderConfig, PaseConfig, PasePlusConfig
-from musicssl_training.config import DataConfig, PretrainConfig
-from musicssl_training.hearing import batches, distorted, hear, moved, read
-from musicssl_training.pretrain import find_losses, follow, measure, train_step
-from musicssl_training.run import Run
+from musicssl_training.train.config import DataConfig, PretrainConfig
+from musicssl_training.train.inputs import batches, distorted, hear, moved, read
+from musicssl_training.train.loop import find_losses, follow, measure, train_step
+from musicssl_training.train.state import Run
 from musicssl_training.weighting import WEIGHTINGS, output_gradients, output_gram
 from musicssl_training.workers.regression import Regression
 

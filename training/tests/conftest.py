@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from musicssl.encoders import DilatedConfig
-from musicssl_training.config import DataConfig, OptimConfig, PretrainConfig
+from musicssl_training.train.config import DataConfig, OptimConfig, PretrainConfig
 
 RATE = 22_050
 torch.set_num_threads(1)  # for models this small, threads only cost

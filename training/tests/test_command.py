@@ -15,14 +15,14 @@ from musicssl.config import from_dict
 from musicssl.encoders import DilatedConfig
 from musicssl.errors import ConfigError
 from musicssl.model import load_model
-from musicssl_training import pretrain as pretrain_module
-from musicssl_training.cli import main
-from musicssl_training.config import PretrainConfig, read_config, write_config
-from musicssl_training.distort import DistortConfig
-from musicssl_training.lineage import ancestry
-from musicssl_training.model_card import tell
-from musicssl_training.pretrain import pretrain
-from musicssl_training.release import STATISTICS_BATCHES, ReleaseConfig, excerpts, release
+from musicssl_training.augment import SpectrogramAugmentConfig
+from musicssl_training.cli.main import main
+from musicssl_training.release.export import STATISTICS_BATCHES, ReleaseConfig, excerpts, release
+from musicssl_training.release.lineage import ancestry
+from musicssl_training.release.model_card import tell
+from musicssl_training.train import loop as pretrain_module
+from musicssl_training.train.config import PretrainConfig, read_config, write_config
+from musicssl_training.train.loop import pretrain
 from musicssl_training.weighting import WEIGHTINGS
 
 ROOT = Path(__file__).parent.parent
@@ -124,7 +124,7 @@ def test_from_settings_to_a_model_by_command(
 
 def test_a_release_shows_that_it_lives_before_anything_heavy_is_loaded(tmp_path: Path) -> None:
     script = (
-        "import sys; sys.modules['torch'] = None; from musicssl_training.cli import main; "
+        "import sys; sys.modules['torch'] = None; from musicssl_training.cli.main import main; "
         f"main(['release', {str(tmp_path / 'run')!r}, 'out', '--about', 'about.toml'])"
     )
     done = subprocess.run(
@@ -163,7 +163,9 @@ def test_a_release_averages_runs_of_one_line(toy_config: PretrainConfig, tmp_pat
     )
     pretrain(toy_config, tmp_path / "one")
     first = release(tmp_path / "one", tmp_path / "first", config)
-    undistorted = replace(toy_config, start_from=str(first), distort=DistortConfig(clean=1.0))
+    undistorted = replace(
+        toy_config, start_from=str(first), distort=SpectrogramAugmentConfig(clean=1.0)
+    )
     pretrain(undistorted, tmp_path / "two")
     second = release(tmp_path / "two", tmp_path / "second", config)
     both = replace(config, average_with=(str(first),))

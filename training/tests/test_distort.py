@@ -13,17 +13,17 @@ from torch import Tensor
 from musicssl.config import from_dict, to_dict
 from musicssl.errors import ConfigError
 from musicssl.frontends import DualSpectrum, DualSpectrumConfig, Spectra
-from musicssl_training.distort import (
-    DistortConfig,
-    WaveDistortConfig,
-    damage,
+from musicssl_training.augment import (
+    SpectrogramAugmentConfig,
+    WaveformAugmentConfig,
+    augment_waveform,
     distort,
-    distort_wave,
+    effects,
     filters,
     isolate,
 )
-from musicssl_training.distort.draw import Draw
-from musicssl_training.distort.rooms import impulse_responses
+from musicssl_training.augment.random import Draw
+from musicssl_training.augment.reverb import impulse_responses
 
 RATE = 22_050
 CPU = torch.device("cpu")
@@ -35,10 +35,10 @@ SHAPE = DualSpectrumConfig()
 FRONT = DualSpectrum(SHAPE)
 
 
-def only(*names: str, **options: Any) -> WaveDistortConfig:
+def only(*names: str, **options: Any) -> WaveformAugmentConfig:
     """Settings under which these distortions always happen, and no others."""
     shares: dict[str, Any] = {name: float(name in names) for name in SHARES}
-    return WaveDistortConfig(clean=0.0, **shares, **options)
+    return WaveformAugmentConfig(clean=0.0, **shares, **options)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -49,8 +49,8 @@ def noise(rows: int, samples: int, level: float = 0.1) -> Tensor:
     return (torch.randn(rows, samples, generator=generator(99)) * level).clamp(-1, 1)
 
 
-def hear(audio: Tensor, config: WaveDistortConfig, seed: int = 0) -> Tensor:
-    return distort_wave(audio, config, RATE, generator(seed), torch.arange(len(audio))).audio
+def hear(audio: Tensor, config: WaveformAugmentConfig, seed: int = 0) -> Tensor:
+    return augment_waveform(audio, config, RATE, generator(seed), torch.arange(len(audio))).audio
 
 
 def decibels(power: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ def band_level(audio: Tensor, low: float, high: float) -> Tensor:
 # --- settings
 
 
-@pytest.mark.parametrize("kind", [DistortConfig, WaveDistortConfig])
+@pytest.mark.parametrize("kind", [SpectrogramAugmentConfig, WaveformAugmentConfig])
 def test_configs_survive_a_round_trip(kind: type[Any]) -> None:
     config = replace(kind(), clean=0.5, mix_db=(1.0, 2.0))
     assert from_dict(kind, to_dict(config), "distort") == config
@@ -87,19 +87,22 @@ def test_configs_survive_a_round_trip(kind: type[Any]) -> None:
 @pytest.mark.parametrize(
     ("kind", "wrong", "message"),
     [
-        (DistortConfig, {"mix": 35.0}, "mix is a share, from 0 to 1; got 35.0"),
-        (DistortConfig, {"band_mask": -0.1}, "band_mask is a share"),
-        (DistortConfig, {"noise_power": (1e-4, 1e-7)}, "Swapped"),
-        (DistortConfig, {"noise_power": (0.0, 1e-7)}, "noise_power must lie in"),
-        (DistortConfig, {"time_masks": -1}, "time_masks must be at least 0, got -1"),
-        (DistortConfig, {"mix_db": (3.0,)}, "mix_db must be two numbers"),
-        *[(WaveDistortConfig, {name: 1.5}, f"{name} is a share") for name in (*SHARES, "clean")],
-        (WaveDistortConfig, {"noise_db": (20.0, 10.0)}, "starts at 20 and ends at 10. Swapped"),
-        (WaveDistortConfig, {"reverb_seconds": (0.0, 1.0)}, "reverb_seconds must lie in"),
-        (WaveDistortConfig, {"packet_loss": (0.0, 20.0)}, "packet_loss must lie in"),
-        (WaveDistortConfig, {"gain_db": (math.nan, 1.0)}, "gain_db must be two numbers"),
-        (WaveDistortConfig, {"packet_seconds": 0.0}, "packet_seconds must be at least 0.001"),
-        (WaveDistortConfig, {"quantise_bits": (0, 8)}, "quantise_bits must lie in"),
+        (SpectrogramAugmentConfig, {"mix": 35.0}, "mix is a share, from 0 to 1; got 35.0"),
+        (SpectrogramAugmentConfig, {"band_mask": -0.1}, "band_mask is a share"),
+        (SpectrogramAugmentConfig, {"noise_power": (1e-4, 1e-7)}, "Swapped"),
+        (SpectrogramAugmentConfig, {"noise_power": (0.0, 1e-7)}, "noise_power must lie in"),
+        (SpectrogramAugmentConfig, {"time_masks": -1}, "time_masks must be at least 0, got -1"),
+        (SpectrogramAugmentConfig, {"mix_db": (3.0,)}, "mix_db must be two numbers"),
+        *[
+            (WaveformAugmentConfig, {name: 1.5}, f"{name} is a share")
+            for name in (*SHARES, "clean")
+        ],
+        (WaveformAugmentConfig, {"noise_db": (20.0, 10.0)}, "starts at 20 and ends at 10. Swapped"),
+        (WaveformAugmentConfig, {"reverb_seconds": (0.0, 1.0)}, "reverb_seconds must lie in"),
+        (WaveformAugmentConfig, {"packet_loss": (0.0, 20.0)}, "packet_loss must lie in"),
+        (WaveformAugmentConfig, {"gain_db": (math.nan, 1.0)}, "gain_db must be two numbers"),
+        (WaveformAugmentConfig, {"packet_seconds": 0.0}, "packet_seconds must be at least 0.001"),
+        (WaveformAugmentConfig, {"quantise_bits": (0, 8)}, "quantise_bits must lie in"),
     ],
 )
 def test_wrong_settings_are_named(kind: type[Any], wrong: dict[str, Any], message: str) -> None:
@@ -125,9 +128,11 @@ def test_only_other_recordings_are_mixed_in() -> None:
 
 def test_one_recording_alone_is_mixed_with_nothing() -> None:
     audio, same = noise(3, 4000), torch.zeros(3, dtype=torch.int64)
-    assert torch.equal(distort_wave(audio, only("mix"), RATE, generator(), same).audio, audio)
+    assert torch.equal(augment_waveform(audio, only("mix"), RATE, generator(), same).audio, audio)
     x = spectra(3)
-    config = DistortConfig(clean=0.0, mix=1.0, equalise=0.0, noise=0.0, time_masks=0, band_masks=0)
+    config = SpectrogramAugmentConfig(
+        clean=0.0, mix=1.0, equalise=0.0, noise=0.0, time_masks=0, band_masks=0
+    )
     heard = distort(x, config, SHAPE, generator(), same).spectra
     torch.testing.assert_close(heard.mel, x.mel, atol=1e-5, rtol=0)
 
@@ -137,7 +142,7 @@ def test_shares_are_honoured(name: str) -> None:
     rows = 3000
     audio = noise(rows, 300, 0.2)
     options = to_dict(only(name, packet_loss=(1.0, 1.0))) | {name: 0.3, "clean": 0.2}
-    config = from_dict(WaveDistortConfig, options, "wave")
+    config = from_dict(WaveformAugmentConfig, options, "wave")
     changed = (hear(audio, config) != audio).any(dim=1).float().mean().item()
     expected = 0.3 * 0.8
     assert abs(changed - expected) < 4 * math.sqrt(expected * (1 - expected) / rows)
@@ -146,11 +151,11 @@ def test_shares_are_honoured(name: str) -> None:
 def test_clean_is_the_input_bit_for_bit() -> None:
     audio = noise(5, 8000)
     everything = replace(only(*SHARES), clean=1.0)
-    found = distort_wave(audio, everything, RATE, generator(), torch.arange(5))
+    found = augment_waveform(audio, everything, RATE, generator(), torch.arange(5))
     assert torch.equal(found.audio, audio)
     assert not found.masked.any()
     x = spectra(4)
-    heard = distort(x, DistortConfig(clean=1.0), SHAPE, generator(), torch.arange(4))
+    heard = distort(x, SpectrogramAugmentConfig(clean=1.0), SHAPE, generator(), torch.arange(4))
     assert torch.equal(heard.spectra.pitch, x.pitch)
     assert torch.equal(heard.spectra.mel, x.mel)
     assert not heard.masked.any()
@@ -205,7 +210,7 @@ def test_noise_lies_so_far_below(wanted: float) -> None:
 @pytest.mark.parametrize("colour", [0.0, 1.0, 2.0])
 def test_noise_has_its_colour(colour: float) -> None:
     draw = Draw(8, generator(), CPU)
-    found = damage.coloured_noise(draw, torch.full((8, 1), colour), 4 * RATE, RATE)
+    found = effects.coloured_noise(draw, torch.full((8, 1), colour), 4 * RATE, RATE)
     torch.testing.assert_close(found.square().mean(dim=1), torch.ones(8), atol=1e-4, rtol=0)
     hertz, power = scipy.signal.welch(found.numpy(), RATE, nperseg=4096)
     heard = (hertz > 100) & (hertz < 8000)
@@ -348,7 +353,7 @@ def test_reverberation_is_convolution() -> None:
 def test_hard_and_soft_overload() -> None:
     audio = torch.linspace(-0.8, 0.8, 1001)[None]
     asked = torch.tensor([20 * math.log10(2)])
-    hard, soft = (damage.clip(audio, asked, soft=kind)[0] for kind in (False, True))
+    hard, soft = (effects.clip(audio, asked, soft=kind)[0] for kind in (False, True))
     torch.testing.assert_close(hard, audio[0].clamp(-0.4, 0.4))
     torch.testing.assert_close(soft, 0.4 * torch.tanh(audio[0] / 0.4))
     many = hear(audio.expand(400, -1), only("clip", clip_db=(12.0, 12.0), clip_soft=0.25))
@@ -380,7 +385,7 @@ def test_coarse_numbers_err_as_bennett_says(bits: int) -> None:
 def test_masked_says_where_the_sound_is_gone() -> None:
     audio = noise(20, RATE) + 0.3
     config = only("time_mask", time_masks=2, time_mask_seconds=(0.1, 0.2))
-    heard, masked = distort_wave(audio, config, RATE, generator(), torch.arange(20))
+    heard, masked = augment_waveform(audio, config, RATE, generator(), torch.arange(20))
     assert masked.dtype == torch.bool
     assert (heard[masked] == 0).all()
     assert (heard[~masked & (audio.abs() > 1e-3)] != 0).all()
@@ -395,7 +400,7 @@ def test_masked_says_where_the_sound_is_gone() -> None:
 def test_packets_are_lost_whole() -> None:
     audio = noise(200, 4410) + 0.5
     config = only("packets", packet_seconds=0.02, packet_loss=(0.1, 0.1))
-    heard, masked = distort_wave(audio, config, RATE, generator(), torch.arange(200))
+    heard, masked = augment_waveform(audio, config, RATE, generator(), torch.arange(200))
     packets = masked.reshape(200, -1, 441)
     assert torch.equal(packets.any(dim=2), packets.all(dim=2))
     assert abs(masked.float().mean() - 0.1) < 0.03
@@ -407,7 +412,7 @@ def test_packets_are_lost_whole() -> None:
 
 def test_masked_spectra_are_silent_in_all_bands() -> None:
     x = spectra(8, 3.0)
-    config = DistortConfig(clean=0.3, noise=1.0, band_mask=0.3)
+    config = SpectrogramAugmentConfig(clean=0.3, noise=1.0, band_mask=0.3)
     heard, masked = distort(x, config, SHAPE, generator(), torch.arange(8) // 2)
     assert masked.shape == (8, x.mel.shape[2])
     for values in heard:
@@ -422,7 +427,7 @@ def test_masked_spectra_are_silent_in_all_bands() -> None:
 
 def test_spectra_are_mixed_as_powers_turned_down() -> None:
     x = spectra(2)
-    config = DistortConfig(
+    config = SpectrogramAugmentConfig(
         clean=0.0, mix=1.0, mix_db=(6.0, 6.0), equalise=0.0, noise=0.0, time_masks=0, band_masks=0
     )
     heard = distort(x, config, SHAPE, generator(), torch.tensor([4, 7])).spectra
@@ -436,13 +441,14 @@ def test_spectra_repeat_and_stay_untouched() -> None:
     x = spectra(4)
     before = [values.clone() for values in x]
     first, second = (
-        distort(x, DistortConfig(), SHAPE, generator(3), torch.arange(4)) for _ in range(2)
+        distort(x, SpectrogramAugmentConfig(), SHAPE, generator(3), torch.arange(4))
+        for _ in range(2)
     )
     for a, b, clean, kept in zip(first.spectra, second.spectra, x, before, strict=True):
         assert torch.equal(a, b)
         assert torch.equal(clean, kept)
     silent = Spectra(*(torch.zeros_like(values) for values in x))
-    heard = distort(silent, DistortConfig(), SHAPE, generator(), torch.arange(4)).spectra
+    heard = distort(silent, SpectrogramAugmentConfig(), SHAPE, generator(), torch.arange(4)).spectra
     assert all(values.isfinite().all() for values in heard)
 
 

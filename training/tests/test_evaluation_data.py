@@ -10,8 +10,7 @@ import pytest
 import soundfile as sf
 
 from musicssl.errors import ConfigError
-from musicssl_training.cli import main
-from musicssl_training.corpus.score import SCORES, Score, to_row
+from musicssl_training.cli.main import main
 from musicssl_training.evaluation.datasets import COLLECTIONS, Clip, Collection
 from musicssl_training.evaluation.datasets.theory import tempo_class
 from musicssl_training.evaluation.embedders.adapters import (
@@ -44,6 +43,7 @@ from musicssl_training.evaluation.report.results import Report
 from musicssl_training.evaluation.report.tables import tables
 from musicssl_training.evaluation.suite import EvaluateConfig, evaluate
 from musicssl_training.evaluation.tasks import TASKS
+from musicssl_training.midi.score import SCORES, Score, to_row
 
 RATE = 8000
 

@@ -16,7 +16,7 @@ from musicssl.checkpoint import ModelConfig
 from musicssl.encoders import DilatedConfig
 from musicssl.errors import ConfigError
 from musicssl.model import MusicEncoder
-from musicssl_training.evaluation.command import add_evaluate, make_config
+from musicssl_training.cli.evaluate import add_evaluate, make_config
 from musicssl_training.evaluation.embedders.adapters import ModelEmbedder
 from musicssl_training.evaluation.protocol.regimes import FULL, Regime
 from musicssl_training.evaluation.suite import EvaluateConfig

@@ -8,8 +8,11 @@ import mido
 import numpy as np
 import pytest
 
-from musicssl_training.corpus import exercises
-from musicssl_training.corpus.exercises import (
+from musicssl_training.midi import synthetic as exercises
+from musicssl_training.midi.arrange import FAMILIES
+from musicssl_training.midi.parse import beats, key_of, sounding, stated_key
+from musicssl_training.midi.score import DRUMS
+from musicssl_training.midi.synthetic import (
     GROOVES,
     KINDS,
     MAJOR,
@@ -21,9 +24,6 @@ from musicssl_training.corpus.exercises import (
     Sheet,
     write_exercises,
 )
-from musicssl_training.corpus.score import DRUMS
-from musicssl_training.corpus.truth import beats, key_of, sounding, stated_key
-from musicssl_training.corpus.version import FAMILIES
 
 SEEDS = range(6)
 

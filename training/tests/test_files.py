@@ -11,10 +11,10 @@ import pytest
 import soundfile
 
 from musicssl.errors import AudioError, ConfigError
-from musicssl_training.cli import main
-from musicssl_training.corpus import decode, open_sources
-from musicssl_training.corpus import files as files_module
-from musicssl_training.corpus.files import Files, leave_out, write_manifest
+from musicssl_training.cli.main import main
+from musicssl_training.data import decode, open_sources
+from musicssl_training.data import folder as files_module
+from musicssl_training.data.folder import Files, leave_out, write_manifest
 
 RATE = 22_050
 

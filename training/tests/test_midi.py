@@ -7,8 +7,8 @@ import pytest
 from versions import FONT, needs_fluidsynth
 
 from musicssl.errors import AudioError, DependencyError
-from musicssl_training.corpus import midi
-from musicssl_training.corpus.version import Version, choose_version, rewrite, timed_parts
+from musicssl_training.midi import render as midi
+from musicssl_training.midi.arrange import Version, choose_version, rewrite, timed_parts
 
 
 def score() -> mido.MidiFile:

@@ -13,8 +13,8 @@ import musicssl
 from musicssl.config import from_dict
 from musicssl.errors import ConfigError
 from musicssl.model import MusicEncoder, load_model
-from musicssl_training.model_card import card
-from musicssl_training.release import ReleaseConfig
+from musicssl_training.release.export import ReleaseConfig
+from musicssl_training.release.model_card import card
 from musicssl_training.workers import SELECTIONS, WORKERS
 
 ABOUT = Path(__file__).parent.parent / "configs" / "musicssl-small.about.toml"

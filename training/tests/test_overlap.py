@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from musicssl_training.cli import main
-from musicssl_training.corpus import write_pack
-from musicssl_training.corpus.score import DRUMS, Score
+from musicssl_training.cli.main import main
+from musicssl_training.data import write_pack
 from musicssl_training.evaluation.leakage.check import MIN_SHARE
 from musicssl_training.evaluation.leakage.fingerprint import (
     SAMPLE_RATE as RATE,
@@ -20,6 +19,7 @@ from musicssl_training.evaluation.leakage.fingerprint import (
     find_landmarks,
 )
 from musicssl_training.evaluation.leakage.melody import LENGTH, interval_ngrams
+from musicssl_training.midi.score import DRUMS, Score
 
 PER_SECOND = 3  # notes
 

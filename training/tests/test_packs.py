@@ -10,8 +10,8 @@ import pytest
 import soundfile
 
 from musicssl.errors import AudioError, ConfigError, DependencyError
-from musicssl_training.cli import main
-from musicssl_training.corpus import Pack, write_pack
+from musicssl_training.cli.main import main
+from musicssl_training.data import Pack, write_pack
 
 
 def test_pack_goes_on_where_it_was_cut(tmp_path: Path) -> None:

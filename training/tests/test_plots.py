@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from musicssl.errors import ConfigError
-from musicssl_training.plots import COLOURS, draw, short, similar, spread
-from musicssl_training.record import Record, geometry
+from musicssl_training.train.metrics import Record, geometry
+from musicssl_training.train.plots import COLOURS, draw, short, similar, spread
 
 STEPS = 40
 

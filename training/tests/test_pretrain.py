@@ -12,13 +12,13 @@ import torch
 
 from musicssl.encoders import ENCODERS
 from musicssl.errors import ConfigError, MusicSSLError, OutputError
-from musicssl_training import pretrain as pretrain_module
-from musicssl_training.cli import main
-from musicssl_training.config import DataConfig, OptimConfig, PretrainConfig, ProbeConfig
-from musicssl_training.hearing import hear, moved, read
-from musicssl_training.pretrain import find_losses, learn, learn_apart, pretrain, rate
-from musicssl_training.record import read_log
-from musicssl_training.run import Run
+from musicssl_training.cli.main import main
+from musicssl_training.train import loop as pretrain_module
+from musicssl_training.train.config import DataConfig, OptimConfig, PretrainConfig, ProbeConfig
+from musicssl_training.train.inputs import hear, moved, read
+from musicssl_training.train.loop import find_losses, learn, learn_apart, pretrain, rate
+from musicssl_training.train.metrics import read_log
+from musicssl_training.train.state import Run
 from musicssl_training.weighting import WEIGHTINGS
 from musicssl_training.workers import SELECTIONS, WORKERS
 

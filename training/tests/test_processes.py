@@ -9,15 +9,15 @@ from pathlib import Path
 
 import torch
 
-from musicssl_training.config import PretrainConfig, ProbeConfig, write_config
-from musicssl_training.pretrain import pretrain
+from musicssl_training.train.config import PretrainConfig, ProbeConfig, write_config
+from musicssl_training.train.loop import pretrain
 
 SCRIPT = """
 import json, sys
 from pathlib import Path
 import torch
-from musicssl_training.config import read_config
-from musicssl_training.pretrain import pretrain
+from musicssl_training.train.config import read_config
+from musicssl_training.train.loop import pretrain
 
 torch.set_num_threads(1)
 pretrain(read_config(json.load(open(sys.argv[1]))), Path(sys.argv[2]))
@@ -33,8 +33,8 @@ import torch
 import torch.utils.tensorboard  # slow to load: not while the other process waits
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
-from musicssl_training import pretrain as module
-from musicssl_training.config import read_config
+from musicssl_training.train import loop as module
+from musicssl_training.train.config import read_config
 
 def probe(run):
     time.sleep({1.3 * LIMIT})

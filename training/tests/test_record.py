@@ -13,19 +13,19 @@ import pytest
 import torch
 
 from musicssl.errors import ConfigError, OutputError
-from musicssl_training import record as record_module
-from musicssl_training.record import (
+from musicssl_training.train import metrics as record_module
+from musicssl_training.train.metrics import (
     Curves,
     Record,
-    forget,
     geometry,
     mean_cosines,
-    members,
-    normalised_losses,
+    normalized_losses,
     peak_memory,
     read_log,
+    select_group,
     smoothed,
     speed,
+    truncate_after,
 )
 from musicssl_training.weighting import output_gradients, output_gram
 
@@ -101,7 +101,7 @@ def test_what_is_not_finite_becomes_a_gap(tmp_path: Path) -> None:
     assert json.loads(text) == {"step": 1, "norm": None, "loss/a": None, "loss/b": 1}
     curves = read_log(tmp_path)
     assert np.isnan(curves["norm"][1]).all()
-    assert list(members(curves, "loss")) == ["b"]
+    assert list(select_group(curves, "loss")) == ["b"]
 
 
 def test_a_long_runs_clock_keeps_its_hundredths(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_broken_lines_are_named_and_left_out(
     assert read_log(tmp_path)["hours"][0].tolist() == [1, 2, 3]
     assert "log.jsonl, line 3 was cut short" in caplog.text
     assert len(caplog.records) == 5
-    forget(tmp_path / "log.jsonl", 9)
+    truncate_after(tmp_path / "log.jsonl", 9)
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 3
 
 
@@ -187,7 +187,7 @@ def test_losses_are_divided_by_their_start() -> None:
         "loss/negative": curve(-1.0, -2.0),
         "loss/gone": curve(math.nan),
     }
-    found = {name: values for name, (_, values) in normalised_losses(curves).items()}
+    found = {name: values for name, (_, values) in normalized_losses(curves).items()}
     assert found.keys() == {"told", "first", "negative"}
     np.testing.assert_allclose(found["told"], [0.75, 0.5])
     np.testing.assert_allclose(found["first"], [math.nan, 1, 0.2])

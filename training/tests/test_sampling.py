@@ -8,7 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from musicssl.errors import AudioError, ConfigError
-from musicssl_training.corpus import Sampler, Score
+from musicssl_training.data import Sampler
+from musicssl_training.midi.score import Score
 
 RATE, SECONDS = 1000, 2.0
 

@@ -11,12 +11,12 @@ import pytest
 from versions import FONT, a_version, needs_fluidsynth
 
 from musicssl.errors import AudioError
-from musicssl_training.corpus import Pack, write_pack
-from musicssl_training.corpus.exercises import Sheet
-from musicssl_training.corpus.midi import read_score, render, truth
-from musicssl_training.corpus.score import DRUMS, SCORES, Score
-from musicssl_training.corpus.truth import beats, sounding, stated_key
-from musicssl_training.corpus.version import FAMILIES, rewrite
+from musicssl_training.data import Pack, write_pack
+from musicssl_training.midi.arrange import FAMILIES, rewrite
+from musicssl_training.midi.parse import beats, sounding, stated_key
+from musicssl_training.midi.render import read_score, render, truth
+from musicssl_training.midi.score import DRUMS, SCORES, Score
+from musicssl_training.midi.synthetic import Sheet
 from musicssl_training.targets import score as targets
 
 ROWS = [{"path": str(i)} for i in range(4)]

@@ -13,12 +13,12 @@ from torch.nn import functional as F
 
 from musicssl.errors import ConfigError
 from musicssl.frontends import DualSpectrum, DualSpectrumConfig
-from musicssl_training.sound import Grid, Sound
 from musicssl_training.targets import Target, pitch, rhythm
+from musicssl_training.targets.features import CleanAudio, FrameGrid
 from musicssl_training.targets.vqt import VariableQ
 
 Array = NDArray[Any]
-GRIDS = {"22050": Grid(22_050, 441, 2), "16000": Grid(16_000, 160, 1)}
+GRIDS = {"22050": FrameGrid(22_050, 441, 2), "16000": FrameGrid(16_000, 160, 1)}
 TARGETS: dict[str, type[Target]] = {
     "vqt": pitch.Vqt,
     "salience": pitch.Salience,
@@ -69,11 +69,11 @@ def music(rate: int, seconds: float = 7.04, seed: int = 0) -> Array:
     return audio.astype(np.float32)
 
 
-def sound_of(audio: Array, grid: Grid) -> Sound:
-    return Sound(torch.from_numpy(np.atleast_2d(audio)), grid)
+def sound_of(audio: Array, grid: FrameGrid) -> CleanAudio:
+    return CleanAudio(torch.from_numpy(np.atleast_2d(audio)), grid)
 
 
-def pairs(values: Array, grid: Grid) -> Array:
+def pairs(values: Array, grid: FrameGrid) -> Array:
     """Average target frames as targets do: (size, target frames) to (frames, size)."""
     frames = values.shape[1] // grid.stride
     averaged: Array = values.T[: frames * grid.stride].reshape(frames, grid.stride, -1).mean(axis=1)
@@ -94,12 +94,12 @@ def alike(a: Array, b: Array) -> float:
 
 
 @pytest.fixture(params=GRIDS)
-def grid(request: pytest.FixtureRequest) -> Grid:
+def grid(request: pytest.FixtureRequest) -> FrameGrid:
     return GRIDS[request.param]
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_sizes_and_extremes(name: str, grid: Grid) -> None:
+def test_sizes_and_extremes(name: str, grid: FrameGrid) -> None:
     target, rate = TARGETS[name](grid), grid.sample_rate
     noise = np.random.default_rng(0).uniform(-1, 1, (2, 2 * rate)).astype(np.float32)
     short = [np.full(n, 0.5, dtype=np.float32) for n in (1, grid.hop, 3000)]
@@ -117,7 +117,7 @@ def test_sizes_and_extremes(name: str, grid: Grid) -> None:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_silence_is_zero_and_faint_noise_is_no_chord(name: str, grid: Grid) -> None:
+def test_silence_is_zero_and_faint_noise_is_no_chord(name: str, grid: FrameGrid) -> None:
     target = TARGETS[name](grid)
     noise = np.random.default_rng(0).standard_normal(3 * grid.sample_rate).astype(np.float32)
     assert target(sound_of(0 * noise, grid)).abs().max() == 0
@@ -126,7 +126,7 @@ def test_silence_is_zero_and_faint_noise_is_no_chord(name: str, grid: Grid) -> N
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_nothing_is_heard_beyond_the_reach(name: str, grid: Grid) -> None:
+def test_nothing_is_heard_beyond_the_reach(name: str, grid: FrameGrid) -> None:
     target = TARGETS[name](grid)
     audio = music(grid.sample_rate, 8)
     steps = len(audio) // (grid.hop * grid.stride * target.pool)
@@ -156,7 +156,7 @@ def test_a_batch_is_its_clips(name: str) -> None:
 
 
 @pytest.mark.parametrize(("bands", "sharpness"), [(12, 1.0), (12, 2.0), (24, 1.0)])
-def test_variable_q_is_librosas(bands: int, sharpness: float, grid: Grid) -> None:
+def test_variable_q_is_librosas(bands: int, sharpness: float, grid: FrameGrid) -> None:
     audio, rate = music(grid.sample_rate), grid.sample_rate
     transform = VariableQ(grid, bands=bands, sharpness=sharpness)
     settings: dict[str, Any] = {"sr": rate, "gamma": None, "filter_scale": sharpness}
@@ -177,7 +177,7 @@ def test_variable_q_is_librosas(bands: int, sharpness: float, grid: Grid) -> Non
     assert alike(np.log1p(out**2 / 1e-6), np.log1p(reference**2 / 1e-6)) > 0.999
 
 
-def test_a_sine_lands_in_its_band_with_its_level(grid: Grid) -> None:
+def test_a_sine_lands_in_its_band_with_its_level(grid: FrameGrid) -> None:
     sound = sound_of(tones([69], grid.sample_rate, 1), grid)  # A4, amplitude 0.1
     levels = {"vqt": 0.01, "salience": 0.01 / 3.3616**2, "notes": None}  # the weights' sum
     for name, level in levels.items():
@@ -190,7 +190,7 @@ def test_a_sine_lands_in_its_band_with_its_level(grid: Grid) -> None:
 
 
 @pytest.mark.parametrize("name", ["vqt", "notes"])
-def test_a_note_begins_in_its_step(name: str, grid: Grid) -> None:
+def test_a_note_begins_in_its_step(name: str, grid: FrameGrid) -> None:
     note = tones([69], grid.sample_rate, 2)
     note[: grid.sample_rate] = 0
     level = TARGETS[name](grid)(sound_of(note, grid))[0, :-10, 45]
@@ -199,7 +199,7 @@ def test_a_note_begins_in_its_step(name: str, grid: Grid) -> None:
     assert centre == pytest.approx(1, abs=0.03)
 
 
-def test_transposition_moves_notes_and_rolls_chroma(grid: Grid) -> None:
+def test_transposition_moves_notes_and_rolls_chroma(grid: FrameGrid) -> None:
     rate, chord = grid.sample_rate, [60, 64, 67]
     for name in ("vqt", "salience", "notes", *CHROMAS):
         target = TARGETS[name](grid)
@@ -216,7 +216,7 @@ def test_transposition_moves_notes_and_rolls_chroma(grid: Grid) -> None:
         assert alike(base.numpy(), moved.numpy()) < 0.8, name
 
 
-def test_salience_is_librosas_and_finds_the_missing_fundamental(grid: Grid) -> None:
+def test_salience_is_librosas_and_finds_the_missing_fundamental(grid: FrameGrid) -> None:
     target = pitch.Salience(grid)
     sound = sound_of(music(grid.sample_rate), grid)
     harmonics: Any = np.arange(1, 6)
@@ -236,16 +236,16 @@ def test_salience_is_librosas_and_finds_the_missing_fundamental(grid: Grid) -> N
     assert out[:40].argmax() == 57 - 24
 
 
-def test_notes_are_the_front_ends(grid: Grid) -> None:
+def test_notes_are_the_front_ends(grid: FrameGrid) -> None:
     audio = torch.from_numpy(music(grid.sample_rate))[None]
-    sound = Sound(audio, grid)
+    sound = CleanAudio(audio, grid)
     front = DualSpectrum(DualSpectrumConfig(sample_rate=grid.sample_rate, hop=grid.hop))
     quarters = F.avg_pool1d(front(audio, sound.frames).pitch, grid.stride).transpose(1, 2)
     expected = F.avg_pool1d(F.pad(quarters, (1, 1), mode="replicate"), 3, 2)
     torch.testing.assert_close(pitch.Notes(grid)(sound), expected, atol=1e-4, rtol=0)
 
 
-def test_chroma_and_tonnetz_are_librosas(grid: Grid) -> None:
+def test_chroma_and_tonnetz_are_librosas(grid: FrameGrid) -> None:
     audio, rate = music(grid.sample_rate), grid.sample_rate
     sound = sound_of(audio, grid)
     expected = librosa.feature.chroma_stft(
@@ -256,7 +256,7 @@ def test_chroma_and_tonnetz_are_librosas(grid: Grid) -> None:
     close(pitch.Tonnetz(grid)(sound), pairs(expected, grid), 2e-5)
 
 
-def test_folded_chroma_is_librosas(grid: Grid) -> None:
+def test_folded_chroma_is_librosas(grid: FrameGrid) -> None:
     audio, rate = music(grid.sample_rate), grid.sample_rate
     sound, target = sound_of(audio, grid), pitch.ChromaVqt(grid)
     bands = target.transform(sound)[0].sqrt().T.numpy()
@@ -270,7 +270,7 @@ def test_folded_chroma_is_librosas(grid: Grid) -> None:
     assert alike(target(sound)[0].numpy(), pairs(constant, grid)) > 0.75
 
 
-def test_cens_is_librosas(grid: Grid) -> None:
+def test_cens_is_librosas(grid: FrameGrid) -> None:
     audio, rate = music(grid.sample_rate), grid.sample_rate
     sound, target = sound_of(audio, grid), pitch.Cens(grid)
     bands = target.chroma.transform(sound)[0].sqrt().T.numpy()
@@ -290,7 +290,7 @@ def test_cens_is_librosas(grid: Grid) -> None:
     np.testing.assert_allclose(out[0, edge:-edge], expected[edge : out.shape[1] - edge], atol=0.05)
 
 
-def test_onsets_are_librosas(grid: Grid) -> None:
+def test_onsets_are_librosas(grid: FrameGrid) -> None:
     audio, rate = music(grid.sample_rate), grid.sample_rate
     sound, bands = sound_of(audio, grid), rhythm.OnsetBands(grid)
     mel = librosa.feature.melspectrogram(
@@ -314,7 +314,7 @@ def test_onsets_are_librosas(grid: Grid) -> None:
     )
 
 
-def test_onsets_are_in_the_steps_of_the_clicks(grid: Grid) -> None:
+def test_onsets_are_in_the_steps_of_the_clicks(grid: FrameGrid) -> None:
     onsets = rhythm.Onsets(grid)(sound_of(clicks(60, grid.sample_rate), grid))[0].sum(dim=1)
     step = grid.hop * grid.stride / grid.sample_rate
     peaks = onsets.topk(8).indices.sort().values * step
@@ -324,14 +324,14 @@ def test_onsets_are_in_the_steps_of_the_clicks(grid: Grid) -> None:
     np.testing.assert_allclose(peaks, 0.1 + np.arange(8), atol=0.025)
 
 
-def test_an_excerpt_does_not_begin_with_an_onset(grid: Grid) -> None:
+def test_an_excerpt_does_not_begin_with_an_onset(grid: FrameGrid) -> None:
     steady = tones([57], grid.sample_rate, 2, harmonics=6)
     out = rhythm.Onsets(grid, root=False)(sound_of(steady, grid))
     assert out.max() < 0.1
 
 
 @pytest.mark.parametrize("bpm", [75, 96, 120, 150])
-def test_tempograms_peak_at_the_beat(bpm: float, grid: Grid) -> None:
+def test_tempograms_peak_at_the_beat(bpm: float, grid: FrameGrid) -> None:
     sound = sound_of(clicks(bpm, grid.sample_rate), grid)
     axis = np.geomspace(0.2, 2.0, 32), np.geomspace(0.5, 5.0, 32)
     lags = rhythm.Tempogram(grid, low=False)(sound)[0, 8:-8].mean(dim=0)
@@ -342,7 +342,7 @@ def test_tempograms_peak_at_the_beat(bpm: float, grid: Grid) -> None:
     assert abs(axis[1][near][hertz[near].argmax()] / bpm * 60 - 1) < 0.05
 
 
-def test_tempograms_are_librosas(grid: Grid) -> None:
+def test_tempograms_are_librosas(grid: FrameGrid) -> None:
     sound = sound_of(music(grid.sample_rate, 9), grid)
     target = rhythm.Tempogram(grid, low=True)
     fourier = rhythm.FourierTempogram(grid, bands=4, fastest=4.0)  # on bins of 1/6 Hz
@@ -372,7 +372,7 @@ def in_lag_bands(correlation: Array, rate: float) -> Array:
     return np.array(out)
 
 
-def test_the_low_band_hears_the_kick_alone(grid: Grid) -> None:
+def test_the_low_band_hears_the_kick_alone(grid: FrameGrid) -> None:
     rate = grid.sample_rate
     t = np.arange(8 * rate) / rate
     kick = 0.5 * np.sin(2 * np.pi * 60 * t) * np.exp(-20 * (t % 0.75))  # 80 bpm
@@ -386,7 +386,7 @@ def test_the_low_band_hears_the_kick_alone(grid: Grid) -> None:
     assert abs(lags[out[1, :25].argmax()] - 0.75) < 0.05
 
 
-def test_pulse_is_librosas_and_at_the_beats(grid: Grid) -> None:
+def test_pulse_is_librosas_and_at_the_beats(grid: FrameGrid) -> None:
     target = rhythm.BeatPulse(grid)
     step = grid.hop * grid.stride / grid.sample_rate
     for audio in (clicks(120, grid.sample_rate), music(grid.sample_rate, 8)):

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from musicssl.errors import ConfigError
-from musicssl_training.sound import Grid, Sound
 from musicssl_training.targets import Target, banks, prosody, spectral, timbre
+from musicssl_training.targets.features import CleanAudio, FrameGrid
 
-GRIDS = {"music": Grid(22_050, 441, 2), "speech": Grid(16_000, 160, 1)}
-TARGETS: dict[str, Callable[[Grid], Target]] = {
+GRIDS = {"music": FrameGrid(22_050, 441, 2), "speech": FrameGrid(16_000, 160, 1)}
+TARGETS: dict[str, Callable[[FrameGrid], Target]] = {
     "log_mel": spectral.LogMel,
     "log_mel_long": lambda grid: spectral.LogMel(grid, n_mels=128, n_fft=4096, once=True),
     "lps": spectral.Lps,
@@ -36,7 +36,7 @@ TARGETS: dict[str, Callable[[Grid], Target]] = {
 
 
 @pytest.fixture(params=GRIDS)
-def grid(request: pytest.FixtureRequest) -> Grid:
+def grid(request: pytest.FixtureRequest) -> FrameGrid:
     return GRIDS[request.param]
 
 
@@ -63,22 +63,22 @@ def sine(hertz: float, rate: int, seconds: float = 1.0) -> NDArray[np.float32]:
     return np.sin(phase).astype(np.float32)
 
 
-def sound_of(audio: NDArray[np.float32], grid: Grid) -> Sound:
-    return Sound(torch.from_numpy(np.asarray(audio, np.float32))[None], grid)
+def sound_of(audio: NDArray[np.float32], grid: FrameGrid) -> CleanAudio:
+    return CleanAudio(torch.from_numpy(np.asarray(audio, np.float32))[None], grid)
 
 
-def frames_of(values: Tensor, grid: Grid) -> NDArray[np.float32]:
-    """Undo `Grid.join`: (1, steps, stride * n) to (n, frames)."""
+def frames_of(values: Tensor, grid: FrameGrid) -> NDArray[np.float32]:
+    """Undo `FrameGrid.join`: (1, steps, stride * n) to (n, frames)."""
     return values[0].reshape(values.shape[1] * grid.stride, -1).T.numpy()
 
 
-def both(audio: NDArray[np.float32], target: Target, grid: Grid) -> NDArray[np.float32]:
+def both(audio: NDArray[np.float32], target: Target, grid: FrameGrid) -> NDArray[np.float32]:
     """Return the target's frames that librosa has, too: those centred in the audio."""
     values = frames_of(target(sound_of(audio, grid)), grid)
     return values[:, : 1 + len(audio) // grid.hop]
 
 
-def stft(audio: NDArray[np.float32], grid: Grid, n_fft: int) -> NDArray[np.float32]:
+def stft(audio: NDArray[np.float32], grid: FrameGrid, n_fft: int) -> NDArray[np.float32]:
     """Return magnitudes of librosa's frames, a full-scale sine being 1."""
     frames = np.abs(librosa.stft(audio, n_fft=n_fft, hop_length=grid.hop)) * 4 / n_fft
     return frames[:, : grid.stride * -(-len(audio) // (grid.hop * grid.stride))]
@@ -93,25 +93,25 @@ def log(power: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_shapes_bounds_and_independence(name: str, grid: Grid) -> None:
+def test_shapes_bounds_and_independence(name: str, grid: FrameGrid) -> None:
     target = TARGETS[name](grid).eval()
     assert not list(target.parameters())
     assert not target.state_dict()
     noise = torch.rand(3, 9999, generator=torch.Generator().manual_seed(0)) * 2 - 1
     noise[1] = 0
     for audio in (noise, noise[:, :1], torch.ones(2, 4000), 1e-30 * noise):
-        sound = Sound(audio, grid)
+        sound = CleanAudio(audio, grid)
         values = target(sound)
         assert values.dtype == torch.float32
         assert values.shape == (len(audio), sound.frames // grid.stride // target.pool, target.size)
         assert values.isfinite().all()
         assert values.abs().max() < 100
-        alone = target(Sound(audio[1:2], grid))
+        alone = target(CleanAudio(audio[1:2], grid))
         torch.testing.assert_close(values[1:2], alone, atol=1e-3, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", sorted(set(TARGETS) - {"waveform"}))  # levelled by the excerpt
-def test_nothing_is_heard_beyond_reach(name: str, grid: Grid) -> None:
+def test_nothing_is_heard_beyond_reach(name: str, grid: FrameGrid) -> None:
     target = TARGETS[name](grid)
     audio = torch.from_numpy(music(grid.sample_rate))[None] * 0.5
     hop, middle = grid.hop * grid.stride, audio.shape[1] // (grid.hop * grid.stride) // 2
@@ -119,7 +119,7 @@ def test_nothing_is_heard_beyond_reach(name: str, grid: Grid) -> None:
     changed = audio.clone()
     changed[:, middle * hop + far + 1 :] = 0.3
     changed[:, : max(middle * hop - far, 0)] = -0.3
-    a, b = target(Sound(audio, grid))[:, middle], target(Sound(changed, grid))[:, middle]
+    a, b = target(CleanAudio(audio, grid))[:, middle], target(CleanAudio(changed, grid))[:, middle]
     if name == "prosody":  # F0 is interpolated through unvoiced frames
         a, b = a[:, 1:], b[:, 1:]
     torch.testing.assert_close(a, b, atol=2e-3, rtol=1e-3)
@@ -129,7 +129,7 @@ def test_nothing_is_heard_beyond_reach(name: str, grid: Grid) -> None:
     "name",
     sorted(set(TARGETS) - {"waveform", "prosody", "context", "contrast"}),  # a click has none
 )
-def test_a_click_is_heard_where_it_is(name: str, grid: Grid) -> None:
+def test_a_click_is_heard_where_it_is(name: str, grid: FrameGrid) -> None:
     target, hop = TARGETS[name](grid), grid.hop * grid.stride
     audio = np.zeros(41 * hop, np.float32)
     audio[20 * hop] = 1
@@ -142,7 +142,7 @@ def test_a_click_is_heard_where_it_is(name: str, grid: Grid) -> None:
 
 
 @pytest.mark.parametrize(("n_mels", "n_fft"), [(64, 1024), (128, 4096)])
-def test_mel_is_librosas(n_mels: int, n_fft: int, grid: Grid) -> None:
+def test_mel_is_librosas(n_mels: int, n_fft: int, grid: FrameGrid) -> None:
     audio = music(grid.sample_rate)
     ours = both(audio, spectral.LogMel(grid, n_mels, n_fft), grid)
     theirs = (
@@ -160,12 +160,12 @@ def test_mel_is_librosas(n_mels: int, n_fft: int, grid: Grid) -> None:
     np.testing.assert_allclose(power, theirs, rtol=2e-4, atol=1e-12)
 
 
-def test_mel_bands_narrower_than_bins_are_refused(grid: Grid) -> None:
+def test_mel_bands_narrower_than_bins_are_refused(grid: FrameGrid) -> None:
     with pytest.raises(ConfigError, match="fewer bands or a longer transform"):
         spectral.LogMel(grid, n_mels=256, n_fft=512)
 
 
-def test_whole_lps_is_librosas_spectrum(grid: Grid) -> None:
+def test_whole_lps_is_librosas_spectrum(grid: FrameGrid) -> None:
     audio = music(grid.sample_rate)
     ours = both(audio, spectral.Lps(grid, n_fft=2048, bands=0), grid)
     theirs = log(stft(audio, grid, 2048) ** 2)
@@ -173,7 +173,7 @@ def test_whole_lps_is_librosas_spectrum(grid: Grid) -> None:
     np.testing.assert_allclose(ours, theirs[:, : ours.shape[1]], atol=1e-3)
 
 
-def test_grouped_lps_is_the_mean_of_its_bins(grid: Grid) -> None:
+def test_grouped_lps_is_the_mean_of_its_bins(grid: FrameGrid) -> None:
     audio = music(grid.sample_rate)
     target = spectral.Lps(grid, n_fft=1024, bands=100, whole_below=400.0)
     ours = both(audio, target, grid)
@@ -190,7 +190,7 @@ def test_grouped_lps_is_the_mean_of_its_bins(grid: Grid) -> None:
 
 
 @pytest.mark.parametrize(("n_mels", "n_fft"), [(64, 1024), (128, 4096)])
-def test_mfcc_and_its_slopes_are_librosas(n_mels: int, n_fft: int, grid: Grid) -> None:
+def test_mfcc_and_its_slopes_are_librosas(n_mels: int, n_fft: int, grid: FrameGrid) -> None:
     audio = music(grid.sample_rate)
     sound = sound_of(audio, grid)
     mel = frames_of(spectral.LogMel(grid, n_mels, n_fft)(sound), grid)
@@ -200,7 +200,7 @@ def test_mfcc_and_its_slopes_are_librosas(n_mels: int, n_fft: int, grid: Grid) -
     np.testing.assert_allclose(ours, np.concatenate([static, *slopes]), atol=1e-4)
 
 
-def test_mfcc_follows_librosas_defaults(grid: Grid) -> None:
+def test_mfcc_follows_librosas_defaults(grid: FrameGrid) -> None:
     """They differ: librosa levels bands by width, and floors 80 dB below the excerpt's peak."""
     audio = music(grid.sample_rate)
     ours = both(audio, spectral.Mfcc(grid, 20, 0), grid)
@@ -221,14 +221,14 @@ def test_slopes_of_a_parabola() -> None:
 
 
 @pytest.mark.parametrize("kind", [spectral.LogMel, spectral.Lps, spectral.Gammatone])
-def test_once_is_the_first_frame_of_each_step(kind: type[Target], grid: Grid) -> None:
+def test_once_is_the_first_frame_of_each_step(kind: type[Target], grid: FrameGrid) -> None:
     sound = sound_of(music(grid.sample_rate), grid)
     all_frames, target = kind(grid)(sound), kind(grid, once=True)
     assert target.size * grid.stride == all_frames.shape[2]
     torch.testing.assert_close(target(sound), all_frames[..., : target.size])
 
 
-def test_gammatone_responses_are_scipys(grid: Grid) -> None:
+def test_gammatone_responses_are_scipys(grid: FrameGrid) -> None:
     filters = banks.gammatone_filters(grid.sample_rate, 4096, 32, 80.0)
     rate = 21.4 * np.log10(1 + 4.37e-3 * np.array([80, grid.sample_rate / 2]))
     centres = (10 ** (np.linspace(*rate, 34)[1:-1] / 21.4) - 1) / 4.37e-3
@@ -245,7 +245,7 @@ def test_gammatone_responses_are_scipys(grid: Grid) -> None:
         )
 
 
-def test_gammatone_bands_are_filtered_power(grid: Grid) -> None:
+def test_gammatone_bands_are_filtered_power(grid: FrameGrid) -> None:
     audio = music(grid.sample_rate)
     power = stft(audio, grid, 1024) ** 2
     filters = banks.gammatone_filters(grid.sample_rate, 1024, 64, 50.0).numpy()
@@ -267,7 +267,7 @@ def test_weighting_curves(weighting: str) -> None:
 
 
 @pytest.mark.parametrize("weighting", prosody.WEIGHTINGS)
-def test_loudness_of_tones(weighting: str, grid: Grid) -> None:
+def test_loudness_of_tones(weighting: str, grid: FrameGrid) -> None:
     for hertz in (200.0, 1000.0, 5000.0):
         audio = 0.1 * sine(hertz, grid.sample_rate)
         ours = both(audio, prosody.Loudness(grid, weighting), grid)[0]
@@ -276,7 +276,7 @@ def test_loudness_of_tones(weighting: str, grid: Grid) -> None:
         np.testing.assert_allclose(inner, np.log10(0.005 * gain / banks.KNEE), atol=0.02)
 
 
-def test_energy_and_zero_crossings_are_librosas(grid: Grid) -> None:
+def test_energy_and_zero_crossings_are_librosas(grid: FrameGrid) -> None:
     audio = music(grid.sample_rate)
     values = prosody.Prosody(grid)(sound_of(audio, grid))[0, :, 2:]
     energy, changes = (x.flatten().numpy() for x in values.tensor_split(2, dim=1))
@@ -287,7 +287,9 @@ def test_energy_and_zero_crossings_are_librosas(grid: Grid) -> None:
     np.testing.assert_allclose(changes[:n], rate[: len(changes)], atol=1e-6)
 
 
-def melody(audio: NDArray[np.float32], grid: Grid) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def melody(
+    audio: NDArray[np.float32], grid: FrameGrid
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return F0 in Hz and voicing of each encoder frame."""
     octaves, voiced = prosody.Prosody(grid)(sound_of(audio, grid))[0, :, :2].T.numpy()
     return np.asarray(2**octaves * np.sqrt(60 * 1000)), voiced == 1
@@ -302,7 +304,7 @@ def melody(audio: NDArray[np.float32], grid: Grid) -> tuple[NDArray[np.float32],
         if partials[0] or hertz < 500  # without the fundamental, two partials below 1.5 kHz must be
     ],
 )
-def test_f0_of_steady_tones(hertz: float, partials: tuple[float, ...], grid: Grid) -> None:
+def test_f0_of_steady_tones(hertz: float, partials: tuple[float, ...], grid: FrameGrid) -> None:
     rng = np.random.default_rng(0)
     audio = 0.01 * rng.standard_normal(grid.sample_rate).astype(np.float32)
     for k, amplitude in enumerate(partials, 1):
@@ -315,16 +317,16 @@ def test_f0_of_steady_tones(hertz: float, partials: tuple[float, ...], grid: Gri
 
 
 @pytest.mark.parametrize("colour", ["white", "low"])
-def test_noise_and_silence_are_unvoiced(colour: str, grid: Grid) -> None:
+def test_noise_and_silence_are_unvoiced(colour: str, grid: FrameGrid) -> None:
     audio = 0.3 * np.random.default_rng(0).standard_normal(4 * grid.sample_rate)
     if colour == "low":
         audio = scipy.signal.lfilter([0.02], [1, -0.98], audio) * 5
     assert melody(audio.astype(np.float32), grid)[1].mean() < 0.05
-    silent = prosody.Prosody(grid)(Sound(torch.zeros(2, 9999), grid))
+    silent = prosody.Prosody(grid)(CleanAudio(torch.zeros(2, 9999), grid))
     assert (silent == 0).all()
 
 
-def test_f0_follows_a_glide_as_pyin_does(grid: Grid) -> None:
+def test_f0_follows_a_glide_as_pyin_does(grid: FrameGrid) -> None:
     rate, seconds = grid.sample_rate, 1.2
     t = np.arange(round(seconds * rate)) / rate
     octaves = t / seconds
@@ -358,12 +360,12 @@ def test_f0_is_interpolated_through_unvoiced_frames() -> None:
     torch.testing.assert_close(prosody.through_unvoiced(values, voiced), expected)
 
 
-def test_f0_beyond_what_the_window_resolves_is_refused(grid: Grid) -> None:
+def test_f0_beyond_what_the_window_resolves_is_refused(grid: FrameGrid) -> None:
     with pytest.raises(ConfigError, match="cannot be measured in 1024 samples"):
         prosody.Prosody(grid, n_fft=1024)
 
 
-def test_shape_is_librosas(grid: Grid) -> None:
+def test_shape_is_librosas(grid: FrameGrid) -> None:
     audio = music(grid.sample_rate)
     ours = both(audio, timbre.Shape(grid), grid)
     magnitude = stft(audio, grid, 1024)[:, : ours.shape[1]]
@@ -386,7 +388,7 @@ def test_shape_is_librosas(grid: Grid) -> None:
 
 
 @pytest.mark.parametrize("n_fft", [1024, 2048])
-def test_contrast_follows_librosas(n_fft: int, grid: Grid) -> None:
+def test_contrast_follows_librosas(n_fft: int, grid: FrameGrid) -> None:
     audio = music(grid.sample_rate)
     ours = both(audio, timbre.Contrast(grid, n_fft), grid)
     magnitude = np.maximum(stft(audio, grid, n_fft)[:, : ours.shape[1]], banks.KNEE**0.5)
@@ -428,7 +430,7 @@ def test_harmonic_and_percussive_parts_are_librosas() -> None:
         np.testing.assert_allclose(ours[0].T, part**2, rtol=1e-3, atol=1e-9)
 
 
-def test_chords_are_harmonic_and_clicks_percussive(grid: Grid) -> None:
+def test_chords_are_harmonic_and_clicks_percussive(grid: FrameGrid) -> None:
     target = timbre.HarmonicPercussive(grid, bands=1)
     tone = 0.1 * sine(440.0, grid.sample_rate, 2.0)
     click = np.zeros_like(tone)
@@ -440,7 +442,7 @@ def test_chords_are_harmonic_and_clicks_percussive(grid: Grid) -> None:
     assert sudden > steady + 1
 
 
-def test_waveform_is_cut_around_frames_and_levelled(grid: Grid) -> None:
+def test_waveform_is_cut_around_frames_and_levelled(grid: FrameGrid) -> None:
     hop = grid.hop * grid.stride
     audio = music(grid.sample_rate)
     values = spectral.Waveform(grid)(sound_of(audio, grid))[0]
@@ -450,7 +452,7 @@ def test_waveform_is_cut_around_frames_and_levelled(grid: Grid) -> None:
     np.testing.assert_allclose(values[1:-1].square().mean().item(), 1, atol=0.2)
 
 
-def test_context_is_padded_and_feature_major(grid: Grid) -> None:
+def test_context_is_padded_and_feature_major(grid: FrameGrid) -> None:
     audio = music(grid.sample_rate)
     target = spectral.Mfcc(grid)
     plain = target(sound_of(audio, grid))

@@ -12,9 +12,9 @@ from fake_teachers import RATE, Loudness
 from numpy.typing import NDArray
 
 from musicssl.errors import ConfigError, DependencyError
-from musicssl_training.cli import main
-from musicssl_training.corpus import Pack
-from musicssl_training.corpus.taught import Facts, Lessons
+from musicssl_training.cli.main import main
+from musicssl_training.data import Pack
+from musicssl_training.data.teaching import Facts, Lessons
 from musicssl_training.teachers import TEACHERS, load_teacher
 from musicssl_training.teachers import base as base_module
 from musicssl_training.teachers.teach import blocks, teach

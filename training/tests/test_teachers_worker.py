@@ -12,22 +12,22 @@ from fake_teachers import Loudness
 from torch import Tensor
 
 from musicssl.errors import ConfigError
-from musicssl_training.config import PretrainConfig
-from musicssl_training.corpus import Sampler, open_sources
-from musicssl_training.corpus.score import SCORES, Score, to_row
-from musicssl_training.corpus.taught import Taught
-from musicssl_training.hearing import read
-from musicssl_training.lineage import all_teachers
-from musicssl_training.pretrain import pretrain
-from musicssl_training.release import ReleaseConfig, release
-from musicssl_training.run import Run
-from musicssl_training.sound import Grid, Sound
+from musicssl_training.data import Sampler, open_sources
+from musicssl_training.data.teaching import Taught
+from musicssl_training.midi.score import SCORES, Score, to_row
+from musicssl_training.release.export import ReleaseConfig, release
+from musicssl_training.release.lineage import all_teachers
+from musicssl_training.targets.features import CleanAudio, FrameGrid
 from musicssl_training.teachers import TEACHERS
 from musicssl_training.teachers.teach import teach
+from musicssl_training.train.config import PretrainConfig
+from musicssl_training.train.inputs import read
+from musicssl_training.train.loop import pretrain
+from musicssl_training.train.state import Run
 from musicssl_training.workers import SELECTIONS, WORKERS, Batch, resolve
 from musicssl_training.workers.teacher import Imitation, Lesson, join, taught_by
 
-GRID = Grid(sample_rate=1000, hop=40)  # 25 frames a second
+GRID = FrameGrid(sample_rate=1000, hop=40)  # 25 frames a second
 DIM, FRAMES = 6, 100
 MEAN, VARIANCE = np.array([3.0, -1.0]), np.array([4.0, 0.25])
 
@@ -41,7 +41,7 @@ def worker(kind: str) -> Imitation:
 def a_batch(taught: list[Taught | None]) -> Batch:
     known = [{} if one is None else {"loudness": one, "other": one} for one in taught]
     rows = len(taught)
-    return Batch(Sound(torch.zeros(rows, 4000), GRID), torch.arange(rows), taught=known)
+    return Batch(CleanAudio(torch.zeros(rows, 4000), GRID), torch.arange(rows), taught=known)
 
 
 def said(times: list[float], window: float, seed: int = 0) -> Taught:

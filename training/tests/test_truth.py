@@ -12,12 +12,12 @@ import pytest
 from versions import FONT, a_version, needs_fluidsynth
 
 from musicssl.errors import ConfigError
-from musicssl_training.corpus import Pack, write_pack
-from musicssl_training.corpus.exercises import KINDS, Sheet, write_exercises
-from musicssl_training.corpus.midi import read_score, render, truth
-from musicssl_training.corpus.score import DRUMS, Score, from_row, merge, read_scores, to_row
-from musicssl_training.corpus.truth import Clock, beats, key_of, sounding, stated_key
-from musicssl_training.corpus.version import rewrite
+from musicssl_training.data import Pack, write_pack
+from musicssl_training.midi.arrange import rewrite
+from musicssl_training.midi.parse import Clock, beats, key_of, sounding, stated_key
+from musicssl_training.midi.render import read_score, render, truth
+from musicssl_training.midi.score import DRUMS, Score, from_row, merge, read_scores, to_row
+from musicssl_training.midi.synthetic import KINDS, Sheet, write_exercises
 from musicssl_training.targets import score as targets
 
 

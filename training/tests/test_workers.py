@@ -10,15 +10,15 @@ from torch import Tensor, nn
 
 from musicssl.errors import ConfigError
 from musicssl_training import targets
-from musicssl_training.corpus.score import Score
-from musicssl_training.sound import Grid, Sound
+from musicssl_training.midi.score import Score
 from musicssl_training.targets.base import Target
+from musicssl_training.targets.features import CleanAudio, FrameGrid
 from musicssl_training.workers import SELECTIONS, WORKERS, Batch, Worker, make_workers, resolve
 from musicssl_training.workers import score as score_module
 from musicssl_training.workers import waveform as waveform_module
 from musicssl_training.workers.equivariance import Transposition
 
-GRID = Grid(sample_rate=4000, hop=80, stride=2)  # 25 frames a second
+GRID = FrameGrid(sample_rate=4000, hop=80, stride=2)  # 25 frames a second
 ROWS, FRAMES, DIM = 8, 75, 40
 STEP = 160
 
@@ -30,7 +30,7 @@ class Loud(Target):
         super().__init__()
         self.size, self.pool, self.reach = 16, pool, reach
 
-    def forward(self, sound: Sound) -> Tensor:
+    def forward(self, sound: CleanAudio) -> Tensor:
         steps = sound.frames // (sound.grid.stride * self.pool)
         size = STEP * self.pool
         pieces = sound.audio[:, : steps * size].reshape(len(sound.audio), steps, 16, -1)
@@ -111,7 +111,7 @@ def a_batch(seed: int, rows: int = ROWS) -> Batch:
     audio = torch.sin(2 * torch.pi * hertz * time) * torch.exp(-6 * (time % beat)) * 0.4
     audio = audio + 0.01 * torch.randn(audio.shape, generator=random)
     return Batch(
-        Sound(audio, GRID),
+        CleanAudio(audio, GRID),
         torch.arange(rows // 2).repeat_interleave(2) + 100 * seed,
         [a_score(rng) for _ in range(rows)],
         random=random,

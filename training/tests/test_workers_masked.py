@@ -6,24 +6,24 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from musicssl_training.sound import Grid, Sound
 from musicssl_training.targets.base import Target
+from musicssl_training.targets.features import CleanAudio, FrameGrid
 from musicssl_training.workers import Batch
 from musicssl_training.workers.masked import Masked
 
-GRID = Grid(sample_rate=1000, hop=20)
+GRID = FrameGrid(sample_rate=1000, hop=20)
 
 
 class Samples(Target):
     size = 20
 
-    def forward(self, sound: Sound) -> Tensor:
+    def forward(self, sound: CleanAudio) -> Tensor:
         return sound.audio.reshape(len(sound.audio), -1, 20)
 
 
 def a_batch(masked: Tensor | None = None, seed: int = 0) -> Batch:
     audio = torch.randn(4, 2000, generator=torch.Generator().manual_seed(seed))
-    return Batch(Sound(audio, GRID), torch.arange(4), masked=masked)
+    return Batch(CleanAudio(audio, GRID), torch.arange(4), masked=masked)
 
 
 def test_tokens_depend_on_the_seed_alone() -> None:
@@ -83,7 +83,7 @@ def test_noise_uses_most_codes_and_a_constant_one() -> None:
         worker.loss(torch.zeros(4, 100, 8), a_batch(seed=seed))
     assert worker.usage > 0.8
     worker = Masked(8, Samples(), codes=16)
-    silent = Batch(Sound(torch.ones(4, 2000), GRID), torch.arange(4))
+    silent = Batch(CleanAudio(torch.ones(4, 2000), GRID), torch.arange(4))
     worker.loss(torch.zeros(4, 100, 8), silent)
     assert worker.usage.item() == pytest.approx(1 / 16)
 

@@ -7,18 +7,18 @@ import torch
 from torch import Tensor, nn
 
 from musicssl.errors import ConfigError
-from musicssl_training.sound import Grid, Sound
+from musicssl_training.targets.features import CleanAudio, FrameGrid
 from musicssl_training.workers import Batch
 from musicssl_training.workers.contrast import Contrast, Segments
 from musicssl_training.workers.pairing import Gim, Lim, Spc, pair_weights
 
-GRID = Grid(sample_rate=1000, hop=40)  # 25 frames a second
+GRID = FrameGrid(sample_rate=1000, hop=40)  # 25 frames a second
 DIM = 8
 
 
 def a_batch(recordings: list[int], starts: list[float] | None = None) -> Batch:
     return Batch(
-        Sound(torch.zeros(len(recordings), 1000), GRID),
+        CleanAudio(torch.zeros(len(recordings), 1000), GRID),
         torch.tensor(recordings),
         random=torch.Generator().manual_seed(0),
         starts=None if starts is None else torch.tensor(starts),

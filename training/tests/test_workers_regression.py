@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from musicssl.errors import ConfigError
-from musicssl_training.sound import Grid, Sound
-from musicssl_training.targets.base import Coarse, Target
+from musicssl_training.targets.base import Pooled, Target
+from musicssl_training.targets.features import CleanAudio, FrameGrid
 from musicssl_training.workers import Batch, make_workers, parse, resolve
 from musicssl_training.workers.regression import Regression
-from musicssl_training.workers.statistics import Moments
+from musicssl_training.workers.statistics import RunningMoments
 
-GRID = Grid(sample_rate=1000, hop=10, stride=2)  # 50 frames a second
+GRID = FrameGrid(sample_rate=1000, hop=10, stride=2)  # 50 frames a second
 
 
 class Samples(Target):
@@ -24,14 +24,14 @@ class Samples(Target):
         super().__init__()
         self.size, self.pool, self.reach = size, pool, reach
 
-    def forward(self, sound: Sound) -> Tensor:
+    def forward(self, sound: CleanAudio) -> Tensor:
         steps = sound.frames // sound.grid.stride // self.pool
         width = 20 * self.pool
         return sound.audio[:, : steps * width].reshape(-1, steps, width)[..., : self.size]
 
 
 def a_batch(audio: Tensor) -> Batch:
-    return Batch(Sound(audio, GRID), torch.arange(len(audio)))
+    return Batch(CleanAudio(audio, GRID), torch.arange(len(audio)))
 
 
 def noise(rows: int, samples: int = 1000, seed: int = 0) -> Tensor:
@@ -42,7 +42,7 @@ def test_moments_are_those_of_all_at_once() -> None:
     values = noise(50, 4).numpy()
     values[::7, 1] = np.nan
     values[:, 3] = 5.0
-    moments = Moments(4)
+    moments = RunningMoments(4)
     for part in np.split(values, [1, 10, 10, 40]):
         moments.add(torch.from_numpy(part))
     np.testing.assert_allclose(moments.mean, np.nanmean(values, axis=0), rtol=1e-6)
@@ -53,7 +53,7 @@ def test_moments_are_those_of_all_at_once() -> None:
 
 def test_unmeasured_moments_change_nothing() -> None:
     values = noise(2, 3)
-    torch.testing.assert_close(Moments(3).normalised(values), values)
+    torch.testing.assert_close(RunningMoments(3).normalised(values), values)
 
 
 @pytest.mark.parametrize("statistics", ["true", "pase"])
@@ -70,7 +70,7 @@ def test_normalisation_is_that_of_numpy(statistics: str) -> None:
     else:
         scale = values.std(axis=1, ddof=1).std(axis=0)
     expected = np.clip((values - mean) / scale, -6, 6)
-    found = worker.normalised(Sound(audio, GRID))
+    found = worker.normalised(CleanAudio(audio, GRID))
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert (worker.start == 1.0) is (statistics == "true")
 
@@ -104,7 +104,7 @@ def test_of_an_excerpt_shorter_than_the_window_the_middle_counts(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     worker = Regression(4, Samples(reach=4.0))
-    sound = Sound(noise(1), GRID)
+    sound = CleanAudio(noise(1), GRID)
     with caplog.at_level(logging.WARNING):
         kept = [worker.inside(sound, 50) for _ in range(3)]
     assert kept == [slice(25, 26)] * 3
@@ -135,7 +135,7 @@ def test_other_options_are_refused(option: str) -> None:
 def test_workers_have_options_of_their_own() -> None:
     assert parse("mfcc:context=7,edges=keep") == ("mfcc", {"context": 7, "edges": "keep"})
     names = resolve(["mfcc:context=3,pool=4", "chroma", "contrast"])
-    made = make_workers(names, 6, Grid(22_050, 441, 2), 8, edges="mask")
+    made = make_workers(names, 6, FrameGrid(22_050, 441, 2), 8, edges="mask")
     wide = made["mfcc:context=3,pool=4"]
     assert isinstance(wide, Regression)
     assert (wide.target.size, wide.target.pool) == (3 * 80, 4)
@@ -151,12 +151,12 @@ def test_workers_have_options_of_their_own() -> None:
 
 
 def test_a_coarse_target_is_the_mean_of_its_steps() -> None:
-    sound = Sound(torch.arange(200.0)[None], GRID)
-    fine, coarse = Samples()(sound), Coarse(GRID, Samples(reach=0.1), 4)
+    sound = CleanAudio(torch.arange(200.0)[None], GRID)
+    fine, coarse = Samples()(sound), Pooled(GRID, Samples(reach=0.1), 4)
     values = coarse(sound)
     assert values.shape == (1, 2, 3)
     torch.testing.assert_close(values[0, 1], fine[0, 4:8].mean(dim=0))
     assert (coarse.pool, coarse.size) == (4, 3)
     assert coarse.reach == pytest.approx(0.1 + 1.5 * 0.02)
     with pytest.raises(ConfigError, match="at least 1"):
-        Coarse(GRID, Samples(), 0)
+        Pooled(GRID, Samples(), 0)

@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from musicssl_training.corpus.score import Score
-from musicssl_training.sound import Grid, Sound
+from musicssl_training.midi.score import Score
+from musicssl_training.targets.features import CleanAudio, FrameGrid
 from musicssl_training.workers import Batch
 from musicssl_training.workers.score import Classes, Labels, key_classes, tempo_classes
 
-GRID = Grid(sample_rate=1000, hop=40)
+GRID = FrameGrid(sample_rate=1000, hop=40)
 DIM = 6
 NAN = float("nan")
 
@@ -21,7 +21,7 @@ def scores(count: int) -> list[Score]:
 
 
 def a_batch(given: list[Score | None]) -> Batch:
-    return Batch(Sound(torch.zeros(len(given), 1000), GRID), torch.arange(len(given)), given)
+    return Batch(CleanAudio(torch.zeros(len(given), 1000), GRID), torch.arange(len(given)), given)
 
 
 def rare(given: list[Score], frames: int, seconds: float) -> Tensor:
@@ -89,7 +89,7 @@ def test_a_batch_that_knows_nothing_gives_a_zero_with_a_graph(
     worker: Labels | Classes, rows: int
 ) -> None:
     frames = torch.randn(3, 25, DIM, requires_grad=True)
-    batch = Batch(Sound(torch.zeros(3, 1000), GRID), torch.arange(3), [None] * rows)
+    batch = Batch(CleanAudio(torch.zeros(3, 1000), GRID), torch.arange(3), [None] * rows)
     worker.measure(batch)
     loss = worker.loss(frames, batch)
     worker.zero_grad()

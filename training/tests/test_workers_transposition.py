@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from musicssl_training.sound import Grid, Sound
+from musicssl_training.targets.features import CleanAudio, FrameGrid
 from musicssl_training.workers import Batch
 from musicssl_training.workers.equivariance import Transposition, ratio, transposed
 
-GRID = Grid(sample_rate=8000, hop=160, stride=2)
+GRID = FrameGrid(sample_rate=8000, hop=160, stride=2)
 SECONDS = 2
 
 
@@ -22,7 +22,7 @@ def a_batch(seed: int = 0, rows: int = 8) -> Batch:
     random = torch.Generator().manual_seed(seed)
     notes = torch.randint(24, (rows,), generator=random).tolist()
     audio = torch.stack([0.3 * tone(220 * ratio(note)) for note in notes])
-    return Batch(Sound(audio, GRID), torch.arange(rows), random=random)
+    return Batch(CleanAudio(audio, GRID), torch.arange(rows), random=random)
 
 
 @pytest.mark.parametrize("semitones", [-5, -1, 3, 5])

@@ -5,18 +5,18 @@ import math
 import pytest
 import torch
 
-from musicssl_training.sound import Grid, Sound
+from musicssl_training.targets.features import CleanAudio, FrameGrid
 from musicssl_training.workers import Batch
 from musicssl_training.workers.waveform import Decoder, Waveform, WaveformSpectra, strides
 
-GRID = Grid(sample_rate=4000, hop=80, stride=2)
+GRID = FrameGrid(sample_rate=4000, hop=80, stride=2)
 SMALL = (8, 8, 8)
 
 
 def a_batch(gain: float = 1.0) -> Batch:
     random = torch.Generator().manual_seed(0)
     audio = gain * torch.randn(3, 8000, generator=random)
-    return Batch(Sound(audio, GRID), torch.arange(3), random=torch.Generator().manual_seed(1))
+    return Batch(CleanAudio(audio, GRID), torch.arange(3), random=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize("hop", [1, 7, 64, 160, 211, 320, 441, 640, 882, 960])

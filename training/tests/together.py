@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from musicssl_training.sound import Grid, Sound
+from musicssl_training.targets.features import CleanAudio, FrameGrid
 from musicssl_training.workers import Batch
 from musicssl_training.workers.contrast import Contrast
-from musicssl_training.workers.statistics import Moments
+from musicssl_training.workers.statistics import RunningMoments
 
 
 def main(rank: int, processes: int, meeting: Path, out: Path) -> None:
@@ -22,13 +22,13 @@ def main(rank: int, processes: int, meeting: Path, out: Path) -> None:
     rows = torch.arange(8).chunk(processes)[rank]
     frames = torch.randn(8, 5, 6)[rows].requires_grad_()
     recordings = torch.tensor([0, 1, 2, 3, 0, 1, 2, 9])[rows]  # partners in other processes
-    sound = Sound(torch.zeros(len(rows), 100), Grid(1000, 20))
+    sound = CleanAudio(torch.zeros(len(rows), 100), FrameGrid(1000, 20))
     worker = Contrast(6, size=4, hidden=8)
     loss = worker.loss(frames, Batch(sound, recordings))
     loss.backward()
     values = torch.randn(8, 3)[rows]
     values[values > 1] = float("nan")
-    moments = Moments(3)
+    moments = RunningMoments(3)
     moments.add(values[:1])
     moments.add(values[1:] if rank == 0 else values[:0])
     gradients = torch.cat([p.grad.flatten() for p in worker.parameters() if p.grad is not None])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from musicssl_training.corpus.version import Version
+from musicssl_training.midi.arrange import Version
 
 FONT = Path("/usr/share/sounds/sf2/TimGM6mb.sf2")
 needs_fluidsynth = pytest.mark.skipif(

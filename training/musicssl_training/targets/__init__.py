@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-from musicssl_training.sound import Grid
 from musicssl_training.targets import pitch, prosody, rhythm, spectral, timbre
 from musicssl_training.targets.base import Target
+from musicssl_training.targets.features import FrameGrid
 
 __all__ = ["TARGETS", "Target"]
 
-TARGETS: dict[str, Callable[[Grid], Target]] = {
+TARGETS: dict[str, Callable[[FrameGrid], Target]] = {
     "log_mel": spectral.LogMel,
     "log_mel_long": lambda grid: spectral.LogMel(grid, n_mels=128, n_fft=4096, once=True),
     "lps": spectral.Lps,

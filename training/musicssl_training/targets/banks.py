@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from musicssl.errors import ConfigError
-from musicssl_training.sound import Grid, Sound
+from musicssl_training.targets.features import CleanAudio, FrameGrid
 
 KNEE = 1e-8  # power, relative to a full-scale sine (-80 dB), below which a log flattens
 
@@ -128,11 +128,11 @@ class FilterBank(nn.Module):
 class MelBank(FilterBank):
     """Mel spectra of a sound, shared by all who ask for the same."""
 
-    def __init__(self, grid: Grid, n_mels: int, n_fft: int) -> None:
+    def __init__(self, grid: FrameGrid, n_mels: int, n_fft: int) -> None:
         super().__init__(mel_filters(grid.sample_rate, n_fft, n_mels))
         self.n_mels, self.n_fft = n_mels, n_fft
 
-    def power(self, sound: Sound, every: int = 1) -> Tensor:
+    def power(self, sound: CleanAudio, every: int = 1) -> Tensor:
         """Return the power in each band, (batch, frames / every, n_mels), of some frames.
 
         A full-scale sine gives ~1.
@@ -140,7 +140,7 @@ class MelBank(FilterBank):
         key = ("mel", self.n_fft, self.n_mels, every)
         return sound.shared(key, lambda: self(sound.power(self.n_fft)[:, ::every]))
 
-    def log_power(self, sound: Sound, every: int = 1) -> Tensor:
+    def log_power(self, sound: CleanAudio, every: int = 1) -> Tensor:
         """Return `power`, compressed."""
         key = ("log mel", self.n_fft, self.n_mels, every)
         return sound.shared(key, lambda: compress(self.power(sound, every)))

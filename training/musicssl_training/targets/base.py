@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 from musicssl.errors import ConfigError
-from musicssl_training.sound import Grid, Sound, averaged
+from musicssl_training.targets.features import CleanAudio, FrameGrid, averaged
 
 
 class Target(nn.Module, ABC):
@@ -19,7 +19,7 @@ class Target(nn.Module, ABC):
     reach: float = 0.0  # seconds heard on each side of a step's centre
 
     @abstractmethod
-    def forward(self, sound: Sound) -> Tensor:
+    def forward(self, sound: CleanAudio) -> Tensor:
         """Return fp32 values, (batch, steps, size), with ``steps = encoder frames // pool``.
 
         The step `i` describes encoder frames ``i * pool`` to ``(i + 1) * pool - 1``; values of
@@ -27,10 +27,10 @@ class Target(nn.Module, ABC):
         """
 
 
-class Coarse(Target):
+class Pooled(Target):
     """The mean of a target over `pool` of its steps: a read-out that much rarer."""
 
-    def __init__(self, grid: Grid, target: Target, pool: int) -> None:
+    def __init__(self, grid: FrameGrid, target: Target, pool: int) -> None:
         super().__init__()
         if pool < 1:
             raise ConfigError(f"pool must be at least 1, got {pool}.")
@@ -39,5 +39,5 @@ class Coarse(Target):
         step = grid.stride * target.pool / grid.rate  # seconds
         self.reach = target.reach + (pool - 1) / 2 * step
 
-    def forward(self, sound: Sound) -> Tensor:
+    def forward(self, sound: CleanAudio) -> Tensor:
         return averaged(self.target(sound), self.each)

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from musicssl.frontends import DualSpectrum, DualSpectrumConfig
-from musicssl_training.sound import Grid, Sound, averaged
 from musicssl_training.targets.banks import compress
 from musicssl_training.targets.base import Target
+from musicssl_training.targets.features import CleanAudio, FrameGrid, averaged
 from musicssl_training.targets.vqt import N_FFT, VariableQ
 
 KNEE = 1e-6  # power, relative to a full-scale sine, below which logarithms flatten
@@ -26,14 +26,14 @@ class Vqt(Target):
     """
 
     def __init__(
-        self, grid: Grid, octaves: int = 7, bands: int = 12, sharpness: float = 1.0
+        self, grid: FrameGrid, octaves: int = 7, bands: int = 12, sharpness: float = 1.0
     ) -> None:
         super().__init__()
         self.transform = VariableQ(grid, octaves, bands, sharpness)
         self.size, self.stride = self.transform.size, grid.stride
         self.reach = _reach(grid, self.transform.reach)
 
-    def forward(self, sound: Sound) -> Tensor:
+    def forward(self, sound: CleanAudio) -> Tensor:
         return averaged(compress(self.transform(sound), KNEE), self.stride)
 
 
@@ -48,7 +48,7 @@ class Salience(Target):
 
     weights: Tensor
 
-    def __init__(self, grid: Grid, octaves: int = 7, harmonics: int = 5) -> None:
+    def __init__(self, grid: FrameGrid, octaves: int = 7, harmonics: int = 5) -> None:
         super().__init__()
         self.transform = VariableQ(grid, octaves)
         self.size, self.stride = self.transform.size, grid.stride
@@ -61,7 +61,7 @@ class Salience(Target):
         )
         self.register_buffer("weights", torch.as_tensor(weights).float(), persistent=False)
 
-    def forward(self, sound: Sound) -> Tensor:
+    def forward(self, sound: CleanAudio) -> Tensor:
         salience = self.transform(sound).sqrt() @ self.weights
         return averaged(compress(salience.square(), KNEE), self.stride)
 
@@ -75,13 +75,13 @@ class Notes(Target):
     bank: Tensor
     size = 84
 
-    def __init__(self, grid: Grid) -> None:
+    def __init__(self, grid: FrameGrid) -> None:
         super().__init__()
         config = DualSpectrumConfig(sample_rate=grid.sample_rate, hop=grid.hop, pitch_fft=N_FFT)
         self.register_buffer("bank", DualSpectrum(config).bank_pitch, persistent=False)
         self.stride, self.reach = grid.stride, _reach(grid, N_FFT / 2)
 
-    def forward(self, sound: Sound) -> Tensor:
+    def forward(self, sound: CleanAudio) -> Tensor:
         def make() -> Tensor:
             bands = sound.power(N_FFT)[..., : self.bank.shape[1]] @ self.bank.T
             quarters = averaged(compress(bands, KNEE), self.stride)
@@ -99,12 +99,12 @@ class ChromaPeaks(Target):
 
     size = 12
 
-    def __init__(self, grid: Grid) -> None:
+    def __init__(self, grid: FrameGrid) -> None:
         super().__init__()
         self.notes = Notes(grid)
         self.reach = self.notes.reach
 
-    def forward(self, sound: Sound) -> Tensor:
+    def forward(self, sound: CleanAudio) -> Tensor:
         notes = self.notes(sound)
         around = F.avg_pool1d(F.pad(notes, (6, 6), mode="replicate"), 13, 1)
         peaks = (notes - around).clamp(min=0).square()
@@ -123,7 +123,7 @@ class Chroma(Target):
     bank: Tensor
     size = 12
 
-    def __init__(self, grid: Grid) -> None:
+    def __init__(self, grid: FrameGrid) -> None:
         super().__init__()
         bank = librosa.filters.chroma(sr=grid.sample_rate, n_fft=N_FFT, tuning=0.0)
         level = np.full_like(bank[:1], 1 / 1.5)  # a Hann window gives a full-scale sine 1.5 in all
@@ -131,10 +131,10 @@ class Chroma(Target):
         self.register_buffer("bank", torch.from_numpy(bank).float(), persistent=False)
         self.stride, self.reach = grid.stride, _reach(grid, N_FFT / 2)
 
-    def forward(self, sound: Sound) -> Tensor:
+    def forward(self, sound: CleanAudio) -> Tensor:
         return averaged(self.fine(sound), self.stride)
 
-    def fine(self, sound: Sound) -> Tensor:
+    def fine(self, sound: CleanAudio) -> Tensor:
         """Return the pitch classes of each spectrum, (batch, target frames, 12)."""
 
         def make() -> Tensor:
@@ -154,7 +154,7 @@ class Tonnetz(Target):
     circles: Tensor
     size = 6
 
-    def __init__(self, grid: Grid) -> None:
+    def __init__(self, grid: FrameGrid) -> None:
         super().__init__()
         self.chroma = Chroma(grid)
         self.stride, self.reach = grid.stride, self.chroma.reach
@@ -163,7 +163,7 @@ class Tonnetz(Target):
         waves = waves * torch.tensor([1, 1, 0.5])[:, None, None]
         self.register_buffer("circles", waves.flatten(0, 1).T.contiguous(), persistent=False)
 
-    def forward(self, sound: Sound) -> Tensor:
+    def forward(self, sound: CleanAudio) -> Tensor:
         chroma = self.chroma.fine(sound)
         shares = chroma / chroma.sum(dim=2, keepdim=True).clamp(min=1)
         return averaged(shares @ self.circles, self.stride)
@@ -178,15 +178,15 @@ class ChromaVqt(Target):
 
     size = 12
 
-    def __init__(self, grid: Grid, octaves: int = 7, sharpness: float = 2.0) -> None:
+    def __init__(self, grid: FrameGrid, octaves: int = 7, sharpness: float = 2.0) -> None:
         super().__init__()
         self.transform = VariableQ(grid, octaves, sharpness=sharpness)
         self.stride, self.reach = grid.stride, _reach(grid, self.transform.reach)
 
-    def forward(self, sound: Sound) -> Tensor:
+    def forward(self, sound: CleanAudio) -> Tensor:
         return averaged(self.fine(sound), self.stride)
 
-    def fine(self, sound: Sound) -> Tensor:
+    def fine(self, sound: CleanAudio) -> Tensor:
         """Return the pitch classes of each target frame, (batch, target frames, 12)."""
 
         def make() -> Tensor:
@@ -210,7 +210,11 @@ class Cens(Target):
     size = 12
 
     def __init__(
-        self, grid: Grid, octaves: int = 7, sharpness: float = 2.0, smooth_seconds: float = 0.95
+        self,
+        grid: FrameGrid,
+        octaves: int = 7,
+        sharpness: float = 2.0,
+        smooth_seconds: float = 0.95,
     ) -> None:
         super().__init__()
         self.chroma = ChromaVqt(grid, octaves, sharpness)
@@ -221,7 +225,7 @@ class Cens(Target):
         self.stride = grid.stride
         self.reach = self.chroma.reach + count // 2 / grid.rate
 
-    def forward(self, sound: Sound) -> Tensor:
+    def forward(self, sound: CleanAudio) -> Tensor:
         chroma = self.chroma.fine(sound)
         shares = chroma / chroma.sum(dim=2, keepdim=True).clamp(min=1)
         steps = torch.bucketize(shares, self.edges).transpose(1, 2) / len(self.edges)
@@ -231,7 +235,7 @@ class Cens(Target):
         return averaged(out, self.stride)
 
 
-def _reach(grid: Grid, samples: float) -> float:
+def _reach(grid: FrameGrid, samples: float) -> float:
     """Return how far a frame hears, in seconds, whose spectra hear that many samples."""
     return (samples + grid.stride * grid.hop / 2) / grid.sample_rate
 

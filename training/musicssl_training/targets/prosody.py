@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from musicssl.errors import ConfigError, pick
-from musicssl_training.sound import Grid, Sound
 from musicssl_training.targets.banks import a_weighting, compress, frequencies, k_weighting
 from musicssl_training.targets.base import Target
+from musicssl_training.targets.features import CleanAudio, FrameGrid
 
 WEIGHTINGS = {"A": a_weighting, "K": k_weighting}
 MEAN_SQUARE = 1 / 3  # of a signal, over the sum of its scaled Hann power spectrum
@@ -54,7 +54,7 @@ class Prosody(Target):
     lags: Tensor
 
     def __init__(
-        self, grid: Grid, n_fft: int = 4096, low: float = 60.0, high: float = 1000.0
+        self, grid: FrameGrid, n_fft: int = 4096, low: float = 60.0, high: float = 1000.0
     ) -> None:
         super().__init__()
         band = min(F0_BAND, grid.sample_rate / 2)
@@ -82,7 +82,7 @@ class Prosody(Target):
         self.size = 2 + 2 * grid.stride
         self.reach = grid.reach(n_fft)
 
-    def forward(self, sound: Sound) -> Tensor:
+    def forward(self, sound: CleanAudio) -> Tensor:
         f0, periodicity, level = self.track(sound)
         voiced = (periodicity > VOICED) & (level > AUDIBLE)
         octave = through_unvoiced((f0 / self.centre).log2(), voiced)
@@ -93,7 +93,7 @@ class Prosody(Target):
         )
         return torch.cat([melody, energy, changes], dim=-1)
 
-    def track(self, sound: Sound) -> tuple[Tensor, Tensor, Tensor]:
+    def track(self, sound: CleanAudio) -> tuple[Tensor, Tensor, Tensor]:
         """Return F0 in Hz, periodicity up to 1, and mean square below 1.5 kHz, (batch, steps)."""
         power = sound.power(self.n_fft)[:, :: sound.grid.stride, self.first : self.last]
         total = power.sum(dim=-1)
@@ -126,7 +126,7 @@ class Loudness(Target):
 
     weights: Tensor
 
-    def __init__(self, grid: Grid, weighting: str = "K", n_fft: int = 1024) -> None:
+    def __init__(self, grid: FrameGrid, weighting: str = "K", n_fft: int = 1024) -> None:
         super().__init__()
         self.n_fft = n_fft
         curve = pick(WEIGHTINGS, weighting, "weighting")
@@ -135,17 +135,17 @@ class Loudness(Target):
         self.size = grid.stride
         self.reach = grid.reach(n_fft)
 
-    def forward(self, sound: Sound) -> Tensor:
+    def forward(self, sound: CleanAudio) -> Tensor:
         weighted = sound.power(self.n_fft) @ self.weights
         return sound.grid.join(compress(weighted)[..., None])
 
 
-def mean_square(sound: Sound) -> Tensor:
+def mean_square(sound: CleanAudio) -> Tensor:
     """Return the mean square over two hops around each frame's centre, (batch, frames)."""
     return sound.shared("mean square", lambda: _around(sound, sound.audio.square())[0])
 
 
-def zero_crossings(sound: Sound) -> Tensor:
+def zero_crossings(sound: CleanAudio) -> Tensor:
     """Return sign changes, as a share of the samples, over two hops: (batch, frames).
 
     None is counted between the audio and the silence around it.
@@ -175,7 +175,7 @@ def through_unvoiced(values: Tensor, voiced: Tensor) -> Tensor:
     return torch.where(voiced.any(dim=1, keepdim=True), start + share * (stop - start), 0.0)
 
 
-def _around(sound: Sound, values: Tensor) -> tuple[Tensor, Tensor]:
+def _around(sound: CleanAudio, values: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean over two hops, and the first value as its share of that mean."""
     hop = sound.grid.hop
     padded = F.pad(values, (0, sound.frames * hop - values.shape[1]))

@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 from musicssl.errors import ConfigError
 from musicssl.frontends import DualSpectrum, DualSpectrumConfig
-from musicssl_training.sound import Grid, Sound
 from musicssl_training.targets.banks import compress
 from musicssl_training.targets.base import Target
+from musicssl_training.targets.features import CleanAudio, FrameGrid
 
 N_FFT = 1024  # samples
 CURVE_RATE = 50  # Hz, about
@@ -28,7 +28,7 @@ class OnsetBands(nn.Module):
 
     bank: Tensor
 
-    def __init__(self, grid: Grid, count: int = 6) -> None:
+    def __init__(self, grid: FrameGrid, count: int = 6) -> None:
         super().__init__()
         config = DualSpectrumConfig(sample_rate=grid.sample_rate, hop=grid.hop, mel_fft=N_FFT)
         if not 1 <= count <= config.mels:
@@ -42,7 +42,7 @@ class OnsetBands(nn.Module):
         self.rate = grid.rate / self.factor  # of the curves
         self.reach = N_FFT / 2 / grid.sample_rate + (self.lag + self.late + 1) / grid.rate
 
-    def forward(self, sound: Sound) -> Tensor:
+    def forward(self, sound: CleanAudio) -> Tensor:
         """Return the rise in each band, (batch, target frames, bands); 1 is 10 dB."""
 
         def make() -> Tensor:
@@ -57,7 +57,7 @@ class OnsetBands(nn.Module):
 
         return sound.shared(("onset bands", self.count), make)
 
-    def curves(self, sound: Sound) -> Tensor:
+    def curves(self, sound: CleanAudio) -> Tensor:
         """Return the mean of all bands and of the lowest third, (batch, 2, samples).
 
         At about 50 Hz: sample ``i`` is the mean of `factor` target frames from ``i * factor`` on.
@@ -78,13 +78,13 @@ class Onsets(Target):
     With `root`, the square root is taken against the long tail.
     """
 
-    def __init__(self, grid: Grid, bands: int = 6, *, root: bool = True) -> None:
+    def __init__(self, grid: FrameGrid, bands: int = 6, *, root: bool = True) -> None:
         super().__init__()
         self.bands, self.root = OnsetBands(grid, bands), root
         self.size = bands * grid.stride
         self.reach = self.bands.reach + grid.stride / 2 / grid.rate
 
-    def forward(self, sound: Sound) -> Tensor:
+    def forward(self, sound: CleanAudio) -> Tensor:
         rise: Tensor = self.bands(sound)
         sides = sound.grid.join(rise)
         return sides.sqrt() if self.root else sides
@@ -109,7 +109,7 @@ class Periodicity(Target):
 
     def __init__(
         self,
-        grid: Grid,
+        grid: FrameGrid,
         pool: int = 8,
         window_seconds: float = 6.0,
         bands: int = 32,
@@ -123,7 +123,7 @@ class Periodicity(Target):
         self.size = bands * self.n_curves
         self.reach = self.window / 2 / self.onsets.rate + self.onsets.reach
 
-    def windows(self, sound: Sound) -> Tensor:
+    def windows(self, sound: CleanAudio) -> Tensor:
         """Return the curves in Hann windows, (batch, steps, curves, window).
 
         Each less its mean in the window. Outside the audio is 0, as is the mean.
@@ -165,7 +165,7 @@ class Tempogram(Periodicity):
 
     def __init__(
         self,
-        grid: Grid,
+        grid: FrameGrid,
         pool: int = 8,
         window_seconds: float = 6.0,
         bands: int = 32,
@@ -188,7 +188,7 @@ class Tempogram(Periodicity):
         banks = torch.cat([cosines[:, :1], cosines @ means], dim=1)  # lag 0, bands
         self.register_buffer("cosines", banks.float(), persistent=False)
 
-    def forward(self, sound: Sound) -> Tensor:
+    def forward(self, sound: CleanAudio) -> Tensor:
         windows = self.windows(sound)
         if not windows.numel():  # which transforms refuse
             return windows.new_zeros(*windows.shape[:2], self.size)
@@ -214,7 +214,7 @@ class FourierTempogram(Periodicity):
 
     def __init__(
         self,
-        grid: Grid,
+        grid: FrameGrid,
         pool: int = 8,
         window_seconds: float = 6.0,
         bands: int = 32,
@@ -234,7 +234,7 @@ class FourierTempogram(Periodicity):
         waves = torch.cat([phase.cos(), phase.sin()], dim=1)
         self.register_buffer("waves", waves.float(), persistent=False)
 
-    def forward(self, sound: Sound) -> Tensor:
+    def forward(self, sound: CleanAudio) -> Tensor:
         cosine, sine = (self.windows(sound) @ self.waves).chunk(2, dim=3)
         return torch.log10(1 + torch.hypot(cosine, sine)).flatten(2)
 
@@ -251,13 +251,13 @@ class BeatPulse(Target):
     size = 1
     slowest, fastest = 0.5, 5.0  # Hz
 
-    def __init__(self, grid: Grid, window_seconds: float = 3.0) -> None:
+    def __init__(self, grid: FrameGrid, window_seconds: float = 3.0) -> None:
         super().__init__()
         self.onsets, self.stride = OnsetBands(grid), grid.stride
         self.window = 2 * round(window_seconds * self.onsets.rate / 2)  # curve samples
         self.reach = self.window / self.onsets.rate + self.onsets.reach
 
-    def forward(self, sound: Sound) -> Tensor:
+    def forward(self, sound: CleanAudio) -> Tensor:
         curve = self.onsets.curves(sound)[:, 0]
         hann = torch.hann_window(self.window, device=curve.device)
         spectrum, inside = (

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from musicssl.errors import ConfigError
-from musicssl_training.sound import Grid, Sound
 from musicssl_training.targets.banks import (
     FilterBank,
     MelBank,
@@ -19,6 +18,7 @@ from musicssl_training.targets.banks import (
     gammatone_filters,
 )
 from musicssl_training.targets.base import Target
+from musicssl_training.targets.features import CleanAudio, FrameGrid
 
 DELTA_REACH = 4  # frames on each side of a slope
 
@@ -42,7 +42,7 @@ class Framewise(Target):
     """
 
     def __init__(
-        self, grid: Grid, n_fft: int, values: int, *, once: bool, neighbours: int = 0
+        self, grid: FrameGrid, n_fft: int, values: int, *, once: bool, neighbours: int = 0
     ) -> None:
         super().__init__()
         self.n_fft, self.every = n_fft, grid.stride if once else 1
@@ -51,7 +51,7 @@ class Framewise(Target):
         between = neighbours * self.every + side_by_side - 1
         self.reach = n_fft / 2 / grid.sample_rate + between / grid.rate
 
-    def power(self, sound: Sound) -> Tensor:
+    def power(self, sound: CleanAudio) -> Tensor:
         """Return the spectra, (batch, spectra, n_fft // 2 + 1)."""
         return sound.power(self.n_fft)[:, :: self.every]
 
@@ -63,11 +63,13 @@ class Framewise(Target):
 class LogMel(Framewise):
     """The compressed mel spectrum."""
 
-    def __init__(self, grid: Grid, n_mels: int = 64, n_fft: int = 1024, once: bool = False) -> None:
+    def __init__(
+        self, grid: FrameGrid, n_mels: int = 64, n_fft: int = 1024, once: bool = False
+    ) -> None:
         super().__init__(grid, n_fft, n_mels, once=once)
         self.bank = MelBank(grid, n_mels, n_fft)
 
-    def forward(self, sound: Sound) -> Tensor:
+    def forward(self, sound: CleanAudio) -> Tensor:
         return self.join(self.bank.log_power(sound, self.every))
 
 
@@ -95,7 +97,7 @@ class Lps(Framewise):
 
     def __init__(
         self,
-        grid: Grid,
+        grid: FrameGrid,
         n_fft: int = 1024,
         bands: int = 128,
         whole_below: float = 500.0,
@@ -114,7 +116,7 @@ class Lps(Framewise):
         super().__init__(grid, n_fft, alone - (alone - len(bins)) // group, once=once)
         self.group, self.alone = group, alone
 
-    def forward(self, sound: Sound) -> Tensor:
+    def forward(self, sound: CleanAudio) -> Tensor:
         alone, above = self.power(sound).tensor_split([self.alone], dim=-1)
         whole = above.shape[-1] // self.group * self.group
         parts = [alone, torch.unflatten(above[..., :whole], -1, (-1, self.group)).mean(dim=-1)]
@@ -153,7 +155,7 @@ class Mfcc(Framewise):
 
     def __init__(
         self,
-        grid: Grid,
+        grid: FrameGrid,
         count: int = 20,
         order: int = 1,
         n_mels: int = 64,
@@ -169,7 +171,7 @@ class Mfcc(Framewise):
         self.bank, self.order = MelBank(grid, n_mels, n_fft), order
         self.register_buffer("basis", _cosines(count, n_mels), persistent=False)
 
-    def forward(self, sound: Sound) -> Tensor:
+    def forward(self, sound: CleanAudio) -> Tensor:
         static = self.bank.log_power(sound, self.every) @ self.basis
         slopes = [slope(static, order) for order in range(1, self.order + 1)]
         return self.join(torch.cat([static, *slopes], dim=-1))
@@ -180,7 +182,7 @@ class Gammatone(Framewise):
 
     def __init__(
         self,
-        grid: Grid,
+        grid: FrameGrid,
         bands: int = 64,
         n_fft: int = 1024,
         low: float = 50.0,
@@ -191,7 +193,7 @@ class Gammatone(Framewise):
         super().__init__(grid, n_fft, bands, once=once)
         self.bank = FilterBank(gammatone_filters(grid.sample_rate, n_fft, bands, low))
 
-    def forward(self, sound: Sound) -> Tensor:
+    def forward(self, sound: CleanAudio) -> Tensor:
         return self.join(compress(self.bank(self.power(sound))))
 
 
@@ -202,13 +204,13 @@ class Waveform(Target):
     Excerpts quieter than `floor` (RMS) are not amplified further.
     """
 
-    def __init__(self, grid: Grid, floor: float = 1e-3) -> None:
+    def __init__(self, grid: FrameGrid, floor: float = 1e-3) -> None:
         super().__init__()
         self.floor = floor
         self.size = grid.stride * grid.hop
         self.reach = self.size / 2 / grid.sample_rate
 
-    def forward(self, sound: Sound) -> Tensor:
+    def forward(self, sound: CleanAudio) -> Tensor:
         level = sound.audio.square().mean(dim=1).sqrt().clamp(min=self.floor)
         return sound.slices(self.size, self.size) / level[:, None, None]
 
@@ -225,7 +227,7 @@ class Context(Target):
         If `r` is not odd and positive.
     """
 
-    def __init__(self, grid: Grid, target: Target, r: int = 7) -> None:
+    def __init__(self, grid: FrameGrid, target: Target, r: int = 7) -> None:
         super().__init__()
         if r < 1 or r % 2 == 0:
             raise ConfigError(f"r must be odd and positive, got {r}.")
@@ -233,7 +235,7 @@ class Context(Target):
         self.size, self.pool = target.size * r, target.pool
         self.reach = target.reach + r // 2 * target.pool * grid.stride / grid.rate
 
-    def forward(self, sound: Sound) -> Tensor:
+    def forward(self, sound: CleanAudio) -> Tensor:
         values: Tensor = self.target(sound)
         half = self.r // 2
         return F.pad(values, (0, 0, half, half)).unfold(1, self.r, 1).flatten(2)

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from musicssl_training.sound import Grid, Sound
 from musicssl_training.targets.banks import KNEE, MelBank, compress, frequencies
 from musicssl_training.targets.base import Target
+from musicssl_training.targets.features import CleanAudio, FrameGrid
 from musicssl_training.targets.prosody import zero_crossings
 
 ROLLOFF = 0.85  # share of the magnitudes below the roll-off frequency
@@ -23,7 +23,7 @@ class Shape(Target):
 
     moments: Tensor
 
-    def __init__(self, grid: Grid, n_fft: int = 1024) -> None:
+    def __init__(self, grid: FrameGrid, n_fft: int = 1024) -> None:
         super().__init__()
         self.n_fft, self.nyquist = n_fft, grid.sample_rate / 2
         place = frequencies(grid.sample_rate, n_fft) / self.nyquist
@@ -32,7 +32,7 @@ class Shape(Target):
         self.size = 5 * grid.stride
         self.reach = grid.reach(n_fft)
 
-    def forward(self, sound: Sound) -> Tensor:
+    def forward(self, sound: CleanAudio) -> Tensor:
         power = sound.power(self.n_fft)
         magnitude = power.sqrt()
         total, first, second = (magnitude @ weights for weights in self.moments)
@@ -59,7 +59,7 @@ class Contrast(Target):
     """
 
     def __init__(
-        self, grid: Grid, n_fft: int = 1024, low: float = 200.0, share: float = 0.02
+        self, grid: FrameGrid, n_fft: int = 1024, low: float = 200.0, share: float = 0.02
     ) -> None:
         super().__init__()
         self.n_fft = n_fft
@@ -67,7 +67,7 @@ class Contrast(Target):
         self.size = grid.stride * len(self.bands)
         self.reach = grid.reach(n_fft)
 
-    def forward(self, sound: Sound) -> Tensor:
+    def forward(self, sound: CleanAudio) -> Tensor:
         power = sound.power(self.n_fft)
         peaks, valleys = [], []
         for start, stop, groups in self.bands:
@@ -99,7 +99,7 @@ class HarmonicPercussive(Target):
 
     def __init__(
         self,
-        grid: Grid,
+        grid: FrameGrid,
         bands: int = 4,
         seconds: float = 0.6,
         n_mels: int = 64,
@@ -111,12 +111,12 @@ class HarmonicPercussive(Target):
         self.size = 2 * bands
         self.reach = grid.reach(n_fft) + TAPS // 2 * self.spacing * grid.stride / grid.rate
 
-    def forward(self, sound: Sound) -> Tensor:
+    def forward(self, sound: CleanAudio) -> Tensor:
         parts = self.split(sound)
         groups = [x.sum(dim=-1) for part in parts for x in part.tensor_split(self.bands, dim=-1)]
         return compress(torch.stack(groups, dim=-1))
 
-    def split(self, sound: Sound) -> tuple[Tensor, Tensor]:
+    def split(self, sound: CleanAudio) -> tuple[Tensor, Tensor]:
         """Return the power of steady and of sudden parts, (batch, encoder frames, n_mels) each."""
         power = torch.unflatten(self.bank.power(sound), 1, (-1, sound.grid.stride)).mean(dim=2)
         steady = median(power, 1, self.spacing)

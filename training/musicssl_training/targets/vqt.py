@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from musicssl.errors import ConfigError
 from musicssl.frontends import DualSpectrumConfig
-from musicssl_training.sound import Grid, Sound
+from musicssl_training.targets.features import CleanAudio, FrameGrid
 
 N_FFT = 4096  # samples
 LEAKAGE = 0.01  # of a filter's peak in frequency: what is below is left out
@@ -43,7 +43,7 @@ class VariableQ(nn.Module):
     """
 
     def __init__(
-        self, grid: Grid, octaves: int = 7, bands: int = 12, sharpness: float = 1.0
+        self, grid: FrameGrid, octaves: int = 7, bands: int = 12, sharpness: float = 1.0
     ) -> None:
         super().__init__()
         low = DualSpectrumConfig.pitch_low
@@ -73,7 +73,7 @@ class VariableQ(nn.Module):
             self.first.append(first)
             self.register_buffer(f"bank_{octave}", bank, persistent=False)
 
-    def forward(self, sound: Sound) -> Tensor:
+    def forward(self, sound: CleanAudio) -> Tensor:
         """Return the bands' power, (batch, frames, size); a full-scale sine in a band gives 1."""
 
         def make() -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.errors import DependencyError
-from musicssl_training.corpus.taught import Facts
+from musicssl_training.data.teaching import Facts
 
 __all__ = ["Facts", "Teacher", "package_folder", "sha256_of"]
 

@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from musicssl.audio.resample import SoxrResampler, resampled_length
 from musicssl.errors import ConfigError, OutputError
-from musicssl_training.corpus.packed import RATE, Pack, cut, in_order, whole_lines
-from musicssl_training.corpus.taught import Place, check_places, files, read_places, to_line
+from musicssl_training.data.pack import RATE, Pack, cut, in_order, whole_lines
+from musicssl_training.data.teaching import Place, check_places, files, read_places, to_line
 from musicssl_training.teachers.base import Teacher
 
 log = logging.getLogger(__name__)

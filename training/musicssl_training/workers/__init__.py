@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from torch import nn
 
 from musicssl.errors import ConfigError, pick
-from musicssl_training.corpus.taught import NAME
-from musicssl_training.sound import Grid
+from musicssl_training.data.teaching import NAME
 from musicssl_training.targets import TARGETS
-from musicssl_training.targets.base import Coarse
+from musicssl_training.targets.base import Pooled
+from musicssl_training.targets.features import FrameGrid
 from musicssl_training.targets.spectral import Context
 from musicssl_training.teachers import TEACHERS
 from musicssl_training.workers import score
@@ -39,7 +39,7 @@ OPTIONS: dict[str, type[int] | type[str]] = {
 def _regression(name: str) -> Make:
     def make(
         dim: int,
-        grid: Grid,
+        grid: FrameGrid,
         hidden: int = 256,
         *,
         context: int = 1,
@@ -48,7 +48,7 @@ def _regression(name: str) -> Make:
     ) -> Worker:
         target = TARGETS[name](grid)
         if pool > 1:
-            target = Coarse(grid, target, pool)
+            target = Pooled(grid, target, pool)
         if context > 1:
             target = Context(grid, target, context)
         return Regression(dim, target, hidden=hidden, **options)
@@ -56,7 +56,7 @@ def _regression(name: str) -> Make:
     return make
 
 
-def _masked(dim: int, grid: Grid, hidden: int = 256) -> Worker:
+def _masked(dim: int, grid: FrameGrid, hidden: int = 256) -> Worker:
     frames = round(TOKEN_SECONDS * grid.sample_rate / (grid.hop * grid.stride))
     return Masked(dim, TARGETS["log_mel"](grid), stack=max(1, frames))
 
@@ -203,7 +203,7 @@ def parse(name: str) -> tuple[str, dict[str, int | str]]:
 def make_workers(
     names: Sequence[str],
     dim: int,
-    grid: Grid,
+    grid: FrameGrid,
     hidden: int = 256,
     lessons: Mapping[str, Lesson] | None = None,
     **options: str,

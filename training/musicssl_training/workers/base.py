@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from musicssl_training.sound import Sound
+from musicssl_training.targets.features import CleanAudio
 
 if TYPE_CHECKING:
-    from musicssl_training.corpus.score import Score
-    from musicssl_training.corpus.taught import Taught
+    from musicssl_training.data.teaching import Taught
+    from musicssl_training.midi.score import Score
 
 
 @dataclass
 class Batch:
     """What is known of the excerpts that the encoder hears."""
 
-    sound: Sound  # clean
+    sound: CleanAudio  # clean
     recordings: Tensor  # (batch,), int64: excerpts of one recording share a number, everywhere
     scores: Sequence["Score | None"] = ()  # what truly sounds in each, where it is known
     masked: Tensor | None = None  # (batch, frames), true where the encoder heard silence instead

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from musicssl_training.sound import Grid
+from musicssl_training.distributed import everywhere, processes, rank, summed
+from musicssl_training.targets.features import FrameGrid
 from musicssl_training.workers.base import Batch, Worker
-from musicssl_training.workers.gather import everywhere, processes, rank, summed
 from musicssl_training.workers.heads import mlp, pooled
 
 
@@ -120,7 +120,7 @@ class Segments(Contrast):
     def __init__(
         self,
         dim: int,
-        grid: Grid,
+        grid: FrameGrid,
         *,
         seconds: float = 1.0,
         size: int = 128,

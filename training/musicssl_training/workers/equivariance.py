@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from musicssl_training.sound import Grid
+from musicssl_training.targets.features import FrameGrid
 from musicssl_training.workers.base import Batch, Worker
 from musicssl_training.workers.heads import mlp
 
@@ -52,7 +52,7 @@ class Transposition(Worker):
 
     furthest = 5  # semitones; the proof above needs it
 
-    def __init__(self, dim: int, grid: Grid, *, hidden: int = 256, share: float = 0.2) -> None:
+    def __init__(self, dim: int, grid: FrameGrid, *, hidden: int = 256, share: float = 0.2) -> None:
         super().__init__()
         self.hop, self.sample_rate = grid.hop * grid.stride, grid.sample_rate
         self.share = share

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from musicssl_training.sound import averaged
 from musicssl_training.targets.base import Target
+from musicssl_training.targets.features import averaged
 from musicssl_training.workers.base import Batch, Worker
-from musicssl_training.workers.statistics import Moments, values_of
+from musicssl_training.workers.statistics import RunningMoments, values_of
 
 MEMORY = 0.99  # of the counts of codes, a loss
 
@@ -61,7 +61,7 @@ class Masked(Worker):
     ) -> None:
         super().__init__()
         self.target, self.codes, self.books, self.stack = target, codes, books, stack
-        self.values = Moments(target.size)
+        self.values = RunningMoments(target.size)
         self.head = nn.Linear(dim, books * codes)
         random = torch.Generator().manual_seed(seed)
         projection = torch.randn(books, stack * target.size, size, generator=random)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from musicssl.errors import ConfigError
-from musicssl_training.sound import Grid
+from musicssl_training.targets.features import FrameGrid
 from musicssl_training.workers.base import Batch, Worker
 from musicssl_training.workers.heads import mlp
 
@@ -140,7 +140,7 @@ class Spc(Worker):
     def __init__(
         self,
         dim: int,
-        grid: Grid,
+        grid: FrameGrid,
         *,
         hidden: int = 256,
         gap_seconds: float = 0.16,

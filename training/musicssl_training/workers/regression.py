@@ -7,11 +7,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from musicssl.errors import ConfigError
-from musicssl_training.sound import Sound, averaged
 from musicssl_training.targets.base import Target
+from musicssl_training.targets.features import CleanAudio, averaged
 from musicssl_training.workers.base import Batch, Worker
 from musicssl_training.workers.heads import mlp
-from musicssl_training.workers.statistics import Moments, values_of
+from musicssl_training.workers.statistics import RunningMoments, values_of
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +74,8 @@ class Regression(Worker):
         self.start = 1.0 if statistics == "true" else None
         self.target, self.edges = target, edges
         self.head = mlp(dim, hidden, target.size, silent=True)
-        self.values = Moments(target.size)
-        self.deviations = Moments(target.size) if statistics == "pase" else None
+        self.values = RunningMoments(target.size)
+        self.deviations = RunningMoments(target.size) if statistics == "pase" else None
         self.register_buffer("r2", torch.tensor(float("nan")), persistent=False)
         self._warned = False
 
@@ -87,7 +87,7 @@ class Regression(Worker):
         if self.deviations is not None:
             self.deviations.add(values.double().std(dim=1))
 
-    def inside(self, sound: Sound, steps: int) -> slice:
+    def inside(self, sound: CleanAudio, steps: int) -> slice:
         """Return the steps whose target hears nothing but the excerpt."""
         if self.edges == "keep":
             return slice(0, steps)
@@ -108,7 +108,7 @@ class Regression(Worker):
         kept = [i for i, outside in enumerate(beyond) if outside <= least + 1e-9]
         return slice(kept[0], kept[-1] + 1)
 
-    def normalised(self, sound: Sound) -> Tensor:
+    def normalised(self, sound: CleanAudio) -> Tensor:
         """Return the target, (batch, steps, size), each dimension normalised, within ± 6."""
         values = values_of(self.target, sound)
         scale = self.values if self.deviations is None else self.deviations

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from musicssl_training.corpus.score import Score
-from musicssl_training.sound import Grid, averaged
+from musicssl_training.midi.score import Score
 from musicssl_training.targets import score as truth
+from musicssl_training.targets.features import FrameGrid, averaged
 from musicssl_training.workers.base import Batch, Worker
 from musicssl_training.workers.heads import mlp, pooled
-from musicssl_training.workers.statistics import Moments
+from musicssl_training.workers.statistics import RunningMoments
 
 RAREST = 1e-4  # share of steps, below which a label is taken to be as rare
 TEMPO_LOW, TEMPO_HIGH = 40.0, 240.0  # beats a minute
@@ -46,7 +46,7 @@ class Labels(Worker):
     def __init__(
         self,
         dim: int,
-        grid: Grid,
+        grid: FrameGrid,
         truth: Callable[[Sequence[Score], int, float], Tensor],
         groups: tuple[int, ...],
         *,
@@ -57,7 +57,7 @@ class Labels(Worker):
         self.truth, self.groups, self.pool = truth, groups, pool
         self.seconds = grid.hop * grid.stride / grid.sample_rate
         self.head = mlp(dim, hidden, sum(groups), silent=True)
-        self.values = Moments(sum(groups))
+        self.values = RunningMoments(sum(groups))
 
     def measure(self, batch: Batch) -> None:
         """Add the labels of these excerpts to the shares, over all processes."""
@@ -130,7 +130,7 @@ class Classes(Worker):
         super().__init__()
         self.truth, self.size = truth, size
         self.head = mlp(2 * dim, hidden, size, silent=True)
-        self.values = Moments(size)
+        self.values = RunningMoments(size)
 
     def measure(self, batch: Batch) -> None:
         """Add the classes of these excerpts to the shares, over all processes."""
@@ -191,7 +191,7 @@ def key_classes(key: Tensor) -> Tensor:
     return out.masked_fill(key[:, None] < 0, float("nan"))
 
 
-def piano_roll(dim: int, grid: Grid, hidden: int = 256) -> Worker:
+def piano_roll(dim: int, grid: FrameGrid, hidden: int = 256) -> Worker:
     """Return a worker for the 88 pitches that sound, and for those that begin."""
 
     def both(scores: Sequence[Score], frames: int, seconds: float) -> Tensor:
@@ -201,7 +201,7 @@ def piano_roll(dim: int, grid: Grid, hidden: int = 256) -> Worker:
     return Labels(dim, grid, both, (88, 88), hidden=hidden)
 
 
-def families(dim: int, grid: Grid, hidden: int = 256) -> Worker:
+def families(dim: int, grid: FrameGrid, hidden: int = 256) -> Worker:
     """Return a worker for the instrument families that play, second by second."""
     nobody = Score(np.zeros((0, 5), np.float32), np.zeros((0, 2), np.float32))
     size = truth.families([nobody], 1, 1.0).shape[2]
@@ -209,17 +209,17 @@ def families(dim: int, grid: Grid, hidden: int = 256) -> Worker:
     return Labels(dim, grid, truth.families, (size,), hidden=hidden, pool=second)
 
 
-def beats(dim: int, grid: Grid, hidden: int = 256) -> Worker:
+def beats(dim: int, grid: FrameGrid, hidden: int = 256) -> Worker:
     """Return a worker for the frames of beats, and those of downbeats."""
     return Labels(dim, grid, truth.beat_phase, (1, 1), hidden=hidden)
 
 
-def chord(dim: int, grid: Grid, hidden: int = 256) -> Worker:
+def chord(dim: int, grid: FrameGrid, hidden: int = 256) -> Worker:
     """Return a worker for the pitch classes that sound."""
     return Labels(dim, grid, truth.chord, (12,), hidden=hidden)
 
 
-def tempo(dim: int, grid: Grid, hidden: int = 256) -> Worker:
+def tempo(dim: int, grid: FrameGrid, hidden: int = 256) -> Worker:
     """Return a worker for the tempo."""
 
     def classes(scores: Sequence[Score]) -> Tensor:
@@ -229,7 +229,7 @@ def tempo(dim: int, grid: Grid, hidden: int = 256) -> Worker:
     return Classes(dim, classes, size, hidden=hidden)
 
 
-def key(dim: int, grid: Grid, hidden: int = 256) -> Worker:
+def key(dim: int, grid: FrameGrid, hidden: int = 256) -> Worker:
     """Return a worker for the key."""
 
     def classes(scores: Sequence[Score]) -> Tensor:

@@ -3,20 +3,20 @@
 import torch
 from torch import Tensor, nn
 
-from musicssl_training.sound import Sound
+from musicssl_training.distributed import summed
 from musicssl_training.targets.base import Target
-from musicssl_training.workers.gather import summed
+from musicssl_training.targets.features import CleanAudio
 
 
 @torch.no_grad()
-def values_of(target: Target, sound: Sound) -> Tensor:
+def values_of(target: Target, sound: CleanAudio) -> Tensor:
     """Return a target in fp32 whatever the precision around: logarithms of small powers need it."""
     with torch.autocast(sound.audio.device.type, enabled=False):
         out: Tensor = target(sound)
     return out
 
 
-class Moments(nn.Module):
+class RunningMoments(nn.Module):
     """Mean and variance of each dimension, gathered part by part over all processes.
 
     The pairwise update of Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm

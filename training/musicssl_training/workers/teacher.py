@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from musicssl.errors import ConfigError
-from musicssl_training.corpus.taught import Facts, Lessons, Taught
-from musicssl_training.sound import Grid
+from musicssl_training.data.teaching import Facts, Lessons, Taught
+from musicssl_training.targets.features import FrameGrid
 from musicssl_training.workers.base import Batch, Worker
 from musicssl_training.workers.heads import mlp, pooled
-from musicssl_training.workers.statistics import Moments
+from musicssl_training.workers.statistics import RunningMoments
 
 PREFIX = "teacher:"  # of the workers' names
 LIMIT = 6.0  # standard deviations
@@ -51,14 +51,14 @@ class Imitation(Worker):
 
     r2: Tensor  # of the last loss: the share of the batch's variance that was predicted; or NaN
 
-    def __init__(self, dim: int, grid: Grid, lesson: Lesson, *, hidden: int = 256) -> None:
+    def __init__(self, dim: int, grid: FrameGrid, lesson: Lesson, *, hidden: int = 256) -> None:
         super().__init__()
         facts = lesson.facts
         self.name, self.kind = facts.name, facts.kind
         self.seconds = grid.hop * grid.stride / grid.sample_rate
         inputs = dim if self.kind == "frames" else 2 * dim
         self.head = mlp(inputs, hidden, facts.size, silent=True)
-        self.values = Moments(facts.size)
+        self.values = RunningMoments(facts.size)
         self.values.seen.fill_(2)  # so that the deviations count
         self.values.mean.copy_(torch.from_numpy(lesson.mean))
         self.values.spread.copy_(torch.from_numpy(2 * lesson.variance))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from musicssl_training.sound import Grid
+from musicssl_training.targets.features import FrameGrid
 from musicssl_training.workers.base import Batch, Worker
 
 CHANNELS = (512, 256, 128)
@@ -90,7 +90,7 @@ class Waveform(Worker):
     def __init__(
         self,
         dim: int,
-        grid: Grid,
+        grid: FrameGrid,
         *,
         seconds: float = 1.0,
         rows: int = 2,

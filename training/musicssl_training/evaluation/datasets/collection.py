@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from musicssl.audio import open_source
 from musicssl.errors import AudioError, MusicSSLError, nearest
-from musicssl_training.corpus.score import Score
 from musicssl_training.evaluation.errors import DataError
+from musicssl_training.midi.score import Score
 
 Audio = NDArray[np.float32]  # (samples,), mono, in [-1, 1]
 Column = NDArray[Any]  # (clips,), text or numbers

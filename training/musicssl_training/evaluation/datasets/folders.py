@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from musicssl.errors import ConfigError
-from musicssl_training.corpus.index import read_rows
+from musicssl_training.data.index import read_rows
 from musicssl_training.evaluation.datasets.collection import Clip, Collection, Column
 from musicssl_training.evaluation.errors import DataError
 

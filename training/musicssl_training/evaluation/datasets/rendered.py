@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from musicssl.errors import ConfigError
-from musicssl_training.corpus.packed import RATE, check_audio, read_index
-from musicssl_training.corpus.score import DRUMS, read_scores
-from musicssl_training.corpus.version import FAMILIES
+from musicssl_training.data.pack import RATE, check_audio, read_index
 from musicssl_training.evaluation.datasets.collection import Clip, Collection, Column
 from musicssl_training.evaluation.datasets.theory import KEYS, tempo_class
 from musicssl_training.evaluation.errors import DataError
+from musicssl_training.midi.arrange import FAMILIES
+from musicssl_training.midi.score import DRUMS, read_scores
 
 ADVICE = "Make a pack with `musicssl-train render INDEX.csv PACK`."
 

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from musicssl.errors import AudioError
-from musicssl_training.corpus import Source, open_sources
+from musicssl_training.data import Source, open_sources
 from musicssl_training.evaluation.datasets import COLLECTIONS, Audio, Collection
 from musicssl_training.evaluation.errors import LeakError
 from musicssl_training.evaluation.leakage.fingerprint import (

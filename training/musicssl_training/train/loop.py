@@ -13,12 +13,12 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from musicssl.errors import MusicSSLError
-from musicssl_training.ahead import Ahead
-from musicssl_training.config import OptimConfig, PretrainConfig
-from musicssl_training.hearing import batches, hear, moved, read
-from musicssl_training.probing import probe
-from musicssl_training.record import Record, geometry, peak_memory
-from musicssl_training.run import STATE, Run, share_gradients
+from musicssl_training.train.config import OptimConfig, PretrainConfig
+from musicssl_training.train.inputs import batches, hear, moved, read
+from musicssl_training.train.metrics import Record, geometry, peak_memory
+from musicssl_training.train.prefetch import Ahead
+from musicssl_training.train.probe import probe
+from musicssl_training.train.state import STATE, Run, share_gradients
 from musicssl_training.weighting import output_gradients, output_gram
 from musicssl_training.workers import Batch
 from musicssl_training.workers.regression import Regression

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from musicssl_training.distort import damage, filters
-from musicssl_training.distort.draw import Draw
-from musicssl_training.distort.ranges import check_amounts, check_ranges, check_shares
-from musicssl_training.distort.rooms import impulse_responses
+from musicssl_training.augment import effects, filters
+from musicssl_training.augment.random import Draw
+from musicssl_training.augment.ranges import check_amounts, check_ranges, check_shares
+from musicssl_training.augment.reverb import impulse_responses
 
 LOWEST = 60.0  # Hz: equalisers and band-stops are centred between here and 0.45 of the rate
 RINGING = 0.1  # seconds in which filters ring, at least
@@ -21,7 +21,7 @@ FADE = 0.005  # seconds around a masked stretch
 
 
 @dataclass(frozen=True, kw_only=True)
-class WaveDistortConfig:
+class WaveformAugmentConfig:
     """How often and how much, per excerpt; pairs of numbers are ranges.
 
     What shares choose is independent of each other, and applied in this order.
@@ -73,7 +73,7 @@ class WaveDistortConfig:
         check_ranges(self, "packet_loss", least=0, most=1)
 
 
-class HeardWave(NamedTuple):
+class AugmentedAudio(NamedTuple):
     """What the encoder is to hear."""
 
     audio: Tensor  # (batch, samples), in [-1, 1]
@@ -81,13 +81,13 @@ class HeardWave(NamedTuple):
 
 
 @torch.no_grad()
-def distort_wave(
+def augment_waveform(
     audio: Tensor,
-    config: WaveDistortConfig,
+    config: WaveformAugmentConfig,
     sample_rate: int,
     random: torch.Generator,
     recordings: Tensor,
-) -> HeardWave:
+) -> AugmentedAudio:
     """Return the audio as the encoder is to hear it.
 
     Parameters
@@ -105,7 +105,7 @@ def distort_wave(
 
     Returns
     -------
-    HeardWave
+    AugmentedAudio
         On the device of the audio; rows left alone are the same bit for bit. What would exceed
         full scale is turned down.
     """
@@ -117,7 +117,7 @@ def distort_wave(
 
 
 def add_sounds(
-    audio: Tensor, config: WaveDistortConfig, sample_rate: int, draw: Draw, recordings: Tensor
+    audio: Tensor, config: WaveformAugmentConfig, sample_rate: int, draw: Draw, recordings: Tensor
 ) -> Tensor:
     """Put other recordings and noise on top."""
     out = audio.clone()
@@ -125,15 +125,17 @@ def add_sounds(
     if (rows := draw.rows(config.mix)).any():
         decibels = draw.uniform(config.mix_db, int(rows.sum()))
         other = audio[partner[rows]] * present[rows][:, None]
-        out[rows] = damage.add_below(out[rows], other, decibels)
+        out[rows] = effects.add_below(out[rows], other, decibels)
     if (rows := draw.rows(config.noise)).any():
         colour = draw.uniform(config.noise_colour, int(rows.sum()), 1)
-        noise = damage.coloured_noise(draw, colour, audio.shape[1], sample_rate)
-        out[rows] = damage.add_below(out[rows], noise, draw.uniform(config.noise_db, len(noise)))
+        noise = effects.coloured_noise(draw, colour, audio.shape[1], sample_rate)
+        out[rows] = effects.add_below(out[rows], noise, draw.uniform(config.noise_db, len(noise)))
     return out
 
 
-def filter_all(audio: Tensor, config: WaveDistortConfig, sample_rate: int, draw: Draw) -> Tensor:
+def filter_all(
+    audio: Tensor, config: WaveformAugmentConfig, sample_rate: int, draw: Draw
+) -> Tensor:
     """Send the sound through equalisers, rooms, band-stops and low-passes."""
     room = int(max(RINGING, config.reverb_seconds[1]) * sample_rate)
     length = filters.fast_length(audio.shape[1] + room)
@@ -151,7 +153,7 @@ def filter_all(audio: Tensor, config: WaveDistortConfig, sample_rate: int, draw:
 
 
 def equalisers(
-    hertz: Tensor, rows: int, config: WaveDistortConfig, sample_rate: int, draw: Draw
+    hertz: Tensor, rows: int, config: WaveformAugmentConfig, sample_rate: int, draw: Draw
 ) -> Tensor:
     """Return the responses of a shelf and some peaks, (rows, bins)."""
     place = filters.warped(hertz, sample_rate)
@@ -166,7 +168,7 @@ def equalisers(
 
 
 def rooms(
-    hertz: Tensor, rows: int, config: WaveDistortConfig, sample_rate: int, draw: Draw
+    hertz: Tensor, rows: int, config: WaveformAugmentConfig, sample_rate: int, draw: Draw
 ) -> Tensor:
     """Return the responses of rooms, (rows, bins)."""
     rt60 = draw.log_uniform(config.reverb_seconds, rows, 1)
@@ -178,7 +180,7 @@ def rooms(
 
 
 def band_stops(
-    hertz: Tensor, rows: int, config: WaveDistortConfig, sample_rate: int, draw: Draw
+    hertz: Tensor, rows: int, config: WaveformAugmentConfig, sample_rate: int, draw: Draw
 ) -> Tensor:
     """Return the gains of some band-stops in a row, (rows, bins)."""
     gain = torch.ones(rows, len(hertz), device=hertz.device)
@@ -189,32 +191,34 @@ def band_stops(
 
 
 def low_passes(
-    hertz: Tensor, rows: int, config: WaveDistortConfig, sample_rate: int, draw: Draw
+    hertz: Tensor, rows: int, config: WaveformAugmentConfig, sample_rate: int, draw: Draw
 ) -> Tensor:
     """Return the gains of low-passes, (rows, bins)."""
     return filters.low_pass(hertz, draw.log_uniform(config.low_pass_rate, rows, 1))
 
 
-def overload(audio: Tensor, config: WaveDistortConfig, draw: Draw) -> Tensor:
+def overload(audio: Tensor, config: WaveformAugmentConfig, draw: Draw) -> Tensor:
     """Clip, turn up or down, keep within full scale, and round."""
     out = audio.clone()
     clipped, softly = draw.rows(config.clip), draw.rows(config.clip_soft)
     for rows, soft in ((clipped & ~softly, False), (clipped & softly, True)):
         if rows.any():
             decibels = draw.uniform(config.clip_db, int(rows.sum()))
-            out[rows] = damage.clip(out[rows], decibels, soft=soft)
+            out[rows] = effects.clip(out[rows], decibels, soft=soft)
     if (rows := draw.rows(config.gain)).any():
         out[rows] *= 10 ** (draw.uniform(config.gain_db, int(rows.sum()), 1) / 20)
-    above = damage.peaks(out).clamp(min=1)
+    above = effects.peaks(out).clamp(min=1)
     out /= torch.where(draw.touched.to(out.device)[:, None], above, 1.0)
     if (rows := draw.rows(config.quantise)).any():
         low, high = config.quantise_bits
         bits = draw.uniform((low, high + 1), int(rows.sum())).floor()
-        out[rows] = damage.quantise(out[rows], bits.clamp(max=high))
+        out[rows] = effects.quantise(out[rows], bits.clamp(max=high))
     return out
 
 
-def leave_gaps(audio: Tensor, config: WaveDistortConfig, sample_rate: int, draw: Draw) -> HeardWave:
+def leave_gaps(
+    audio: Tensor, config: WaveformAugmentConfig, sample_rate: int, draw: Draw
+) -> AugmentedAudio:
     """Silence random stretches, and packets that got lost."""
     out, samples = audio.clone(), audio.shape[1]
     masked = torch.zeros_like(audio, dtype=torch.bool)
@@ -222,7 +226,7 @@ def leave_gaps(audio: Tensor, config: WaveDistortConfig, sample_rate: int, draw:
     limits = tuple(seconds * sample_rate for seconds in config.time_mask_seconds)
     for row in draw.rows(config.time_mask).nonzero().ravel().tolist():
         for first, last in draw.spans(limits, samples, (config.time_masks,)).tolist():
-            around, gain = damage.gap(first, last, samples, fade, audio.device)
+            around, gain = effects.gap(first, last, samples, fade, audio.device)
             out[row, around] *= gain
             masked[row, first:last] = True
     if (rows := draw.rows(config.packets)).any():
@@ -232,4 +236,4 @@ def leave_gaps(audio: Tensor, config: WaveDistortConfig, sample_rate: int, draw:
         lost = lost.repeat_interleave(packet, dim=1)[:, :samples]
         out[rows] = out[rows].masked_fill(lost, 0.0)
         masked[rows] |= lost
-    return HeardWave(out, masked)
+    return AugmentedAudio(out, masked)

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.errors import AudioError, ConfigError
-from musicssl_training.corpus.files import Files
-from musicssl_training.corpus.packed import Pack
-from musicssl_training.corpus.score import Score, merge
-from musicssl_training.corpus.taught import Lessons, Taught
+from musicssl_training.data.folder import Files
+from musicssl_training.data.pack import Pack
+from musicssl_training.data.teaching import Lessons, Taught
+from musicssl_training.midi.score import Score, merge
 
 log = logging.getLogger(__name__)
 QUIET = 1e-3  # largest magnitude of an excerpt that is taken to be silence

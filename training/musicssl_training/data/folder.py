@@ -18,10 +18,10 @@ from tqdm import tqdm
 from musicssl.audio import AUDIO_EXTENSIONS, open_source
 from musicssl.audio.resample import resampled_length
 from musicssl.errors import AudioError, ConfigError
-from musicssl_training.corpus.index import leave_out, read_rows
-from musicssl_training.corpus.packed import RATE, Row
-from musicssl_training.corpus.score import Score
-from musicssl_training.corpus.taught import Lessons
+from musicssl_training.data.index import leave_out, read_rows
+from musicssl_training.data.pack import RATE, Row
+from musicssl_training.data.teaching import Lessons
+from musicssl_training.midi.score import Score
 
 log = logging.getLogger(__name__)
 MANIFEST = "manifest.jsonl"  # one line says where the files are, then one a file

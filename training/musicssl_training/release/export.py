@@ -18,12 +18,12 @@ from musicssl.errors import ConfigError, MusicSSLError
 from musicssl.hub import find_checkpoint
 from musicssl.model import MusicEncoder
 from musicssl.models import CARD, FACTS
-from musicssl_training.config import PretrainConfig, read_config, write_config
-from musicssl_training.hearing import distorts, moved, read
-from musicssl_training.lineage import ancestry, averaged, load_encoder
-from musicssl_training.model_card import card
 from musicssl_training.provenance import git_commit, versions
-from musicssl_training.run import STATE, Run, write_whole
+from musicssl_training.release.lineage import ancestry, averaged, load_encoder
+from musicssl_training.release.model_card import card
+from musicssl_training.train.config import PretrainConfig, read_config, write_config
+from musicssl_training.train.inputs import moved, read, uses_augmentation
+from musicssl_training.train.state import STATE, Run, write_whole
 
 log = logging.getLogger(__name__)
 STATISTICS_BATCHES = 60
@@ -61,7 +61,7 @@ def release(
     Parameters
     ----------
     run_folder
-        Of `musicssl_training.pretrain.pretrain`; its packs must still be there: the layers are
+        Of `musicssl_training.train.loop.pretrain`; its packs must still be there: the layers are
         standardised on them.
     out
         The checkpoint's folder; its name is the model's.
@@ -198,7 +198,7 @@ def provenance(run: Run, settings: PretrainConfig) -> dict[str, Any]:
         "steps": run.progress.step,
         "hours_heard": round(run.progress.hours, 1),
         "hours_of_computing": round(run.progress.wall / 3600, 2),
-        "distorted": distorts(run),
+        "distorted": uses_augmentation(run),
         "settings": write_config(shown),
         "data": data,
     } | teachers_of(run)

@@ -56,7 +56,7 @@ class Record:
         self.folder, self.step, self.tensorboard = folder, step, tensorboard
 
     def __enter__(self) -> "Record":
-        forget(self.folder / LOG, self.step)
+        truncate_after(self.folder / LOG, self.step)
         board = self.folder / "tensorboard"
         self._board = _open_board(board, self.step) if self.tensorboard else None
         self._lines = (self.folder / LOG).open("a", encoding="utf-8")
@@ -120,7 +120,7 @@ def _open_board(folder: Path, step: int) -> Any:
     return SummaryWriter(str(folder), purge_step=step + 1)
 
 
-def forget(path: Path, step: int) -> None:
+def truncate_after(path: Path, step: int) -> None:
     """Drop the lines of a log after a step, and one that was cut short; all of it or nothing."""
     if path.exists():
         part = path.with_suffix(".part")
@@ -170,7 +170,7 @@ def read_log(folder: Path) -> Curves:
     }
 
 
-def members(curves: Curves, group: str) -> Curves:
+def select_group(curves: Curves, group: str) -> Curves:
     """Return the curves of a group by their short names, where they are more than gaps."""
     return {
         key.removeprefix(f"{group}/"): (steps, values)
@@ -179,15 +179,15 @@ def members(curves: Curves, group: str) -> Curves:
     }
 
 
-def normalised_losses(curves: Curves) -> Curves:
+def normalized_losses(curves: Curves) -> Curves:
     """Return each worker's loss divided by what it was before learning.
 
     That is its ``start/``, or where none was logged its first value; for a long log, the mean of
     the first half per cent, 5 at most. A loss that starts at 0 or below is left as it is.
     """
-    starts = members(curves, "start")
+    starts = select_group(curves, "start")
     out: Curves = {}
-    for name, (steps, values) in members(curves, "loss").items():
+    for name, (steps, values) in select_group(curves, "loss").items():
         known = values[np.isfinite(values)]
         first = known[: min(5, max(1, len(known) // 200))].mean()
         if name in starts:
@@ -240,7 +240,7 @@ def mean_cosines(curves: Curves, names: Sequence[str]) -> tuple[NDArray[np.float
 
     Shape (workers, workers); NaN on the diagonal and where nothing was logged.
     """
-    cosines = members(curves, "cosine")
+    cosines = select_group(curves, "cosine")
     compared = np.unique(np.concatenate([[0], *(steps for steps, _ in cosines.values())]))
     last = int(compared[-1])
     first = int(compared[compared >= (1 - LATE) * last][0])

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from musicssl import __version__
 from musicssl.errors import ConfigError, MusicSSLError
-from musicssl_training.evaluation.command import add_data, add_evaluate, find_roots, run_evaluate
-from musicssl_training.teachers.command import add_teach, run_teach
+from musicssl_training.cli.evaluate import add_data, add_evaluate, find_roots, run_evaluate
+from musicssl_training.cli.teach import add_teach, run_teach
 
 if TYPE_CHECKING:
-    from musicssl_training.corpus import Read
+    from musicssl_training.data import Read
 
 FONTS = [
     "/usr/share/sounds/sf2/FluidR3_GM.sf2",
@@ -143,7 +143,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _rows(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the rows of the index that are to be read."""
-    from musicssl_training.corpus.index import leave_out, read_rows
+    from musicssl_training.data.index import leave_out, read_rows
 
     rows = read_rows(args.index, COLUMNS[:3])
     kept = leave_out(rows, args.leave_out)
@@ -153,14 +153,14 @@ def _rows(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def _pack(args: argparse.Namespace) -> None:
-    from musicssl_training.corpus import decode
+    from musicssl_training.data import decode
 
     root = args.root or args.index.parent
     _write(args, lambda row: (decode(root / row["path"], args.sample_rate), {}, None))
 
 
 def _render(args: argparse.Namespace) -> None:
-    from musicssl_training.corpus.midi import render
+    from musicssl_training.midi.render import render
 
     root, fonts = args.root or args.index.parent, args.font or FONTS
 
@@ -172,7 +172,7 @@ def _render(args: argparse.Namespace) -> None:
 
 
 def _manifest(args: argparse.Namespace) -> None:
-    from musicssl_training.corpus.files import write_manifest
+    from musicssl_training.data.folder import write_manifest
 
     found = write_manifest(args.folder, args.out, args.index, args.jobs, args.leave_out)
     print(
@@ -183,7 +183,7 @@ def _manifest(args: argparse.Namespace) -> None:
 
 
 def _exercises(args: argparse.Namespace) -> None:
-    from musicssl_training.corpus.exercises import write_exercises
+    from musicssl_training.midi.synthetic import write_exercises
 
     write_exercises(args.out, args.count, args.seed)
     print(f"{args.out / 'index.csv'}: {args.count} scores", file=sys.stderr)
@@ -191,7 +191,7 @@ def _exercises(args: argparse.Namespace) -> None:
 
 def _write(args: argparse.Namespace, read: "Read") -> None:
     """Write a pack whose index names the sample rate."""
-    from musicssl_training.corpus import write_pack
+    from musicssl_training.data import write_pack
 
     def at_rate(row: dict[str, Any]) -> Any:
         audio, facts, score = read(row)
@@ -208,9 +208,9 @@ def _pretrain(args: argparse.Namespace) -> None:
     import torch
     from tqdm import tqdm
 
-    from musicssl_training.config import read_config
-    from musicssl_training.pretrain import Heard, pretrain
-    from musicssl_training.run import Run
+    from musicssl_training.train.config import read_config
+    from musicssl_training.train.loop import Heard, pretrain
+    from musicssl_training.train.state import Run
 
     values = _toml(args.config)
     for text in args.set:
@@ -236,7 +236,7 @@ def _pretrain(args: argparse.Namespace) -> None:
 
 
 def _plot(args: argparse.Namespace) -> None:
-    from musicssl_training.plots import draw
+    from musicssl_training.train.plots import draw
 
     for picture in draw(args.folder):
         print(picture)
@@ -274,7 +274,7 @@ def _release(args: argparse.Namespace) -> None:
 
     from musicssl.config import from_dict
     from musicssl.hub import push_folder
-    from musicssl_training.release import STATISTICS_BATCHES, ReleaseConfig, release
+    from musicssl_training.release.export import STATISTICS_BATCHES, ReleaseConfig, release
 
     config = from_dict(ReleaseConfig, _toml(args.about), "about")
     with tqdm(total=STATISTICS_BATCHES, unit="batch", desc="hearing music", disable=None) as bar:

@@ -7,10 +7,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from musicssl.frontends import Spectra
-from musicssl_training.ahead import Ahead
-from musicssl_training.distort import distort, distort_wave, isolate
-from musicssl_training.run import Run
-from musicssl_training.sound import Sound
+from musicssl_training.augment import augment_waveform, distort, isolate
+from musicssl_training.targets.features import CleanAudio
+from musicssl_training.train.prefetch import Ahead
+from musicssl_training.train.state import Run
 from musicssl_training.workers import Batch
 
 
@@ -40,7 +40,7 @@ def read(run: Run, step: int) -> list[Batch]:
     parts = []
     for rows in torch.arange(len(audio)).chunk(config.optim.accumulate):
         some = slice(int(rows[0]), int(rows[-1]) + 1)
-        sound = Sound(audio[some], run.grid)
+        sound = CleanAudio(audio[some], run.grid)
         known = scores[some], None, random, starts[some], taught[some]
         parts.append(Batch(sound, recordings[some], *known))
     return parts
@@ -53,7 +53,7 @@ def moved(run: Run, batch: Batch) -> Batch:
         return batch
     return replace(
         batch,
-        sound=Sound(batch.sound.audio.to(device, non_blocking=True), run.grid),
+        sound=CleanAudio(batch.sound.audio.to(device, non_blocking=True), run.grid),
         recordings=batch.recordings.to(device),
         starts=None if batch.starts is None else batch.starts.to(device),
     )
@@ -92,7 +92,7 @@ def distorted_in(run: Run) -> str:
     return "wave" if run.spectrum is None else "spectrum"
 
 
-def distorts(run: Run) -> bool:
+def uses_augmentation(run: Run) -> bool:
     """Return whether the encoder hears any excerpt other than as it is."""
     where, config = distorted_in(run), run.config
     in_spectrum = where != "wave" and config.distort.clean < 1
@@ -106,7 +106,7 @@ def distorted(run: Run, batch: Batch) -> tuple[Tensor | Spectra, Tensor | None]:
     where = distorted_in(run)
     if where != "spectrum":
         rate, recordings = run.grid.sample_rate, batch.recordings
-        found = distort_wave(audio, config.wave, rate, batch.random, recordings)
+        found = augment_waveform(audio, config.wave, rate, batch.random, recordings)
         audio, masked = found.audio, frame_mask(found.masked, run.encoder.hop)
     if spectrum is None:
         return audio, masked

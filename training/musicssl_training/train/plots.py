@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.errors import ConfigError
-from musicssl_training.record import (
+from musicssl_training.train.metrics import (
     LOG,
     Curves,
     mean_cosines,
-    members,
-    normalised_losses,
+    normalized_losses,
     read_log,
+    select_group,
     smoothed,
     speed,
 )
@@ -78,7 +78,7 @@ def draw(folder: Path, out: Path | None = None) -> list[Path]:
         If the folder holds no log, or one without losses.
     """
     curves = read_log(folder)
-    losses = normalised_losses(curves)
+    losses = normalized_losses(curves)
     if not losses or "hours" not in curves:
         raise ConfigError(f"{folder / LOG} has no hours heard, or no losses: nothing to draw.")
     import matplotlib.style
@@ -112,7 +112,7 @@ def _losses(losses: Curves, curves: Curves) -> "Figure":
 
 
 def _weights(curves: Curves) -> "Figure | None":
-    weights = members(curves, "weight")
+    weights = select_group(curves, "weight")
     if not weights:
         return None
     from matplotlib.ticker import LogLocator, NullLocator
@@ -134,7 +134,7 @@ def _weights(curves: Curves) -> "Figure | None":
 
 
 def _probes(curves: Curves) -> "Figure | None":
-    probes = members(curves, "probe")
+    probes = select_group(curves, "probe")
     if not probes:
         return None
     low, high = _range(probes)

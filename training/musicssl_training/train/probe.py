@@ -5,10 +5,10 @@ from pathlib import Path
 
 from musicssl.checkpoint import ModelConfig
 from musicssl.model import MusicEncoder
-from musicssl_training.config import ProbeConfig
 from musicssl_training.evaluation.embedders.adapters import ModelEmbedder
 from musicssl_training.evaluation.suite import EvaluateConfig, evaluate
-from musicssl_training.run import Run
+from musicssl_training.train.config import ProbeConfig
+from musicssl_training.train.state import Run
 
 
 def probe(run: Run) -> dict[str, float]:

@@ -13,15 +13,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from musicssl.frontends import DualSpectrumConfig, Spectra
-from musicssl_training.distort.draw import Draw
-from musicssl_training.distort.ranges import check_amounts, check_ranges, check_shares
+from musicssl_training.augment.random import Draw
+from musicssl_training.augment.ranges import check_amounts, check_ranges, check_shares
 
 KNOTS = 6  # of the curve that equalises, from LOWEST to Nyquist
 LOWEST = 32.0  # Hz
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistortConfig:
+class SpectrogramAugmentConfig:
     """How often and how much, per excerpt."""
 
     clean: float = 0.15  # share of excerpts left alone
@@ -52,7 +52,7 @@ class Heard(NamedTuple):
 
 def distort(
     spectra: Spectra,
-    config: DistortConfig,
+    config: SpectrogramAugmentConfig,
     shape: DualSpectrumConfig,
     random: torch.Generator,
     recordings: Tensor,

@@ -13,7 +13,7 @@ FINEST_SECONDS = 0.015  # between target frames, where the encoder's are further
 
 
 @dataclass(frozen=True)
-class Grid:
+class FrameGrid:
     """Where targets are measured: frame ``j`` is centred on sample ``j * hop``."""
 
     sample_rate: int  # Hz
@@ -41,7 +41,7 @@ class Grid:
         return (size / 2 + (self.stride - 1 + frames) * self.hop) / self.sample_rate
 
 
-def make_grid(encoder: Encoder) -> Grid:
+def make_grid(encoder: Encoder) -> FrameGrid:
     """Return the finest grid that divides the encoder's hop into steps of at least 15 ms.
 
     An encoder whose own frames are closer keeps them.
@@ -52,7 +52,7 @@ def make_grid(encoder: Encoder) -> Grid:
         if encoder.hop % k == 0 and encoder.hop / k >= FINEST_SECONDS * encoder.sample_rate
     ]
     stride = max(strides, default=1)
-    return Grid(encoder.sample_rate, encoder.hop // stride, stride)
+    return FrameGrid(encoder.sample_rate, encoder.hop // stride, stride)
 
 
 def averaged(frames: Tensor, pool: int) -> Tensor:
@@ -62,7 +62,7 @@ def averaged(frames: Tensor, pool: int) -> Tensor:
     return frames[:, : steps * pool].reshape(batch, steps, pool, dim).mean(dim=2)
 
 
-class Sound:
+class CleanAudio:
     """Clean excerpts of equal length, in fp32; whatever is asked of them is computed once.
 
     Attributes
@@ -75,7 +75,7 @@ class Sound:
         Target frames: `grid.stride` times the encoder's.
     """
 
-    def __init__(self, audio: Tensor, grid: Grid) -> None:
+    def __init__(self, audio: Tensor, grid: FrameGrid) -> None:
         self.audio, self.grid = audio.float(), grid
         self.frames = grid.stride * -(-audio.shape[1] // (grid.hop * grid.stride))
         self._shared: dict[object, Tensor] = {}

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from musicssl_training.distort.draw import Draw
+from musicssl_training.augment.random import Draw
 
 FIRST = 0.002  # seconds from the direct sound to where reflections begin
 DENSE = 0.05  # seconds from the direct sound to where every sample has a reflection

@@ -21,8 +21,8 @@ from tqdm import tqdm
 
 from musicssl.audio import open_source
 from musicssl.errors import AudioError, ConfigError
-from musicssl_training.corpus.score import SCORES, Score, read_scores, to_row
-from musicssl_training.corpus.taught import Lessons
+from musicssl_training.data.teaching import Lessons
+from musicssl_training.midi.score import SCORES, Score, read_scores, to_row
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

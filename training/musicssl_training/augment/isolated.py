@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from musicssl.errors import ConfigError
-from musicssl_training.distort.damage import stretch
-from musicssl_training.distort.draw import Draw
+from musicssl_training.augment.effects import stretch
+from musicssl_training.augment.random import Draw
 
 SOUNDS = (0.3, 3.0)  # seconds
 AT_START = 0.5  # share of the stretches that begin where the excerpt does

@@ -15,9 +15,9 @@ import soundfile as sf
 from numpy.typing import NDArray
 
 from musicssl.errors import AudioError, DependencyError
-from musicssl_training.corpus.score import AROUND, DRUMS, Score
-from musicssl_training.corpus.truth import beats, has_tempo, sounding, stated_key
-from musicssl_training.corpus.version import Version, choose_version, rewrite
+from musicssl_training.midi.arrange import Version, choose_version, rewrite
+from musicssl_training.midi.parse import beats, has_tempo, sounding, stated_key
+from musicssl_training.midi.score import AROUND, DRUMS, Score
 
 
 def read_score(path: Path) -> mido.MidiFile:

@@ -6,7 +6,7 @@ from typing import Any
 from musicssl.config import from_dict, named_from_dict, named_to_dict, to_dict
 from musicssl.encoders import ENCODERS, DilatedConfig, EncoderConfig
 from musicssl.errors import ConfigError, pick
-from musicssl_training.distort import DistortConfig, WaveDistortConfig
+from musicssl_training.augment import SpectrogramAugmentConfig, WaveformAugmentConfig
 from musicssl_training.weighting import WEIGHTINGS, EqualConfig, WeightingConfig
 from musicssl_training.workers import resolve
 
@@ -88,8 +88,8 @@ class PretrainConfig:
     encoder: EncoderConfig = field(default_factory=DilatedConfig)
     weighting: WeightingConfig = field(default_factory=EqualConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
-    distort: DistortConfig = field(default_factory=DistortConfig)
-    wave: WaveDistortConfig = field(default_factory=WaveDistortConfig)
+    distort: SpectrogramAugmentConfig = field(default_factory=SpectrogramAugmentConfig)
+    wave: WaveformAugmentConfig = field(default_factory=WaveformAugmentConfig)
     distort_in: str = "auto"  # "spectrum", "wave" or "both"; auto: spectrum if the encoder has one
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     hidden: int = 256  # units of the workers' heads

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import mido
 
-from musicssl_training.corpus.truth import DRUM_CHANNEL
-from musicssl_training.corpus.version import FAMILIES, MELODIC
+from musicssl_training.midi.arrange import FAMILIES, MELODIC
+from musicssl_training.midi.parse import DRUM_CHANNEL
 
 BEAT = 480  # ticks
 NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")

@@ -11,7 +11,7 @@ import mido
 import numpy as np
 from numpy.typing import NDArray
 
-from musicssl_training.corpus.score import DRUMS
+from musicssl_training.midi.score import DRUMS
 
 DRUM_CHANNEL = 9  # the channel that General MIDI keeps for percussion
 PEDAL, SOUND_OFF, NOTES_OFF = 64, 120, 123  # controllers

@@ -6,12 +6,12 @@ import yaml
 
 from musicssl.errors import ConfigError
 from musicssl.model import MusicEncoder
-from musicssl_training.lineage import all_before, all_teachers
+from musicssl_training.release.lineage import all_before, all_teachers
 from musicssl_training.workers import SELECTIONS, resolve
 from musicssl_training.workers.teacher import PREFIX
 
 if TYPE_CHECKING:
-    from musicssl_training.release import ReleaseConfig
+    from musicssl_training.release.export import ReleaseConfig
 
 INPUT = {  # what the card says of it
     True: """The encoder heard them distorted, as `training.json` says, while the targets stayed

@@ -18,11 +18,11 @@ from musicssl.devices import cpu_has_bf16
 from musicssl.encoders import ENCODERS, Encoder
 from musicssl.errors import ConfigError, OutputError
 from musicssl.frontends import DualSpectrum, Spectra
-from musicssl_training.config import PRECISIONS, PretrainConfig, write_config
-from musicssl_training.corpus import Sampler, open_sources
-from musicssl_training.lineage import load_encoder
+from musicssl_training.data import Sampler, open_sources
 from musicssl_training.provenance import git_commit, versions
-from musicssl_training.sound import Grid, make_grid
+from musicssl_training.release.lineage import load_encoder
+from musicssl_training.targets.features import FrameGrid, make_grid
+from musicssl_training.train.config import PRECISIONS, PretrainConfig, write_config
 from musicssl_training.weighting import make_weighting
 from musicssl_training.workers import make_workers, resolve
 from musicssl_training.workers.teacher import join, taught_by
@@ -50,7 +50,7 @@ class Run:
         self.fabric = fabric or make_fabric(config)
         torch.manual_seed(config.seed)  # the same weights in every process
         encoder = make_encoder(config)
-        self.grid: Grid = make_grid(encoder)
+        self.grid: FrameGrid = make_grid(encoder)
         names = resolve(config.workers)
         self.sampler = make_sampler(config, encoder.sample_rate, taught_by(names), self.fabric)
         self.lessons = {

@@ -14,7 +14,7 @@ from typing import Any
 
 import mido
 
-from musicssl_training.corpus.truth import (
+from musicssl_training.midi.parse import (
     DRUM_CHANNEL,
     NOTES_OFF,
     PEDAL,

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from musicssl_training.distort.draw import Draw
-from musicssl_training.distort.filters import fast_length, frequencies
+from musicssl_training.augment.filters import fast_length, frequencies
+from musicssl_training.augment.random import Draw
 
 SILENT = 1e-8  # mean square below which nothing is mixed in: -80 dB
 FLAT = 20.0  # Hz, below which the noise's spectrum rises no further

@@ -1,0 +1,1 @@
+"""Scores: parsed from MIDI, arranged, rendered to audio, or made up."""

@@ -1,0 +1,1 @@
+"""Checkpoint folders with their model cards."""

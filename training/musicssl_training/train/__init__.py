@@ -1,0 +1,1 @@
+"""Pre-training: settings, state, loop, metrics and plots."""
