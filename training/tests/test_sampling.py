@@ -1,5 +1,7 @@
 """What a step hears: in groups of one recording, the same whoever asks, and in the right shares."""
 
+import itertools
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 
 from musicssl.errors import AudioError, ConfigError
 from musicssl_training.data import Sampler
+from musicssl_training.data.sampler import draw_starts, redraw_start
 from musicssl_training.midi.score import Score
 
 RATE, SECONDS = 1000, 2.0
@@ -78,6 +81,72 @@ def test_recordings_that_cannot_be_read_are_replaced(caplog: pytest.LogCaptureFi
     assert caplog.text.count("a/1 is broken") == 1
     with pytest.raises(AudioError, match="in a row cannot be read"):
         sampler([Numbers("a", [9000], broken=[0])]).draw(0)
+
+
+def test_excerpts_of_a_recording_do_not_overlap_where_there_is_room() -> None:
+    lengths = np.random.default_rng(0).uniform(20, 56.25, 200)  # seconds, as rendered music has
+    source = Numbers("a", [round(RATE * seconds) for seconds in lengths])
+    drawn = sampler([source], seconds=7.04, recordings=600).draw(0)
+    first, second = drawn.starts.reshape(-1, 2).T
+    assert (abs(first - second) >= 7.04 - 1e-3).all()
+    assert 0.4 < (first < second).mean() < 0.6  # neither is always the earlier one
+    three = sampler([Numbers("a", [6000, 6001, 7000] * 9)], per_recording=3, recordings=300).draw(0)
+    assert (np.diff(np.sort(three.starts.reshape(-1, 3)), axis=1) >= 2 - 1e-3).all()
+
+
+def test_short_recordings_give_excerpts_that_overlap() -> None:
+    drawn = sampler([Numbers("a", [3000] * 9)], recordings=200).draw(0)
+    assert drawn.starts.min() >= 0
+    assert drawn.starts.max() <= 1
+    assert len(np.unique(drawn.starts)) > 100
+
+
+@pytest.mark.parametrize(("length", "samples", "count"), [(9, 2, 2), (9, 2, 3), (8, 4, 2)])
+def test_placements_without_overlap_are_equally_likely(
+    length: int, samples: int, count: int
+) -> None:
+    rng = np.random.default_rng(0)
+    drawn = [tuple(draw_starts(length, samples, count, rng)) for _ in range(12_000)]
+    places = itertools.product(range(length - samples + 1), repeat=count)
+    wanted = {p for p in places if (np.diff(np.sort(p)) >= samples).all()}
+    counts = Counter(drawn)
+    assert set(counts) == wanted
+    expected = len(drawn) / len(wanted)
+    chi = sum((counts[place] - expected) ** 2 / expected for place in wanted)
+    assert chi < len(wanted) + 5 * (2 * len(wanted)) ** 0.5  # mean and 5 standard deviations
+
+
+@pytest.mark.parametrize(
+    ("others", "wanted"),
+    [
+        ([4], {0, 1, 7, 8, 9}),
+        ([2, 8], {5}),
+        ([8, 2], {5}),
+        ([0, 3, 6], {9}),
+        ([2, 6, 9], set(range(10))),  # no room: anywhere
+    ],
+)
+def test_a_start_is_drawn_anew_beside_the_others(others: list[int], wanted: set[int]) -> None:
+    rng = np.random.default_rng(0)
+    counts = Counter(redraw_start(12, 3, np.array(others), rng) for _ in range(3000))
+    assert set(counts) == wanted
+    assert min(counts.values()) > 0.7 * 3000 / len(wanted)
+
+
+class HalfSilent(Numbers):
+    """Recordings of which the first half is silent."""
+
+    def excerpt(self, item: int, start: int, samples: int) -> NDArray[np.float32]:
+        audible = np.arange(start, start + samples) >= self.items[item]["samples"] / 2
+        return (0.5 * audible).astype(np.float32)
+
+
+def test_excerpts_that_replace_silent_ones_do_not_overlap_either() -> None:
+    drawn = sampler([HalfSilent("a", [20_000] * 9)], recordings=300).draw(0)
+    starts = np.sort(drawn.starts.reshape(-1, 2))
+    assert (np.diff(starts, axis=1) >= 2 - 1e-3).all()
+    silent = np.abs(drawn.audio).max(axis=1) == 0
+    assert silent.mean() < 0.05  # 0.4 of those drawn at first are
 
 
 def test_layers_hold_both_scores() -> None:

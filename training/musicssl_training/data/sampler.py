@@ -1,4 +1,4 @@
-"""What a step of pre-training hears: excerpts drawn at random from several sources."""
+"""Random excerpts from several sources, for each step of pre-training."""
 
 import logging
 from collections.abc import Sequence
@@ -67,9 +67,9 @@ class Sampler:
     """Draw excerpts, several of one recording side by side.
 
     A source is drawn with its share, then a recording with the square root of its length (between
-    "every recording alike" and "every second alike"), then positions. What a step hears depends
-    on nothing but the seed and the step: not on how many processes share it, nor on what was drawn
-    before.
+    "every recording alike" and "every second alike"), then positions, without overlap where the
+    recording is long enough. What a step hears depends on nothing but the seed and the step: not on
+    how many processes share it, nor on what was drawn before.
 
     Parameters
     ----------
@@ -176,10 +176,12 @@ class Sampler:
             second = int(random.choice(len(self.odds[chosen]), p=self.odds[chosen]))
             layer = random.random() < self.layered and second != item
             try:
-                found = [self._excerpt(chosen, item, random) for _ in range(self.per_recording)]
+                found = self._excerpts(chosen, item, random)
                 taught = [self._taught(chosen, item, start) for _, start, _ in found]
                 if layer and all(score is not None for _, _, score in found):
-                    found = [self._layer(one, chosen, second, random) for one in found]
+                    others = self._excerpts(chosen, second, random)
+                    pairs = zip(found, others, strict=True)
+                    found = [_layer(one, other, random) for one, other in pairs]
                     taught = [{} for _ in found]
             except AudioError as error:
                 if (chosen, item) not in self.broken:
@@ -195,17 +197,25 @@ class Sampler:
             "Has the folder moved?"
         )
 
-    def _excerpt(
+    def _excerpts(
         self, chosen: int, item: int, random: np.random.Generator
-    ) -> tuple[NDArray[np.float32], int, Score | None]:
-        """Return one excerpt, trying a few times for one that is not silent."""
+    ) -> list[tuple[NDArray[np.float32], int, Score | None]]:
+        """Return the excerpts of one recording; silent ones are drawn again a few times."""
         source = self.sources[chosen]
-        for _ in range(TRIES):
-            start = int(random.integers(source.items[item]["samples"] - self.samples))
-            audio = source.excerpt(item, start, self.samples)
-            if np.abs(audio).max() > QUIET:
-                break
-        return audio, start, source.score(item, start, self.samples)
+        length = source.items[item]["samples"]
+        starts = draw_starts(length, self.samples, self.per_recording, random)
+        out = []
+        for k in range(len(starts)):
+            for attempt in range(TRIES):
+                if attempt:
+                    others = np.delete(starts, k)
+                    starts[k] = redraw_start(length, self.samples, others, random)
+                start = int(starts[k])
+                audio = source.excerpt(item, start, self.samples)
+                if np.abs(audio).max() > QUIET:
+                    break
+            out.append((audio, start, source.score(item, start, self.samples)))
+        return out
 
     def _taught(self, chosen: int, item: int, start: int) -> dict[str, Taught]:
         """Return what each teacher says of an excerpt, where that is known."""
@@ -218,22 +228,68 @@ class Sampler:
         }
         return {name: taught for name, taught in found.items() if taught is not None}
 
-    def _layer(
-        self,
-        first: tuple[NDArray[np.float32], int, Score | None],
-        chosen: int,
-        item: int,
-        random: np.random.Generator,
-    ) -> tuple[NDArray[np.float32], int, Score | None]:
-        """Return an excerpt with one of another recording on top."""
-        audio, start, score = first
-        other, _, more = self._excerpt(chosen, item, random)
-        if score is None or more is None:
-            return first
-        gain = np.float32(10 ** (random.uniform(*LAYER_DB) / 20))
-        mixed: NDArray[np.float32] = audio + gain * other
-        mixed /= np.float32(max(1.0, float(np.abs(mixed).max())))
-        return mixed, start, merge(score, more)
+
+def draw_starts(
+    length: int, samples: int, count: int, random: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw where the excerpts of one recording start.
+
+    Parameters
+    ----------
+    length
+        Samples of the recording, at least `samples`.
+    samples
+        Length of an excerpt.
+    count
+        Excerpts.
+    random
+        Gives the random numbers.
+
+    Returns
+    -------
+    numpy.ndarray, shape (count,)
+        In random order. No two excerpts overlap where the recording has room for all, and then all
+        such placements are equally likely; otherwise each start is drawn for itself.
+    """
+    if length < count * samples:
+        return random.integers(length - samples + 1, size=count)
+    # A placement without overlap, each excerpt shrunk to one sample, is a choice of `count` out of
+    # the samples that are then left; blowing the excerpts up again shifts the later ones.
+    places = np.sort(random.choice(length - count * (samples - 1), count, replace=False))
+    return random.permutation(places + np.arange(count) * (samples - 1))
+
+
+def redraw_start(
+    length: int, samples: int, others: NDArray[np.int64], random: np.random.Generator
+) -> int:
+    """Draw one start anew, uniform over where it overlaps none of the `others`.
+
+    Where there is no such place, it is uniform over the whole recording.
+    """
+    others = np.sort(others)
+    first = np.array([0, *(others + samples)])  # possible starts before, between and behind them
+    last = np.array([*(others - samples), length - samples])
+    room = np.cumsum((last - first + 1).clip(min=0))
+    if not room[-1]:
+        return int(random.integers(length - samples + 1))
+    place = random.integers(room[-1])
+    gap = int(np.searchsorted(room, place, side="right"))
+    return int(last[gap] + 1 - (room[gap] - place))
+
+
+def _layer(
+    first: tuple[NDArray[np.float32], int, Score | None],
+    second: tuple[NDArray[np.float32], int, Score | None],
+    random: np.random.Generator,
+) -> tuple[NDArray[np.float32], int, Score | None]:
+    """Return an excerpt with one of another recording on top."""
+    (audio, start, score), (other, _, more) = first, second
+    if score is None or more is None:
+        return first
+    gain = np.float32(10 ** (random.uniform(*LAYER_DB) / 20))
+    mixed: NDArray[np.float32] = audio + gain * other
+    mixed /= np.float32(max(1.0, float(np.abs(mixed).max())))
+    return mixed, start, merge(score, more)
 
 
 def open_sources(places: Sequence[str], sample_rate: int) -> list[Source]:
