@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from timing import Row, machine, music, table, write_json
 
 from musicssl import MusicEncoder, MusicSSLError
-from musicssl.devices import DTYPES, pick_device, pick_dtype
+from musicssl.inference.device import DTYPES, pick_device, pick_dtype
 
 AGREE = 0.999  # cosine that a half precision has to keep on every clip
 Vectors = NDArray[np.float32]  # (clips, dim)

@@ -16,8 +16,8 @@ import torch
 from timing import Row, best, machine, music, table, usable_cores
 from torch.utils.flop_counter import FlopCounterMode
 
-from musicssl.devices import cpu_has_bf16
 from musicssl.encoders import EncoderConfig, PaseConfig, PasePlusConfig
+from musicssl.inference.device import cpu_has_bf16
 from musicssl_training.train.config import DataConfig, PretrainConfig
 from musicssl_training.train.inputs import batches, distorted, hear, moved, read
 from musicssl_training.train.loop import find_losses, follow, measure, train_step

@@ -30,10 +30,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from musicssl import MusicEncoder, MusicSSLError
 from musicssl.audio import open_source
-from musicssl.devices import cpu_has_bf16
 from musicssl.encoders import Dilated
-from musicssl.engine import compute
 from musicssl.folder.command import embed_folder
+from musicssl.inference.batching import compute
+from musicssl.inference.device import cpu_has_bf16
 
 BATCH_SECONDS = 30  # what the encoder is timed on; the engine's default batch
 

@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 
 from musicssl.audio import open_source
-from musicssl.devices import cpu_has_bf16
+from musicssl.inference.device import cpu_has_bf16
 
 ROOT = Path(__file__).resolve().parents[1]
 MUSIC = ROOT / "examples" / "music"
-CLI = "import sys; from musicssl.cli import main; sys.exit(main())"
+CLI = "import sys; from musicssl.cli.main import main; sys.exit(main())"
 Row = dict[str, Any]
 
 

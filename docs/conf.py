@@ -15,6 +15,7 @@ ELSEWHERE = {
     "README.md": "index.md",
     "training/README.md": "more/training.md",
     "benchmarks/README.md": "more/benchmarks.md",
+    "experiments/README.md": "more/experiments.md",
     "examples/music/README.md": "more/demo-music.md",
     "musicssl/checkpoints/musicssl-small/README.md": "more/musicssl-small.md",
     "CHANGELOG.md": "more/changelog.md",

@@ -27,7 +27,7 @@ from musicssl_training.evaluation.report.results import Difference, Map, Report,
 from musicssl_training.evaluation.report.tables import SUPERVISED, rows, table
 
 CLASSES = ["a < b", "c", "d"]
-LOOK = Path(__file__).parents[2] / "benchmarks" / "look.py"
+LOOK = Path(__file__).parents[2] / "experiments" / "look.py"
 
 
 def result(model: str, score: float, **changes: Any) -> Result:
@@ -228,7 +228,7 @@ def test_the_card_says_what_the_hub_reads(report: Report, tmp_path: Path) -> Non
         fill_card(tmp_path / "none.md", report, "mine")
 
 
-@pytest.mark.skipif(not LOOK.is_file(), reason="the benchmarks are not in this distribution")
+@pytest.mark.skipif(not LOOK.is_file(), reason="the experiments are not in this distribution")
 def test_looking_without_a_browser_says_what_to_install(tmp_path: Path) -> None:
     call = [sys.executable, str(LOOK), "x.html", "-o", str(tmp_path), "--browser", "no-such"]
     done = subprocess.run(call, capture_output=True, text=True, check=False)

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from timing import Row, table, write_json
 
 from musicssl import MusicSSLError
 from musicssl_training.evaluation.datasets import Collection, read_items
 from musicssl_training.evaluation.embedders.cache import embed_collection
 from musicssl_training.evaluation.embedders.spec import make_embedder
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+from timing import Row, table, write_json
 
 NEAR = (1, 5)  # neighbours that are counted
 

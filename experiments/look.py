@@ -1,6 +1,6 @@
 """Look at a report: an HTML page to pictures, by a real browser without a window.
 
-    python benchmarks/look.py report/index.html -o pictures
+    python experiments/look.py report/index.html -o pictures
 
 One picture each of the page in light and dark and on a narrow screen, as it opens, and of the page
 with all its folded parts unfolded; long ones in pieces. Ends with an error where the browser finds

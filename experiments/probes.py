@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from drums import drum_loop
-from models import MODEL_HELP, load, random_model
 from numpy.random import Generator
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
@@ -24,6 +23,9 @@ from sounds import INSTRUMENTS, RATE, play
 from threadpoolctl import threadpool_limits
 
 from musicssl import MusicEncoder, MusicSSLError
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+from models import MODEL_HELP, load, random_model
 
 CHORDS = {
     "major": (0, 4, 7),
