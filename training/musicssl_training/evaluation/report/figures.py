@@ -59,14 +59,14 @@ def intervals(results: Sequence[Result], models: Sequence[str], names: dict[str,
     probes = list(dict.fromkeys(r.probe for r in results))
     rows = [m for m in models if any(r.model == m for r in results)]
     step = 22 + 14 * len(probes)
-    canvas = _Canvas(WIDTH, step * len(rows) + 30, left=14, right=14, bottom=26)
+    canvas = Canvas(WIDTH, step * len(rows) + 30, left=14, right=14, bottom=26)
     ax = canvas.axes
     chance = results[0].chance
-    _score_axis(ax, "x", [chance, *(v for r in results for v in (r.low, r.high))])
+    score_axis(ax, "x", [chance, *(v for r in results for v in (r.low, r.high))])
     ax.set_ylim(step * len(rows), 0)
     ax.axvline(chance, color=color("soft"), dashes=(4, 4), linewidth=0.8)
     for i, model in enumerate(rows):
-        _label(ax, names[model], step * i + 12)
+        write_label(ax, names[model], step * i + 12)
         for r in (r for r in results if r.model == model):
             y = step * i + 26 + 14 * probes.index(r.probe)
             hue = color(f"m{models.index(model) % MODELS}")
@@ -83,10 +83,10 @@ def intervals(results: Sequence[Result], models: Sequence[str], names: dict[str,
 def efficiency(results: Sequence[Result], models: Sequence[str], names: dict[str, str]) -> Markup:
     """Return scores over the amount of labels, one line per model."""
     regimes = sorted({Regime.parse(r.regime) for r in results})
-    canvas = _Canvas(WIDTH, 260, left=38, right=10, bottom=26)
+    canvas = Canvas(WIDTH, 260, left=38, right=10, bottom=26)
     ax = canvas.axes
     chance = results[0].chance
-    _score_axis(ax, "y", [chance, *(v for r in results for v in (r.low, r.high))])
+    score_axis(ax, "y", [chance, *(v for r in results for v in (r.low, r.high))])
     ax.set_xlim(-0.5, len(regimes) - 0.5)
     ax.set_xticks(range(len(regimes)), [str(regime) for regime in regimes])
     ax.axhline(chance, color=color("soft"), dashes=(4, 4), linewidth=0.8)
@@ -115,7 +115,7 @@ def confusion_matrix(result: Result) -> Markup:
     longest = max(map(len, names))
     left, top, right = 12 + 7 * longest, 14 + 6 * longest, 20 + 4 * longest
     width, height = left + size * len(names) + right, top + size * len(names) + 6
-    canvas = _Canvas(width, height, left=left, top=top, right=right, bottom=6)
+    canvas = Canvas(width, height, left=left, top=top, right=right, bottom=6)
     ax = canvas.axes
     ax.set(xlim=(0, len(names)), ylim=(len(names), 0))
     n = len(names)
@@ -144,7 +144,7 @@ def scatter(found: Map, colors: dict[str, str]) -> Markup:
     middle = np.median(xy, axis=0)
     reach = np.quantile(np.abs(xy - middle).max(axis=1), 0.99) or 1.0
     places = np.clip((xy - middle) / reach, -1, 1)
-    canvas = _Canvas(220, 220, left=6, right=6, top=6, bottom=6)
+    canvas = Canvas(220, 220, left=6, right=6, top=6, bottom=6)
     canvas.axes.set(xlim=(-1, 1), ylim=(-1, 1))
     canvas.axes.set_axis_off()
     names = np.array([colors[label] for label in found.labels])
@@ -200,7 +200,7 @@ def color(name: str) -> str:
     return f"#{COLORS.index(name):06x}"
 
 
-class _Canvas:
+class Canvas:
     """A figure with one plot area, sized in CSS pixels."""
 
     def __init__(
@@ -239,7 +239,7 @@ class _Canvas:
         return Markup(f'<svg role="img" aria-label="{label}"{svg.rstrip()}')
 
 
-def _score_axis(ax: Axes, which: Literal["x", "y"], values: Sequence[float]) -> None:
+def score_axis(ax: Axes, which: Literal["x", "y"], values: Sequence[float]) -> None:
     """Set up an axis of scores in percent, with room for all values."""
     low, high = min(values), max(values)
     room = max(high - low, 0.02)
@@ -252,7 +252,7 @@ def _score_axis(ax: Axes, which: Literal["x", "y"], values: Sequence[float]) -> 
     ax.set_axisbelow(True)
 
 
-def _label(ax: Axes, text: str, y: float) -> None:
+def write_label(ax: Axes, text: str, y: float) -> None:
     """Write at the left edge of the plot, in front of its lines."""
     ground = {"facecolor": color("ground"), "edgecolor": "none", "pad": 1}
     where = ax.get_yaxis_transform()
