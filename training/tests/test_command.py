@@ -38,8 +38,8 @@ def test_settings_survive_json_and_refuse_unknown_keys(toy_config: PretrainConfi
         read_config(values | {"data": values["data"] | {"shares": [0.5, 0.5]}})
     with pytest.raises(ConfigError, match="Did you mean 'chroma'"):
         read_config(values | {"workers": ["chrome"]})
-    with pytest.raises(ConfigError, match="distort_in"):
-        read_config(values | {"distort_in": "wav"})
+    with pytest.raises(ConfigError, match="augment_in"):
+        read_config(values | {"augment_in": "wav"})
 
 
 @pytest.mark.parametrize("name", WEIGHTINGS)
@@ -164,7 +164,7 @@ def test_a_release_averages_runs_of_one_line(toy_config: PretrainConfig, tmp_pat
     pretrain(toy_config, tmp_path / "one")
     first = release(tmp_path / "one", tmp_path / "first", config)
     undistorted = replace(
-        toy_config, start_from=str(first), distort=SpectrogramAugmentConfig(clean=1.0)
+        toy_config, start_from=str(first), augment_spectrogram=SpectrogramAugmentConfig(clean=1.0)
     )
     pretrain(undistorted, tmp_path / "two")
     second = release(tmp_path / "two", tmp_path / "second", config)

@@ -104,7 +104,7 @@ def test_accumulated_parts_learn_what_the_whole_does(
         toy_config,
         data=replace(toy_config.data, recordings=4),
         workers=("chroma", "shape"),
-        distort=replace(toy_config.distort, clean=1.0),
+        augment_spectrogram=replace(toy_config.augment_spectrogram, clean=1.0),
         steps=2,
     )
     parts = replace(config, optim=replace(config.optim, accumulate=2))
@@ -247,7 +247,7 @@ def test_raw_audio_is_distorted_for_encoders_without_spectra(
     toy_config: PretrainConfig, tmp_path: Path
 ) -> None:
     data = DataConfig(sources=toy_config.data.sources, shares=(1.0,), seconds=1.0, recordings=2)
-    config = replace(toy_config, data=data, distort_in="wave", workers=("chroma", "contrast"))
+    config = replace(toy_config, data=data, augment_in="wave", workers=("chroma", "contrast"))
     run = Run(config, tmp_path)
     batch = moved(run, read(run, 0)[0])
     clean = run.encode(batch.sound.audio)

@@ -71,7 +71,9 @@ def test_two_processes_learn_what_one_does(toy_config: PretrainConfig, tmp_path:
     config = replace(
         toy_config,
         data=replace(toy_config.data, recordings=4, gain_db=0.0),
-        distort=replace(toy_config.distort, clean=1.0),  # its random numbers differ by process
+        augment_spectrogram=replace(
+            toy_config.augment_spectrogram, clean=1.0
+        ),  # its random numbers differ by process
         workers=("chroma", "shape", "contrast"),
         compare_every=2,
         steps=4,

@@ -1,7 +1,19 @@
-"""Distortions of what the encoder hears; targets stay clean."""
+"""Augmentations of the encoder's input; targets stay clean."""
 
 from musicssl_training.augment.isolated import isolate
-from musicssl_training.augment.spectrogram import Heard, SpectrogramAugmentConfig, distort
+from musicssl_training.augment.masking import (
+    MaskConfig,
+    draw_blocks,
+    masked_frames,
+    silence_audio,
+    silence_spectra,
+    silent_frames,
+)
+from musicssl_training.augment.spectrogram import (
+    AugmentedSpectra,
+    SpectrogramAugmentConfig,
+    augment_spectrogram,
+)
 from musicssl_training.augment.waveform import (
     AugmentedAudio,
     WaveformAugmentConfig,
@@ -10,10 +22,16 @@ from musicssl_training.augment.waveform import (
 
 __all__ = [
     "AugmentedAudio",
-    "Heard",
+    "AugmentedSpectra",
+    "MaskConfig",
     "SpectrogramAugmentConfig",
     "WaveformAugmentConfig",
+    "augment_spectrogram",
     "augment_waveform",
-    "distort",
+    "draw_blocks",
     "isolate",
+    "masked_frames",
+    "silence_audio",
+    "silence_spectra",
+    "silent_frames",
 ]

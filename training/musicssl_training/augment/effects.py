@@ -1,4 +1,4 @@
-"""What is not linear: other sounds on top, overload, coarse numbers, gaps."""
+"""Non-linear augmentations: mixing, clipping, quantization, dropouts."""
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ def peaks(audio: Tensor) -> Tensor:
     return torch.maximum(audio.amax(dim=1, keepdim=True), -audio.amin(dim=1, keepdim=True))
 
 
-def add_below(audio: Tensor, other: Tensor, decibels: Tensor) -> Tensor:
+def mix_at_snr(audio: Tensor, other: Tensor, decibels: Tensor) -> Tensor:
     """Add another sound to each row, `decibels` below it in mean square.
 
     Parameters
@@ -36,14 +36,14 @@ def add_below(audio: Tensor, other: Tensor, decibels: Tensor) -> Tensor:
     return torch.addcmul(audio, other, gain[:, None])
 
 
-def coloured_noise(draw: Draw, colour: Tensor, samples: int, sample_rate: int) -> Tensor:
-    """Return Gaussian noise whose power falls as 1 / f^colour, of mean square 1.
+def colored_noise(draw: Draw, color: Tensor, samples: int, sample_rate: int) -> Tensor:
+    """Return Gaussian noise whose power falls as 1 / f^color, of mean square 1.
 
     Parameters
     ----------
     draw
         Gives the random numbers.
-    colour
+    color
         Shape (rows, 1): 0 is white, 1 pink, 2 brown.
     samples
         At least 2.
@@ -61,8 +61,8 @@ def coloured_noise(draw: Draw, colour: Tensor, samples: int, sample_rate: int) -
     """
     length = fast_length(samples)
     hertz = frequencies(length, sample_rate, draw.device)
-    spectrum = torch.view_as_complex(draw.normal(len(colour), len(hertz), 2))
-    decay = (-colour / 2 * (hertz.clamp(min=FLAT) / FLAT).log()).exp_()
+    spectrum = torch.view_as_complex(draw.normal(len(color), len(hertz), 2))
+    decay = (-color / 2 * (hertz.clamp(min=FLAT) / FLAT).log()).exp_()
     noise: Tensor = torch.fft.irfft(spectrum * decay, length)[:, :samples]
     return noise / noise.square().mean(dim=1, keepdim=True).sqrt()
 
@@ -88,7 +88,7 @@ def clip(audio: Tensor, decibels: Tensor, *, soft: bool) -> Tensor:
     return (audio / level).tanh_() * level if soft else audio.clamp(-level, level)
 
 
-def quantise(audio: Tensor, bits: Tensor) -> Tensor:
+def quantize(audio: Tensor, bits: Tensor) -> Tensor:
     """Round to `bits` bits a sample, (rows,); full scale is 1, and silence stays silent.
 
     A full-scale sine is 6.02 bits + 1.76 dB above the error (Bennett, "Spectra of quantized
@@ -98,7 +98,7 @@ def quantise(audio: Tensor, bits: Tensor) -> Tensor:
     return (audio * steps).round_().div_(steps).clamp_(-1, 1)
 
 
-def stretch(first: int, last: int, samples: int, fade: int, device: torch.device) -> Tensor:
+def fade_window(first: int, last: int, samples: int, fade: int, device: torch.device) -> Tensor:
     """Return a gain that is positive on the samples `first` to ``last - 1`` and 0 elsewhere.
 
     Parameters
@@ -121,14 +121,14 @@ def stretch(first: int, last: int, samples: int, fade: int, device: torch.device
     return torch.minimum(index - first, last + 1 - index).clamp_(0, fade + 1).div_(fade + 1)
 
 
-def gap(
+def gap_gain(
     first: int, last: int, samples: int, fade: int, device: torch.device
 ) -> tuple[slice, Tensor]:
     """Return where a gap changes the audio and the gain there, (samples of the slice,).
 
     The gain is 0 on the samples `first` to ``last - 1``, and falls and rises around them; the
-    arguments are those of `stretch`.
+    arguments are those of `fade_window`.
     """
     start, stop = max(0, first - fade), min(samples, last + fade)
-    gone = stretch(first - fade - start, last + fade - start, stop - start, fade, device)
+    gone = fade_window(first - fade - start, last + fade - start, stop - start, fade, device)
     return slice(start, stop), 1 - gone

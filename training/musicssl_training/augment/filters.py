@@ -1,7 +1,8 @@
-"""Frequency responses of linear distortions, and one transform there and back for all of them."""
+"""Frequency responses of equalizers, band-stops and low-passes, applied in one FFT."""
 
 import math
 
+import scipy.fft
 import torch
 from torch import Tensor
 
@@ -11,9 +12,8 @@ ROLL_OFF = 0.1  # share of the band in which a low-pass falls
 
 
 def fast_length(samples: int) -> int:
-    """Return the next even length whose only prime factors are 2, 3 and 5."""
-    odd: list[int] = [3**i * 5**j for i in range(8) for j in range(8)]
-    return min(k << max(1, (-(-samples // k) - 1).bit_length()) for k in odd)
+    """Return the next length whose only prime factors are 2, 3 and 5, and that is even."""
+    return 2 * int(scipy.fft.next_fast_len(-(-samples // 2), real=True))
 
 
 def frequencies(length: int, sample_rate: int, device: torch.device) -> Tensor:
@@ -49,20 +49,20 @@ def apply(audio: Tensor, filters: list[tuple[Tensor, Tensor]], length: int) -> T
     return out
 
 
-def warped(hertz: Tensor, sample_rate: int) -> Tensor:
-    """Return the analogue frequency that the bilinear transform maps to `hertz`: tan(w / 2)."""
+def prewarp(hertz: Tensor, sample_rate: int) -> Tensor:
+    """Return the analog frequency that the bilinear transform maps to `hertz`: tan(w / 2)."""
     return torch.tan((math.pi / sample_rate * hertz).clamp(max=math.pi / 2 - 1e-6))
 
 
 def peak(ratio: Tensor, decibels: Tensor, q: Tensor) -> Tensor:
-    """Return the response of a peaking equaliser.
+    """Return the response of a peaking equalizer.
 
     Parameters
     ----------
     ratio
-        Analogue frequency over that of the centre, see `warped`: (rows, bins).
+        Analogue frequency over that of the center, see `prewarp`: (rows, bins).
     decibels, q
-        Gain at the centre and quality, (rows, 1).
+        Gain at the center and quality, (rows, 1).
 
     Returns
     -------
@@ -92,15 +92,15 @@ def shelf(ratio: Tensor, decibels: Tensor) -> Tensor:
     return torch.complex(a * (a - square), a * slope) / torch.complex(1 - a * square, slope)
 
 
-def band_stop(hertz: Tensor, centre: Tensor, octaves: Tensor) -> Tensor:
+def band_stop(hertz: Tensor, center: Tensor, octaves: Tensor) -> Tensor:
     """Return a gain of 0 in a band and 1 from a twelfth of an octave beyond it on.
 
     Parameters
     ----------
     hertz
         Frequencies from 0 Hz on, (bins,).
-    centre, octaves
-        The band's geometric centre in Hz and width, (rows, 1).
+    center, octaves
+        The band's geometric center in Hz and width, (rows, 1).
 
     Returns
     -------
@@ -108,7 +108,7 @@ def band_stop(hertz: Tensor, centre: Tensor, octaves: Tensor) -> Tensor:
         Real, (rows, bins): no phase changes.
     """
     place = hertz.clamp(min=1e-3).log2()
-    return (place - centre.log2()).abs_().sub_(octaves / 2).div_(EDGE).clamp_(0, 1)
+    return (place - center.log2()).abs_().sub_(octaves / 2).div_(EDGE).clamp_(0, 1)
 
 
 def low_pass(hertz: Tensor, sample_rate: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
-"""Excerpts of which only a stretch sounds, as in files of single notes and hits."""
+"""Isolated sounds: silence around a short stretch of the excerpt, as in files of single notes."""
 
 import torch
 from torch import Tensor
 
 from musicssl.errors import ConfigError
-from musicssl_training.augment.effects import stretch
+from musicssl_training.augment.effects import fade_window
 from musicssl_training.augment.random import Draw
 
 SOUNDS = (0.3, 3.0)  # seconds
@@ -53,6 +53,6 @@ def isolate(
         first, last = spans[row].tolist()
         start = first if first > 0 else -fade  # what the excerpt itself cuts does not fade
         stop = last if last < samples else samples + fade
-        out[row] *= stretch(start, stop, samples, fade, audio.device)
+        out[row] *= fade_window(start, stop, samples, fade, audio.device)
     spans = torch.where(chosen[:, None], spans, torch.tensor([0, samples]))
     return out, (spans / sample_rate).to(audio.device)

@@ -1,4 +1,4 @@
-"""Impulse responses of rooms that do not exist."""
+"""Synthetic room impulse responses."""
 
 import torch
 from torch import Tensor

@@ -1,6 +1,6 @@
-"""Distortions of the input's waveform; the targets stay clean.
+"""Augmentation of the input waveform; the targets stay clean.
 
-What is on top (music, noise) meets one linear chain (equaliser, room, band-stops, low-pass: one
+What is on top (music, noise) meets one linear chain (equalizer, room, band-stops, low-pass: one
 transform there and back), then what is not linear (overload, gain, coarse numbers), then gaps.
 """
 
@@ -15,14 +15,14 @@ from musicssl_training.augment.random import Draw
 from musicssl_training.augment.ranges import check_amounts, check_ranges, check_shares
 from musicssl_training.augment.reverb import impulse_responses
 
-LOWEST = 60.0  # Hz: equalisers and band-stops are centred between here and 0.45 of the rate
+LOWEST = 60.0  # Hz: equalizers and band-stops are centerd between here and 0.45 of the rate
 RINGING = 0.1  # seconds in which filters ring, at least
 FADE = 0.005  # seconds around a masked stretch
 
 
 @dataclass(frozen=True, kw_only=True)
 class WaveformAugmentConfig:
-    """How often and how much, per excerpt; pairs of numbers are ranges.
+    """Shares of excerpts, and strengths; pairs of numbers are ranges.
 
     What shares choose is independent of each other, and applied in this order.
     """
@@ -32,11 +32,11 @@ class WaveformAugmentConfig:
     mix_db: tuple[float, ...] = (3.0, 20.0)  # mean square of ours over the other's
     noise: float = 0.25
     noise_db: tuple[float, ...] = (10.0, 40.0)  # mean square of the sound over the noise's
-    noise_colour: tuple[float, ...] = (0.0, 2.0)  # a of power 1 / f^a: white 0, pink 1, brown 2
-    equalise: float = 0.5
-    equalise_db: float = 10.0  # largest gain or loss of a shelf or peak
-    equalise_peaks: int = 2  # beside one shelf
-    equalise_q: tuple[float, ...] = (0.5, 4.0)
+    noise_color: tuple[float, ...] = (0.0, 2.0)  # a of power 1 / f^a: white 0, pink 1, brown 2
+    equalize: float = 0.5
+    equalize_db: float = 10.0  # largest gain or loss of a shelf or peak
+    equalize_peaks: int = 2  # beside one shelf
+    equalize_q: tuple[float, ...] = (0.5, 4.0)
     reverb: float = 0.25
     reverb_seconds: tuple[float, ...] = (0.15, 1.5)  # to decay by 60 dB
     reverb_db: tuple[float, ...] = (-3.0, 15.0)  # energy of the direct sound over the rest
@@ -50,8 +50,8 @@ class WaveformAugmentConfig:
     clip_soft: float = 0.5  # share of the clipped
     gain: float = 0.2
     gain_db: tuple[float, ...] = (-6.0, 6.0)
-    quantise: float = 0.1
-    quantise_bits: tuple[int, ...] = (7, 12)
+    quantize: float = 0.1
+    quantize_bits: tuple[int, ...] = (7, 12)
     time_mask: float = 0.5
     time_masks: int = 4
     time_mask_seconds: tuple[float, ...] = (0.05, 0.4)
@@ -60,21 +60,21 @@ class WaveformAugmentConfig:
     packet_loss: tuple[float, ...] = (0.02, 0.2)  # share of the packets
 
     def __post_init__(self) -> None:
-        check_shares(self, "clean", "mix", "noise", "equalise", "reverb", "band_stop", "low_pass")
-        check_shares(self, "clip", "clip_soft", "gain", "quantise", "time_mask", "packets")
-        check_amounts(self, "equalise_db", "equalise_peaks", "band_stops", "time_masks")
+        check_shares(self, "clean", "mix", "noise", "equalize", "reverb", "band_stop", "low_pass")
+        check_shares(self, "clip", "clip_soft", "gain", "quantize", "time_mask", "packets")
+        check_amounts(self, "equalize_db", "equalize_peaks", "band_stops", "time_masks")
         check_amounts(self, "packet_seconds", least=0.001)
         check_ranges(self, "mix_db", "noise_db", "reverb_db", "clip_db", "gain_db")
-        check_ranges(self, "noise_colour", least=0, most=4)
-        check_ranges(self, "equalise_q", "band_stop_octaves", "reverb_seconds", least=0.01)
+        check_ranges(self, "noise_color", least=0, most=4)
+        check_ranges(self, "equalize_q", "band_stop_octaves", "reverb_seconds", least=0.01)
         check_ranges(self, "low_pass_rate", least=100)
-        check_ranges(self, "quantise_bits", least=1, most=24)
+        check_ranges(self, "quantize_bits", least=1, most=24)
         check_ranges(self, "time_mask_seconds", least=0)
         check_ranges(self, "packet_loss", least=0, most=1)
 
 
 class AugmentedAudio(NamedTuple):
-    """What the encoder is to hear."""
+    """The augmented input, and where it was silenced."""
 
     audio: Tensor  # (batch, samples), in [-1, 1]
     masked: Tensor  # (batch, samples), true where silence took the sound's place
@@ -88,7 +88,7 @@ def augment_waveform(
     random: torch.Generator,
     recordings: Tensor,
 ) -> AugmentedAudio:
-    """Return the audio as the encoder is to hear it.
+    """Augment the audio of a batch.
 
     Parameters
     ----------
@@ -110,13 +110,13 @@ def augment_waveform(
         full scale is turned down.
     """
     draw = Draw(len(audio), random, audio.device, config.clean)
-    heard = add_sounds(audio.float(), config, sample_rate, draw, recordings)
-    heard = filter_all(heard, config, sample_rate, draw)
-    heard = overload(heard, config, draw)
-    return leave_gaps(heard, config, sample_rate, draw)
+    heard = mix_sounds(audio.float(), config, sample_rate, draw, recordings)
+    heard = apply_filters(heard, config, sample_rate, draw)
+    heard = saturate(heard, config, draw)
+    return mask_time(heard, config, sample_rate, draw)
 
 
-def add_sounds(
+def mix_sounds(
     audio: Tensor, config: WaveformAugmentConfig, sample_rate: int, draw: Draw, recordings: Tensor
 ) -> Tensor:
     """Put other recordings and noise on top."""
@@ -125,24 +125,24 @@ def add_sounds(
     if (rows := draw.rows(config.mix)).any():
         decibels = draw.uniform(config.mix_db, int(rows.sum()))
         other = audio[partner[rows]] * present[rows][:, None]
-        out[rows] = effects.add_below(out[rows], other, decibels)
+        out[rows] = effects.mix_at_snr(out[rows], other, decibels)
     if (rows := draw.rows(config.noise)).any():
-        colour = draw.uniform(config.noise_colour, int(rows.sum()), 1)
-        noise = effects.coloured_noise(draw, colour, audio.shape[1], sample_rate)
-        out[rows] = effects.add_below(out[rows], noise, draw.uniform(config.noise_db, len(noise)))
+        color = draw.uniform(config.noise_color, int(rows.sum()), 1)
+        noise = effects.colored_noise(draw, color, audio.shape[1], sample_rate)
+        out[rows] = effects.mix_at_snr(out[rows], noise, draw.uniform(config.noise_db, len(noise)))
     return out
 
 
-def filter_all(
+def apply_filters(
     audio: Tensor, config: WaveformAugmentConfig, sample_rate: int, draw: Draw
 ) -> Tensor:
-    """Send the sound through equalisers, rooms, band-stops and low-passes."""
+    """Send the sound through equalizers, rooms, band-stops and low-passes."""
     room = int(max(RINGING, config.reverb_seconds[1]) * sample_rate)
     length = filters.fast_length(audio.shape[1] + room)
     hertz = filters.frequencies(length, sample_rate, audio.device)
     found = []
     for share, respond in (
-        (config.equalise, equalisers),
+        (config.equalize, equalizers),
         (config.reverb, rooms),
         (config.band_stop, band_stops),
         (config.low_pass, low_passes),
@@ -152,18 +152,18 @@ def filter_all(
     return filters.apply(audio, found, length) if found else audio
 
 
-def equalisers(
+def equalizers(
     hertz: Tensor, rows: int, config: WaveformAugmentConfig, sample_rate: int, draw: Draw
 ) -> Tensor:
     """Return the responses of a shelf and some peaks, (rows, bins)."""
-    place = filters.warped(hertz, sample_rate)
-    span, gains = (LOWEST, 0.45 * sample_rate), (-config.equalise_db, config.equalise_db)
-    corner = filters.warped(draw.log_uniform(span, rows, 1), sample_rate)
+    place = filters.prewarp(hertz, sample_rate)
+    span, gains = (LOWEST, 0.45 * sample_rate), (-config.equalize_db, config.equalize_db)
+    corner = filters.prewarp(draw.log_uniform(span, rows, 1), sample_rate)
     response = filters.shelf(place / corner, draw.uniform(gains, rows, 1))
-    for _ in range(config.equalise_peaks):
-        centre = filters.warped(draw.log_uniform(span, rows, 1), sample_rate)
-        q = draw.log_uniform(config.equalise_q, rows, 1)
-        response *= filters.peak(place / centre, draw.uniform(gains, rows, 1), q)
+    for _ in range(config.equalize_peaks):
+        center = filters.prewarp(draw.log_uniform(span, rows, 1), sample_rate)
+        q = draw.log_uniform(config.equalize_q, rows, 1)
+        response *= filters.peak(place / center, draw.uniform(gains, rows, 1), q)
     return response
 
 
@@ -185,8 +185,8 @@ def band_stops(
     """Return the gains of some band-stops in a row, (rows, bins)."""
     gain = torch.ones(rows, len(hertz), device=hertz.device)
     for _ in range(config.band_stops):
-        centre = draw.log_uniform((LOWEST, 0.45 * sample_rate), rows, 1)
-        gain *= filters.band_stop(hertz, centre, draw.uniform(config.band_stop_octaves, rows, 1))
+        center = draw.log_uniform((LOWEST, 0.45 * sample_rate), rows, 1)
+        gain *= filters.band_stop(hertz, center, draw.uniform(config.band_stop_octaves, rows, 1))
     return gain
 
 
@@ -197,7 +197,7 @@ def low_passes(
     return filters.low_pass(hertz, draw.log_uniform(config.low_pass_rate, rows, 1))
 
 
-def overload(audio: Tensor, config: WaveformAugmentConfig, draw: Draw) -> Tensor:
+def saturate(audio: Tensor, config: WaveformAugmentConfig, draw: Draw) -> Tensor:
     """Clip, turn up or down, keep within full scale, and round."""
     out = audio.clone()
     clipped, softly = draw.rows(config.clip), draw.rows(config.clip_soft)
@@ -209,14 +209,14 @@ def overload(audio: Tensor, config: WaveformAugmentConfig, draw: Draw) -> Tensor
         out[rows] *= 10 ** (draw.uniform(config.gain_db, int(rows.sum()), 1) / 20)
     above = effects.peaks(out).clamp(min=1)
     out /= torch.where(draw.touched.to(out.device)[:, None], above, 1.0)
-    if (rows := draw.rows(config.quantise)).any():
-        low, high = config.quantise_bits
+    if (rows := draw.rows(config.quantize)).any():
+        low, high = config.quantize_bits
         bits = draw.uniform((low, high + 1), int(rows.sum())).floor()
-        out[rows] = effects.quantise(out[rows], bits.clamp(max=high))
+        out[rows] = effects.quantize(out[rows], bits.clamp(max=high))
     return out
 
 
-def leave_gaps(
+def mask_time(
     audio: Tensor, config: WaveformAugmentConfig, sample_rate: int, draw: Draw
 ) -> AugmentedAudio:
     """Silence random stretches, and packets that got lost."""
@@ -226,7 +226,7 @@ def leave_gaps(
     limits = tuple(seconds * sample_rate for seconds in config.time_mask_seconds)
     for row in draw.rows(config.time_mask).nonzero().ravel().tolist():
         for first, last in draw.spans(limits, samples, (config.time_masks,)).tolist():
-            around, gain = effects.gap(first, last, samples, fade, audio.device)
+            around, gain = effects.gap_gain(first, last, samples, fade, audio.device)
             out[row, around] *= gain
             masked[row, first:last] = True
     if (rows := draw.rows(config.packets)).any():

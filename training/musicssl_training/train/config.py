@@ -1,18 +1,36 @@
 """The settings of a pre-training run: one dataclass, to and from a TOML or JSON mapping."""
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from musicssl.config import from_dict, named_from_dict, named_to_dict, to_dict
 from musicssl.encoders import ENCODERS, DilatedConfig, EncoderConfig
 from musicssl.errors import ConfigError, pick
-from musicssl_training.augment import SpectrogramAugmentConfig, WaveformAugmentConfig
+from musicssl_training.augment import MaskConfig, SpectrogramAugmentConfig, WaveformAugmentConfig
 from musicssl_training.weighting import WEIGHTINGS, EqualConfig, WeightingConfig
 from musicssl_training.workers import resolve
 
+log = logging.getLogger(__name__)
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # ours: Fabric's
 SCHEDULES = ("plateau", "cosine")
-DISTORT_IN = ("auto", "spectrum", "wave", "both")
+AUGMENT_IN = ("auto", "spectrum", "wave", "both")
+RENAMED = {  # settings of older runs, and what they are called now; None: no longer there
+    "distort": "augment_spectrogram",
+    "wave": "augment_waveform",
+    "distort_in": "augment_in",
+}
+RENAMED_AUGMENT = {
+    "equalise": "equalize",
+    "equalise_db": "equalize_db",
+    "equalise_peaks": "equalize_peaks",
+    "equalise_q": "equalize_q",
+    "quantise": "quantize",
+    "quantise_bits": "quantize_bits",
+    "noise_colour": "noise_color",
+    "noise_power": None,  # an absolute level; noise_db is relative to the sound
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +106,10 @@ class PretrainConfig:
     encoder: EncoderConfig = field(default_factory=DilatedConfig)
     weighting: WeightingConfig = field(default_factory=EqualConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
-    distort: SpectrogramAugmentConfig = field(default_factory=SpectrogramAugmentConfig)
-    wave: WaveformAugmentConfig = field(default_factory=WaveformAugmentConfig)
-    distort_in: str = "auto"  # "spectrum", "wave" or "both"; auto: spectrum if the encoder has one
+    augment_spectrogram: SpectrogramAugmentConfig = field(default_factory=SpectrogramAugmentConfig)
+    augment_waveform: WaveformAugmentConfig = field(default_factory=WaveformAugmentConfig)
+    augment_in: str = "auto"  # "spectrum", "wave" or "both"; auto: spectrum if the encoder has one
+    mask: MaskConfig = field(default_factory=MaskConfig)  # blocks, for the worker `masked`
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     hidden: int = 256  # units of the workers' heads
     statistics: str = "true"  # of regression targets, or "pase": see `workers.regression`
@@ -108,7 +127,7 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         pick(PRECISIONS, self.precision, "precision")
-        pick(dict.fromkeys(DISTORT_IN), self.distort_in, "distort_in")
+        pick(dict.fromkeys(AUGMENT_IN), self.augment_in, "augment_in")
         resolve(self.workers)
         if self.data.recordings % self.optim.accumulate:
             raise ConfigError(
@@ -130,7 +149,10 @@ def read_config(values: dict[str, Any]) -> PretrainConfig:
     ConfigError
         For an unknown key or name, or a value that is not allowed.
     """
-    values = dict(values)
+    values = _renamed(values, RENAMED, "config")
+    for table in ("augment_spectrogram", "augment_waveform"):
+        if isinstance(values.get(table), dict):
+            values[table] = _renamed(values[table], RENAMED_AUGMENT, f"config.{table}")
     tables: dict[str, Any] = {"encoder": ENCODERS, "weighting": WEIGHTINGS}
     defaults = {"encoder": DilatedConfig.name, "weighting": EqualConfig.name}
     named: dict[str, Any] = {}
@@ -141,6 +163,28 @@ def read_config(values: dict[str, Any]) -> PretrainConfig:
         kinds = {name: kind for name, (_, kind) in tables[key].items()}
         named[key] = named_from_dict(kinds, shape, f"config.{key}")
     return replace(from_dict(PretrainConfig, values, "config"), **named)
+
+
+def _renamed(
+    values: Mapping[str, Any], names: Mapping[str, str | None], where: str
+) -> dict[str, Any]:
+    """Return settings under the names that they have now.
+
+    Raises
+    ------
+    ConfigError
+        If a setting is there under both names.
+    """
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        name = names.get(key, key)
+        if name is None:
+            log.warning("%s.%s is no longer a setting and has no effect.", where, key)
+        elif name != key and name in values:
+            raise ConfigError(f"{where}: {key!r} is the former name of {name!r}; give one of them.")
+        else:
+            out[name] = value
+    return out
 
 
 def write_config(config: PretrainConfig) -> dict[str, Any]:

@@ -4,10 +4,18 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from musicssl.frontends import Spectra
-from musicssl_training.augment import augment_waveform, distort, isolate
+from musicssl_training.augment import (
+    augment_spectrogram,
+    augment_waveform,
+    draw_blocks,
+    isolate,
+    masked_frames,
+    silence_audio,
+    silence_spectra,
+    silent_frames,
+)
 from musicssl_training.targets.features import CleanAudio
 from musicssl_training.train.prefetch import Ahead
 from musicssl_training.train.state import Run
@@ -87,27 +95,32 @@ def hear(run: Run, batch: Batch) -> tuple[Tensor, list[Tensor | slice]]:
 
 def distorted_in(run: Run) -> str:
     """Return where the input is distorted: "spectrum", "wave" or "both"."""
-    if run.config.distort_in != "auto":
-        return run.config.distort_in
+    if run.config.augment_in != "auto":
+        return run.config.augment_in
     return "wave" if run.spectrum is None else "spectrum"
 
 
 def uses_augmentation(run: Run) -> bool:
     """Return whether the encoder hears any excerpt other than as it is."""
     where, config = distorted_in(run), run.config
-    in_spectrum = where != "wave" and config.distort.clean < 1
-    return in_spectrum or (where != "spectrum" and config.wave.clean < 1)
+    if config.mask.excerpts:
+        return True
+    in_spectrum = where != "wave" and config.augment_spectrogram.clean < 1
+    return in_spectrum or (where != "spectrum" and config.augment_waveform.clean < 1)
 
 
 def distorted(run: Run, batch: Batch) -> tuple[Tensor | Spectra, Tensor | None]:
     """Return what the encoder is to hear instead of the clean audio, and the frames it misses."""
     config, spectrum, sound = run.config, run.spectrum, batch.sound
-    audio, masked = sound.audio, None
+    audio, masked, rate = sound.audio, None, run.grid.sample_rate
     where = distorted_in(run)
+    blocks = draw_blocks(audio, config.mask, rate, batch.random)
     if where != "spectrum":
-        rate, recordings = run.grid.sample_rate, batch.recordings
-        found = augment_waveform(audio, config.wave, rate, batch.random, recordings)
-        audio, masked = found.audio, frame_mask(found.masked, run.encoder.hop)
+        waves = augment_waveform(
+            audio, config.augment_waveform, rate, batch.random, batch.recordings
+        )
+        audio = silence_audio(waves.audio, blocks, rate)
+        masked = silent_frames(waves.masked | blocks, run.encoder.hop)
     if spectrum is None:
         return audio, masked
     shape, each = spectrum.config, run.encoder.hop // spectrum.config.hop  # spectra a frame
@@ -117,14 +130,9 @@ def distorted(run: Run, batch: Batch) -> tuple[Tensor | Spectra, Tensor | None]:
         spectra = spectrum(audio, each * run.encoder.frames(audio.shape[1]))
     if where == "wave":
         return spectra, masked
-    heard = distort(spectra, config.distort, shape, batch.random, batch.recordings)
-    missed: Tensor = torch.unflatten(heard.masked, 1, (-1, each)).all(dim=2)
-    return heard.spectra, missed if masked is None else masked | missed
-
-
-def frame_mask(masked: Tensor, hop: int) -> Tensor:
-    """Return which frames lie in masked samples altogether: (batch, samples) to (batch, frames)."""
-    frames = -(-masked.shape[1] // hop)
-    padded = F.pad(masked, (0, frames * hop - masked.shape[1]), value=True)
-    out: Tensor = torch.unflatten(padded, 1, (frames, hop)).all(dim=2)
-    return out
+    found = augment_spectrogram(
+        spectra, config.augment_spectrogram, shape, batch.random, batch.recordings
+    )
+    heard, silent = silence_spectra(found.spectra, blocks, shape.hop)
+    missed = masked_frames(silent | found.masked, each, spectrum.reach, shape.hop)
+    return heard, missed if masked is None else masked | missed

@@ -14,13 +14,19 @@ from musicssl.config import from_dict, to_dict
 from musicssl.errors import ConfigError
 from musicssl.frontends import DualSpectrum, DualSpectrumConfig, Spectra
 from musicssl_training.augment import (
+    MaskConfig,
     SpectrogramAugmentConfig,
     WaveformAugmentConfig,
+    augment_spectrogram,
     augment_waveform,
-    distort,
+    draw_blocks,
     effects,
     filters,
     isolate,
+    masked_frames,
+    silence_audio,
+    silence_spectra,
+    silent_frames,
 )
 from musicssl_training.augment.random import Draw
 from musicssl_training.augment.reverb import impulse_responses
@@ -28,8 +34,8 @@ from musicssl_training.augment.reverb import impulse_responses
 RATE = 22_050
 CPU = torch.device("cpu")
 SHARES = (
-    *("mix", "noise", "equalise", "reverb", "band_stop", "low_pass", "clip", "gain"),
-    *("quantise", "time_mask", "packets"),
+    *("mix", "noise", "equalize", "reverb", "band_stop", "low_pass", "clip", "gain"),
+    *("quantize", "time_mask", "packets"),
 )
 SHAPE = DualSpectrumConfig()
 FRONT = DualSpectrum(SHAPE)
@@ -39,6 +45,13 @@ def only(*names: str, **options: Any) -> WaveformAugmentConfig:
     """Settings under which these distortions always happen, and no others."""
     shares: dict[str, Any] = {name: float(name in names) for name in SHARES}
     return WaveformAugmentConfig(clean=0.0, **shares, **options)
+
+
+def spectra_only(name: str, **options: Any) -> SpectrogramAugmentConfig:
+    """Settings under which this always happens to spectra, and nothing else."""
+    shares: dict[str, Any] = {key: float(key == name) for key in ("mix", "equalize", "noise")}
+    options |= {"time_masks": 0, "band_masks": 0}
+    return SpectrogramAugmentConfig(clean=0.0, **shares, **options)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -78,10 +91,16 @@ def band_level(audio: Tensor, low: float, high: float) -> Tensor:
 # --- settings
 
 
-@pytest.mark.parametrize("kind", [SpectrogramAugmentConfig, WaveformAugmentConfig])
-def test_configs_survive_a_round_trip(kind: type[Any]) -> None:
-    config = replace(kind(), clean=0.5, mix_db=(1.0, 2.0))
-    assert from_dict(kind, to_dict(config), "distort") == config
+@pytest.mark.parametrize(
+    "config",
+    [
+        SpectrogramAugmentConfig(clean=0.5, mix_db=(1.0, 2.0)),
+        WaveformAugmentConfig(clean=0.5, mix_db=(1.0, 2.0)),
+        MaskConfig(time=0.5, seconds=(0.2, 0.4)),
+    ],
+)
+def test_configs_survive_a_round_trip(config: Any) -> None:
+    assert from_dict(type(config), to_dict(config), "augment") == config
 
 
 @pytest.mark.parametrize(
@@ -89,8 +108,10 @@ def test_configs_survive_a_round_trip(kind: type[Any]) -> None:
     [
         (SpectrogramAugmentConfig, {"mix": 35.0}, "mix is a share, from 0 to 1; got 35.0"),
         (SpectrogramAugmentConfig, {"band_mask": -0.1}, "band_mask is a share"),
-        (SpectrogramAugmentConfig, {"noise_power": (1e-4, 1e-7)}, "Swapped"),
-        (SpectrogramAugmentConfig, {"noise_power": (0.0, 1e-7)}, "noise_power must lie in"),
+        (SpectrogramAugmentConfig, {"noise_db": (40.0, 10.0)}, "Swapped"),
+        (MaskConfig, {"time": 40.0}, "time is a share, from 0 to 1; got 40.0"),
+        (MaskConfig, {"time": 0.95}, "at most 0.9; got 0.95"),
+        (MaskConfig, {"seconds": (1.0, 0.3)}, "Swapped"),
         (SpectrogramAugmentConfig, {"time_masks": -1}, "time_masks must be at least 0, got -1"),
         (SpectrogramAugmentConfig, {"mix_db": (3.0,)}, "mix_db must be two numbers"),
         *[
@@ -102,7 +123,7 @@ def test_configs_survive_a_round_trip(kind: type[Any]) -> None:
         (WaveformAugmentConfig, {"packet_loss": (0.0, 20.0)}, "packet_loss must lie in"),
         (WaveformAugmentConfig, {"gain_db": (math.nan, 1.0)}, "gain_db must be two numbers"),
         (WaveformAugmentConfig, {"packet_seconds": 0.0}, "packet_seconds must be at least 0.001"),
-        (WaveformAugmentConfig, {"quantise_bits": (0, 8)}, "quantise_bits must lie in"),
+        (WaveformAugmentConfig, {"quantize_bits": (0, 8)}, "quantize_bits must lie in"),
     ],
 )
 def test_wrong_settings_are_named(kind: type[Any], wrong: dict[str, Any], message: str) -> None:
@@ -130,10 +151,7 @@ def test_one_recording_alone_is_mixed_with_nothing() -> None:
     audio, same = noise(3, 4000), torch.zeros(3, dtype=torch.int64)
     assert torch.equal(augment_waveform(audio, only("mix"), RATE, generator(), same).audio, audio)
     x = spectra(3)
-    config = SpectrogramAugmentConfig(
-        clean=0.0, mix=1.0, equalise=0.0, noise=0.0, time_masks=0, band_masks=0
-    )
-    heard = distort(x, config, SHAPE, generator(), same).spectra
+    heard = augment_spectrogram(x, spectra_only("mix"), SHAPE, generator(), same).spectra
     torch.testing.assert_close(heard.mel, x.mel, atol=1e-5, rtol=0)
 
 
@@ -155,7 +173,9 @@ def test_clean_is_the_input_bit_for_bit() -> None:
     assert torch.equal(found.audio, audio)
     assert not found.masked.any()
     x = spectra(4)
-    heard = distort(x, SpectrogramAugmentConfig(clean=1.0), SHAPE, generator(), torch.arange(4))
+    heard = augment_spectrogram(
+        x, SpectrogramAugmentConfig(clean=1.0), SHAPE, generator(), torch.arange(4)
+    )
     assert torch.equal(heard.spectra.pitch, x.pitch)
     assert torch.equal(heard.spectra.mel, x.mel)
     assert not heard.masked.any()
@@ -207,15 +227,15 @@ def test_noise_lies_so_far_below(wanted: float) -> None:
     )
 
 
-@pytest.mark.parametrize("colour", [0.0, 1.0, 2.0])
-def test_noise_has_its_colour(colour: float) -> None:
+@pytest.mark.parametrize("color", [0.0, 1.0, 2.0])
+def test_noise_has_its_color(color: float) -> None:
     draw = Draw(8, generator(), CPU)
-    found = effects.coloured_noise(draw, torch.full((8, 1), colour), 4 * RATE, RATE)
+    found = effects.colored_noise(draw, torch.full((8, 1), color), 4 * RATE, RATE)
     torch.testing.assert_close(found.square().mean(dim=1), torch.ones(8), atol=1e-4, rtol=0)
     hertz, power = scipy.signal.welch(found.numpy(), RATE, nperseg=4096)
     heard = (hertz > 100) & (hertz < 8000)
     slope = np.polyfit(np.log(hertz[heard]), np.log(power.mean(axis=0)[heard]), 1)[0]
-    assert abs(slope + colour) < 0.05
+    assert abs(slope + color) < 0.05
 
 
 # --- linear filters
@@ -223,10 +243,10 @@ def test_noise_has_its_colour(colour: float) -> None:
 
 def test_shelves_and_peaks_are_the_cookbooks() -> None:
     hertz = torch.linspace(0, RATE / 2, 4097)
-    for centre, gain, q in ((80.0, 9.0, 0.7), (1000.0, -10.0, 3.0), (7000.0, 6.0, 1.0)):
-        a, w0 = 10 ** (gain / 40), 2 * math.pi * centre / RATE
+    for center, gain, q in ((80.0, 9.0, 0.7), (1000.0, -10.0, 3.0), (7000.0, 6.0, 1.0)):
+        a, w0 = 10 ** (gain / 40), 2 * math.pi * center / RATE
         cos, alpha = math.cos(w0), math.sin(w0) / (2 * q)
-        ratio = filters.warped(hertz, RATE) / filters.warped(torch.tensor(centre), RATE)
+        ratio = filters.prewarp(hertz, RATE) / filters.prewarp(torch.tensor(center), RATE)
         db = torch.tensor([[gain]])
         ours = filters.peak(ratio, db, torch.tensor([[q]]))[0]
         b = [1 + alpha * a, -2 * cos, 1 - alpha * a]
@@ -257,7 +277,7 @@ def test_filters_do_in_the_time_domain_what_a_recursion_does() -> None:
     audio = noise(2, 6000)
     length = filters.fast_length(6000 + 4000)
     hertz = filters.frequencies(length, RATE, CPU)
-    ratio = filters.warped(hertz, RATE) / filters.warped(torch.tensor(500.0), RATE)
+    ratio = filters.prewarp(hertz, RATE) / filters.prewarp(torch.tensor(500.0), RATE)
     response = filters.peak(ratio, torch.tensor([[8.0]]), torch.tensor([[2.0]]))
     heard = filters.apply(audio, [(torch.tensor([False, True]), response)], length)
     a, w0 = 10 ** (8 / 40), 2 * math.pi * 500 / RATE
@@ -271,10 +291,10 @@ def test_filters_do_in_the_time_domain_what_a_recursion_does() -> None:
     np.testing.assert_allclose(heard[1], expected, atol=1e-5)
 
 
-def test_equalisers_stay_within_their_gain() -> None:
+def test_equalizers_stay_within_their_gain() -> None:
     impulse = torch.zeros(30, 8192)
     impulse[:, 0] = 0.1
-    heard = hear(impulse, only("equalise", equalise_db=6.0, equalise_peaks=2))
+    heard = hear(impulse, only("equalize", equalize_db=6.0, equalize_peaks=2))
     curve = decibels(torch.fft.rfft(heard / 0.1).abs().square())
     assert curve.abs().max() <= 3 * 6 + 0.1
     assert curve.abs().amax(dim=1).min() > 0.1
@@ -282,15 +302,15 @@ def test_equalisers_stay_within_their_gain() -> None:
 
 def test_band_stops_silence_their_band_alone() -> None:
     hertz = torch.linspace(0, RATE / 2, 5000)
-    centre, octaves = torch.tensor([[1000.0]]), torch.tensor([[1.0]])
-    gain = filters.band_stop(hertz, centre, octaves)[0]
+    center, octaves = torch.tensor([[1000.0]]), torch.tensor([[1.0]])
+    gain = filters.band_stop(hertz, center, octaves)[0]
     inside = (hertz / 1000).log2().abs() <= 0.5
     beyond = (hertz / 1000).log2().abs() >= 0.5 + filters.EDGE
     assert (gain[inside] == 0).all()
     assert (gain[beyond] == 1).all()
     audio = noise(1, RATE)
     length = filters.fast_length(RATE + 3000)
-    response = filters.band_stop(filters.frequencies(length, RATE, CPU), centre, octaves)
+    response = filters.band_stop(filters.frequencies(length, RATE, CPU), center, octaves)
     heard = filters.apply(audio, [(torch.ones(1).bool(), response)], length)
     assert band_level(audio, 720, 1400) - band_level(heard, 720, 1400) > 40
     for low, high in ((20, 640), (1520, 11_000)):
@@ -374,7 +394,7 @@ def test_gain_is_what_was_asked_or_up_to_full_scale() -> None:
 @pytest.mark.parametrize("bits", [7, 12])
 def test_coarse_numbers_err_as_bennett_says(bits: int) -> None:
     audio = 0.999 * torch.sin(torch.arange(60_000) * 0.1234567)[None]
-    heard = hear(audio, only("quantise", quantise_bits=(bits, bits)))
+    heard = hear(audio, only("quantize", quantize_bits=(bits, bits)))
     assert len(set(heard[0].tolist())) <= 2**bits + 1
     assert abs(level(audio) - level(heard - audio) - (6.02 * bits + 1.76)) < 0.3
 
@@ -413,7 +433,7 @@ def test_packets_are_lost_whole() -> None:
 def test_masked_spectra_are_silent_in_all_bands() -> None:
     x = spectra(8, 3.0)
     config = SpectrogramAugmentConfig(clean=0.3, noise=1.0, band_mask=0.3)
-    heard, masked = distort(x, config, SHAPE, generator(), torch.arange(8) // 2)
+    heard, masked = augment_spectrogram(x, config, SHAPE, generator(), torch.arange(8) // 2)
     assert masked.shape == (8, x.mel.shape[2])
     for values in heard:
         assert torch.equal((values == 0).all(dim=1), masked)
@@ -425,30 +445,75 @@ def test_masked_spectra_are_silent_in_all_bands() -> None:
         assert not masked[clean].any()
 
 
-def test_spectra_are_mixed_as_powers_turned_down() -> None:
-    x = spectra(2)
-    config = SpectrogramAugmentConfig(
-        clean=0.0, mix=1.0, mix_db=(6.0, 6.0), equalise=0.0, noise=0.0, time_masks=0, band_masks=0
+def added_level(clean: Spectra, heard: Spectra) -> Tensor:
+    """Return how far what was added lies below each excerpt, in dB of mean powers."""
+    before, after = (torch.expm1(x.mel.double() * math.log(10)) for x in (clean, heard))
+    return decibels(before.mean(dim=(1, 2))) - decibels((after - before).mean(dim=(1, 2)))
+
+
+@pytest.mark.parametrize("name", ["mix", "noise"])
+@pytest.mark.parametrize("kind", [SpectrogramAugmentConfig, WaveformAugmentConfig])
+def test_sounds_on_top_lie_in_the_range_below_whatever_the_levels(
+    kind: type[Any], name: str
+) -> None:
+    audio = noise(60, RATE, 0.3) * torch.logspace(-3, 0, 60)[:, None]
+    recordings, settings = torch.arange(60), {f"{name}_db": (3.0, 20.0)}
+    if kind is WaveformAugmentConfig:
+        heard = hear(audio, only(name, **settings))
+        quiet = level(audio) < -25  # what is loud is turned down to full scale
+        found = (level(audio) - level(heard - audio))[quiet]
+    else:
+        x = FRONT(audio, 50)
+        config = spectra_only(name, **settings)
+        heard = augment_spectrogram(x, config, SHAPE, generator(), recordings).spectra
+        found = added_level(x, heard)
+    assert found.min() > 3 - 0.1
+    assert found.max() < 20 + 0.1
+    assert found.max() - found.min() > 12  # and all over it
+
+
+def test_the_same_range_means_the_same_in_spectra_and_wave() -> None:
+    """A mix of waves and one of their spectra, each recording at another level and pitch."""
+    time = torch.arange(2 * RATE) / RATE
+    tones = [0.3 * (math.tau * hertz * time).sin() for hertz in (110.0, 700.0, 4000.0)]
+    audio = torch.stack([*tones, *noise(3, 2 * RATE)]) * torch.logspace(-1, 0, 6)[:, None]
+    recordings, wanted = torch.tensor([0, 1] * 3), (9.0, 9.0)
+    waves = augment_waveform(audio, only("mix", mix_db=wanted), RATE, generator(), recordings)
+    mixed = augment_spectrogram(
+        FRONT(audio, 100), spectra_only("mix", mix_db=wanted), SHAPE, generator(), recordings
     )
-    heard = distort(x, config, SHAPE, generator(), torch.tensor([4, 7])).spectra
-    for clean, mixed in zip(x, heard, strict=True):
-        power = 10 ** clean.double() - 1
-        expected = torch.log10(1 + power + power.flip(0) * 10**-0.6)
-        torch.testing.assert_close(mixed.double(), expected, atol=1e-4, rtol=0)
+    for heard in (FRONT(waves.audio, 100), mixed.spectra):
+        found = added_level(FRONT(audio, 100), heard)
+        torch.testing.assert_close(found, torch.full((6,), 9.0).double(), atol=0.6, rtol=0)
+
+
+def test_nothing_is_mixed_with_silence() -> None:
+    audio = noise(3, RATE)
+    audio[1] = 0
+    x = FRONT(audio, 50)
+    pairs = torch.tensor([0, 1, 0])  # 0 and 2 can only be mixed with the silent one
+    for name in ("mix", "noise"):
+        heard = augment_spectrogram(x, spectra_only(name), SHAPE, generator(), pairs).spectra
+        assert (heard.mel[1] == 0).all()
+        assert torch.equal(
+            heard.mel[[0, 2]] > x.mel[[0, 2]] + 1e-4, torch.zeros(2, 64, 50) > 0
+        ) == (name == "mix")
 
 
 def test_spectra_repeat_and_stay_untouched() -> None:
     x = spectra(4)
     before = [values.clone() for values in x]
     first, second = (
-        distort(x, SpectrogramAugmentConfig(), SHAPE, generator(3), torch.arange(4))
+        augment_spectrogram(x, SpectrogramAugmentConfig(), SHAPE, generator(3), torch.arange(4))
         for _ in range(2)
     )
     for a, b, clean, kept in zip(first.spectra, second.spectra, x, before, strict=True):
         assert torch.equal(a, b)
         assert torch.equal(clean, kept)
     silent = Spectra(*(torch.zeros_like(values) for values in x))
-    heard = distort(silent, SpectrogramAugmentConfig(), SHAPE, generator(), torch.arange(4)).spectra
+    heard = augment_spectrogram(
+        silent, SpectrogramAugmentConfig(), SHAPE, generator(), torch.arange(4)
+    ).spectra
     assert all(values.isfinite().all() for values in heard)
 
 
@@ -489,3 +554,65 @@ def test_isolating_none_or_very_short_excerpts() -> None:
     torch.testing.assert_close(spans, torch.tensor([[0.0, 1000 / RATE]] * 3))
     with pytest.raises(ConfigError, match="from 0 to 1, got 25"):
         isolate(audio, 25, generator(), RATE)
+
+
+# --- blocks
+
+
+@pytest.mark.parametrize("time", [0.3, 0.5])
+def test_blocks_cover_their_share_of_the_time_in_their_lengths(time: float) -> None:
+    audio = torch.zeros(300, 7 * 1000)
+    masked = draw_blocks(audio, MaskConfig(excerpts=0.6, time=time), 1000, generator())
+    chosen = masked.any(dim=1)
+    assert abs(chosen.float().mean() - 0.6) < 4 * math.sqrt(0.24 / 300)
+    assert (masked[chosen].sum(dim=1) == round(time * 7000)).all()
+    runs = torch.nn.functional.pad(masked[chosen].int(), (1, 1)).diff(dim=1)
+    starts, ends = ((runs == sign).nonzero() for sign in (1, -1))
+    length = (ends - starts)[:, 1]
+    assert length.min() >= 300 - 1
+    assert (length <= 1001).float().mean() > 0.9  # blocks that touch look like one
+    assert length.float().std() > 150
+    place = masked[chosen].float().mean(dim=0)
+    inside = place[1000:6000]
+    assert inside.min() > time - 0.15  # nowhere more than elsewhere
+    assert inside.max() < time + 0.15
+
+
+def test_blocks_in_excerpts_shorter_than_a_block_and_none_at_all() -> None:
+    short = draw_blocks(torch.zeros(9, 500), MaskConfig(excerpts=1.0, time=0.4), 1000, generator())
+    assert (short.sum(dim=1) == 200).all()
+    assert not draw_blocks(torch.zeros(9, 500), MaskConfig(), 1000, generator()).any()
+
+
+def test_frames_masked_in_spectra_are_heard_by_no_spectrum() -> None:
+    """Noise that only sounds in the masked frames leaves every other spectrum silent."""
+    audio = noise(6, 7 * RATE)
+    hop, each = SHAPE.hop, 4
+    count = -(-audio.shape[1] // (hop * each)) * each
+    blocks = draw_blocks(audio, MaskConfig(excerpts=1.0, time=0.5), RATE, generator())
+    _, silent = silence_spectra(FRONT(audio, count), blocks, hop)
+    frames = masked_frames(silent, each, FRONT.reach, hop)
+    assert frames.shape == (6, count // each)
+    assert 0.2 < frames.float().mean() < 0.5
+    inside = frames.repeat_interleave(each * hop, dim=1)[:, : audio.shape[1]]
+    heard, _ = silence_spectra(FRONT(audio * inside, count), blocks, hop)
+    assert all((x == 0).all() for x in heard)
+    # and no frame is left out that could count: one more at either end is heard
+    longer = torch.nn.functional.max_pool1d(frames[:, None].float(), 3, 1, 1)[:, 0].bool()
+    inside = (longer & ~frames).repeat_interleave(each * hop, dim=1)[:, : audio.shape[1]]
+    heard, _ = silence_spectra(FRONT(audio * inside, count), blocks, hop)
+    assert all((x != 0).any() for x in heard)
+
+
+def test_blocks_silence_the_audio_and_all_frames_in_them() -> None:
+    audio = noise(4, 2 * RATE) + 0.3
+    blocks = draw_blocks(audio, MaskConfig(excerpts=1.0, time=0.4), RATE, generator())
+    heard = silence_audio(audio, blocks, RATE)
+    assert (heard[blocks] == 0).all()
+    fade = round(0.005 * RATE)
+    near = torch.nn.functional.max_pool1d(blocks[:, None].float(), 2 * fade + 1, 1, fade)[:, 0]
+    assert torch.equal(heard[near == 0], audio[near == 0])
+    frames = silent_frames(blocks, 441)
+    inside = frames.repeat_interleave(441, dim=1)[:, : audio.shape[1]]
+    assert (heard[inside] == 0).all()
+    assert frames.float().mean() > 0.3
