@@ -10,10 +10,10 @@ import torch
 from musicssl.checkpoint import ModelConfig
 from musicssl.config import from_dict, to_dict
 from musicssl.encoders import ENCODERS, Dilated, DilatedConfig, Encoder, State
-from musicssl.encoders.trunk import BatchNorm
+from musicssl.encoders.pase.trunk import BatchNorm
 from musicssl.errors import ConfigError
+from musicssl.inference.chunking import cut
 from musicssl.model import MusicEncoder
-from musicssl.windows import cut
 
 WAVE = {"channels": (4, 4, 6, 6, 8, 8, 8, 8), "dim": 12}
 TINY = {
@@ -51,11 +51,8 @@ def in_chunks(encoder: Encoder, audio: torch.Tensor, chunk: int) -> list[torch.T
     cuts = cut([audio[0].numpy()], hop=encoder.hop, context=encoder.context, chunk=chunk)
     for (skip, _, frames), stretch in cuts:
         state = State(torch.tensor([skip]), torch.tensor([frames]), memory)
-        layers = encoder.resume(torch.from_numpy(stretch)[None], None, state)
+        layers, memory = encoder.resume(torch.from_numpy(stretch)[None], None, state)
         parts.append([layer[:, skip : skip + frames] for layer in layers])
-        if encoder.memory:
-            assert state.after is not None
-            memory = state.after
     assert len(parts) > 2
     return [torch.cat(layer, dim=1) for layer in zip(*parts, strict=True)]
 
@@ -87,6 +84,31 @@ class TestEveryEncoder:
     def test_config_refuses_unknown_keys(self, name: str) -> None:
         with pytest.raises(ConfigError, match="Did you mean 'dim'"):
             from_dict(ENCODERS[name][1], {"dims": 3}, "config")
+
+    def test_front_end_and_trunk_make_the_whole(self, name: str) -> None:
+        encoder, audio = make(name), noise(2, 12_345)
+        audio[1, 7000:] = 0
+        samples = torch.tensor([12_345, 7000])
+        features = encoder.frontend(audio, samples)
+        assert features.inside is not None
+        assert features.inside.sum(dim=1).tolist() == [encoder.frames(n) for n in samples.tolist()]
+        if encoder.spectrogram is None:
+            assert torch.equal(features.values[0], audio)
+        for a, b in zip(encoder.encode(features), encoder(audio, samples), strict=True):
+            assert torch.equal(a, b)
+        twice = encoder.frontend(audio).cat(encoder.frontend(audio[:1]))
+        for values, one in zip(twice.values, encoder.frontend(audio).values, strict=True):
+            assert torch.equal(values[:2], one)
+            assert torch.equal(values[2], one[0])
+
+    def test_a_state_is_read_only(self, name: str) -> None:
+        encoder, audio = make(name), noise(1, 9000)
+        frames = torch.tensor([encoder.frames(9000)])
+        state = State(torch.tensor([0]), frames, torch.zeros(1, encoder.memory))
+        layers, after = encoder.resume(audio, None, state)
+        assert after.shape == state.before.shape
+        assert not state.before.any()
+        torch.testing.assert_close(layers[-1], encoder(audio)[-1])
 
     def test_shapes(self, name: str) -> None:
         encoder = make(name)

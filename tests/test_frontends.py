@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from musicssl.errors import ConfigError
-from musicssl.frontends import DualSpectrum, DualSpectrumConfig
+from musicssl.frontends import DualSpectrum, DualSpectrumConfig, mel_frequencies
 
 RATE = 22_050
 
@@ -83,3 +83,12 @@ def test_filters_cover_their_range(spectrum: DualSpectrum) -> None:
 def test_refuses_bands_beyond_nyquist() -> None:
     with pytest.raises(ConfigError, match="beyond the Nyquist frequency of 4000 Hz"):
         DualSpectrumConfig(sample_rate=8000)
+
+
+def test_mel_frequencies_are_those_of_htk() -> None:
+    found = mel_frequencies(5, 20.0, 8000.0)
+    mel = 2595 * np.log10(1 + found.numpy() / 700)
+    np.testing.assert_allclose(np.diff(mel), np.diff(mel)[0], rtol=1e-12)
+    assert found[0].item() == pytest.approx(20)
+    assert found[-1].item() == pytest.approx(8000)
+    assert mel_frequencies(3, 0.0, 1000.0)[0] == 0

@@ -8,13 +8,13 @@ from torch.nn import functional as F
 
 from musicssl.checkpoint import ModelConfig
 from musicssl.encoders import ENCODERS, PaseAttentionConfig, PaseConfig, PasePlusConfig, State
-from musicssl.encoders.attention import LocalAttention, within
-from musicssl.encoders.qrnn import Qrnn, linear_recurrence
-from musicssl.encoders.trunk import BatchNorm, Trunk
-from musicssl.engine import Embedding
+from musicssl.encoders.pase.attention import LocalAttention, within
+from musicssl.encoders.pase.qrnn import Qrnn, linear_recurrence
+from musicssl.encoders.pase.trunk import BatchNorm, Trunk
 from musicssl.errors import ConfigError
 from musicssl.frontends import SincFilters
-from musicssl.frontends.sinc import mel_edges
+from musicssl.frontends.mel import mel_frequencies
+from musicssl.inference.batching import Embedding
 from musicssl.model import MusicEncoder
 
 RATE = 16_000
@@ -77,7 +77,7 @@ def test_sinc_edges_are_equally_spaced_in_mel() -> None:
     assert float(edges[0]) == pytest.approx(30)
     assert float(edges[-1]) == pytest.approx(7900)
     torch.testing.assert_close((filters.low_hz + filters.band_hz)[:-1], filters.low_hz[1:])
-    assert len(mel_edges(3, 0, 100)) == 4
+    assert len(mel_frequencies(4, 0, 100)) == 4
 
 
 def test_sinc_kernels_follow_the_formula() -> None:
@@ -225,12 +225,11 @@ def test_qrnn_resumes_where_it_was_with_rows_at_different_places() -> None:
     x = noise(2, 50, 4)
     whole = layer(x)
     state = State(torch.tensor([0, 0]), torch.tensor([20, 9]), torch.zeros(2, layer.memory))
-    layer.resume(x[:, :25], state)
-    assert state.after is not None
-    rest = State(torch.tensor([4, 1]), torch.tensor([26, 29]), state.after)
+    _, after = layer.resume(x[:, :25], state)
+    rest = State(torch.tensor([4, 1]), torch.tensor([26, 29]), after)
     stretches = torch.stack([x[0, 16:46], x[1, 8:38]])
     stretches[:, 0] = 1e3  # before what counts lies what must not be heard
-    out = layer.resume(stretches, rest)
+    out, _ = layer.resume(stretches, rest)
     torch.testing.assert_close(out[0, 4:30], whole[0, 20:46], atol=1e-6, rtol=0)
     torch.testing.assert_close(out[1, 1:30], whole[1, 9:38], atol=1e-6, rtol=0)
 

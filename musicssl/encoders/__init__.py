@@ -1,6 +1,6 @@
 """The encoders, by the name that stands in a checkpoint's config.json."""
 
-from musicssl.encoders.base import Encoder, EncoderConfig, State
+from musicssl.encoders.base import Encoder, EncoderConfig, Features, State
 from musicssl.encoders.dilated import Dilated, DilatedConfig
 from musicssl.encoders.pase import (
     Pase,
@@ -24,6 +24,7 @@ __all__ = [
     "DilatedConfig",
     "Encoder",
     "EncoderConfig",
+    "Features",
     "Pase",
     "PaseAttention",
     "PaseAttentionConfig",

@@ -1,14 +1,15 @@
-"""What every encoder promises."""
+"""Base class of the encoders."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from musicssl.config import check_ranges
-from musicssl.windows import frame_count
+from musicssl.frames import frame_count
+from musicssl.frontends import DualSpectrum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,14 +26,25 @@ class EncoderConfig:
         check_ranges(self)
 
 
-@dataclass
+@dataclass(frozen=True)
 class State:
     """Where each row of a batch stands in its recording, for encoders with memory."""
 
     skip: Tensor  # (batch,), frames of context before those that count
     frames: Tensor  # (batch,), how many count, at least 1
     before: Tensor  # (batch, memory), what was remembered before them; zeros at a beginning
-    after: Tensor | None = None  # the same after them, set by `Encoder.resume`
+
+
+class Features(NamedTuple):
+    """Output of an encoder's front end, as `Encoder.encode` takes it."""
+
+    values: tuple[Tensor, ...]  # each (batch, ...): `Spectra`, or the audio alone
+    inside: Tensor | None = None  # (batch, frames), of frames that begin inside their audio
+
+    def cat(self, other: "Features") -> "Features":
+        """Return the rows of both, one after the other; all of them whole recordings."""
+        pairs = zip(self.values, other.values, strict=True)
+        return Features(tuple(torch.cat(pair) for pair in pairs))
 
 
 class Encoder(nn.Module, ABC):
@@ -55,7 +67,32 @@ class Encoder(nn.Module, ABC):
     n_layers: int
     memory: int = 0  # values remembered from each frame to the next
 
+    @property
+    def spectrogram(self) -> DualSpectrum | None:
+        """Front end whose spectra `encode` takes; None where it takes the audio itself."""
+        return None
+
+    def frontend(self, audio: Tensor, samples: Tensor | None = None) -> Features:
+        """Return what has no weights of its own: the spectra, or the audio as it is.
+
+        Parameters
+        ----------
+        audio, samples
+            As for `forward`.
+        """
+        inside = None
+        if samples is not None:
+            inside = self.inside(samples.to(audio.device), self.frames(audio.shape[-1]))
+        return Features(self.features(audio), inside)
+
+    def features(self, audio: Tensor) -> tuple[Tensor, ...]:
+        """Return the values of `frontend`; the audio itself unless overridden."""
+        return (audio,)
+
     @abstractmethod
+    def encode(self, features: Features) -> list[Tensor]:
+        """Return the layers of features that may have been changed (masked, mixed) before."""
+
     def forward(self, audio: Tensor, samples: Tensor | None = None) -> list[Tensor]:
         """Return the layers, each (batch, frames, dim), frames being ``ceil(samples / hop)``.
 
@@ -72,13 +109,21 @@ class Encoder(nn.Module, ABC):
         list of Tensor
             From the layer nearest to the sound to the last.
         """
+        return self.encode(self.frontend(audio, samples))
 
-    def resume(self, audio: Tensor, samples: Tensor | None, state: State) -> list[Tensor]:
-        """Return the layers of stretches of recordings, and set ``state.after``.
+    def resume(
+        self, audio: Tensor, samples: Tensor | None, state: State
+    ) -> tuple[list[Tensor], Tensor]:
+        """Return the layers of stretches of recordings, and what is remembered after them.
 
         Only the frames that count, by `state`, mean something. Without memory this is `forward`.
+
+        Returns
+        -------
+        tuple of list of Tensor and Tensor
+            The layers, and what ``State.before`` of the stretches that follow must be.
         """
-        return self(audio, samples)  # type: ignore[no-any-return]
+        return self(audio, samples), state.before
 
     def inside(self, samples: Tensor, frames: int) -> Tensor:
         """Return which frames begin inside their audio: (batch,) samples to (batch, frames)."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from musicssl.config import Length, Range
-from musicssl.encoders.base import Encoder, EncoderConfig
+from musicssl.encoders.base import Encoder, EncoderConfig, Features
 from musicssl.errors import ConfigError, shown
 from musicssl.frontends import DualSpectrum, DualSpectrumConfig, Spectra
 
@@ -61,19 +61,15 @@ class Dilated(Encoder):
         trunk = config.kernel // 2 * sum(config.dilations) * self.hop
         self.context = trunk + Stem.reach * config.spectrum.hop + self.spectrum.reach
 
-    def forward(self, audio: Tensor, samples: Tensor | None = None) -> list[Tensor]:
-        frames = self.frames(audio.shape[-1])
-        spectra = self.spectrum(audio, self.stride * frames)
-        mask = None
-        if samples is not None:
-            mask = self.inside(samples.to(audio.device), frames)
-        return self.encode(spectra, mask)
+    @property
+    def spectrogram(self) -> DualSpectrum:
+        return self.spectrum
 
-    def encode(self, spectra: Spectra, mask: Tensor | None = None) -> list[Tensor]:
-        """Return the layers of spectra that may have been changed (masked, mixed) before.
+    def features(self, audio: Tensor) -> Spectra:
+        return self.spectrum(audio, self.stride * self.frames(audio.shape[-1]))  # type: ignore[no-any-return]
 
-        `mask`, shape (batch, frames), is true where a frame lies inside its audio.
-        """
+    def encode(self, features: Features) -> list[Tensor]:
+        spectra, mask = Spectra(*features.values), features.inside
         if mask is not None:
             inside = mask.repeat_interleave(self.stride, dim=1)[:, None]
             spectra = Spectra(spectra.pitch * inside, spectra.mel * inside)

@@ -12,6 +12,7 @@ from musicssl.buffers import ConstantBuffers
 from musicssl.config import Range, check_ranges
 from musicssl.errors import ConfigError
 from musicssl.frontends.constants import constant_device
+from musicssl.frontends.mel import mel_frequencies
 
 BANK = 2**23  # values of a filter bank, at most
 
@@ -77,8 +78,8 @@ class DualSpectrum(ConstantBuffers):
         self.config = config
         with constant_device():
             for name, n_fft, centres in (
-                ("pitch", config.pitch_fft, _log_centres(config)),
-                ("mel", config.mel_fft, _mel_centres(config)),
+                ("pitch", config.pitch_fft, log_centres(config)),
+                ("mel", config.mel_fft, mel_centres(config)),
             ):
                 window = torch.hann_window(n_fft, dtype=torch.float64)
                 scale = (2 / window.sum()).item()
@@ -136,17 +137,15 @@ class DualSpectrum(ConstantBuffers):
         return out
 
 
-def _log_centres(config: DualSpectrumConfig) -> Tensor:
+def log_centres(config: DualSpectrumConfig) -> Tensor:
     """Return band centres in Hz, one band beyond each end, equally spaced in log-frequency."""
     k = torch.arange(-1, config.pitch_bands + 1, dtype=torch.float64)
     return config.pitch_low * 2 ** (k / config.pitch_bands_per_octave)
 
 
-def _mel_centres(config: DualSpectrumConfig) -> Tensor:
+def mel_centres(config: DualSpectrumConfig) -> Tensor:
     """Return band centres in Hz, one beyond each end, from 0 Hz to Nyquist on the HTK mel scale."""
-    top = 2595 * math.log10(1 + config.sample_rate / 2 / 700)
-    mel = torch.linspace(0, top, config.mels + 2, dtype=torch.float64)
-    return 700 * (10 ** (mel / 2595) - 1)
+    return mel_frequencies(config.mels + 2, 0.0, config.sample_rate / 2)
 
 
 def _triangles(centres: Tensor, n_fft: int, sample_rate: int) -> Tensor:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from musicssl.buffers import ConstantBuffers
 from musicssl.errors import ConfigError
 from musicssl.frontends.constants import constant_device
+from musicssl.frontends.mel import mel_frequencies
 
 
 class SincFilters(ConstantBuffers):
@@ -35,7 +36,7 @@ class SincFilters(ConstantBuffers):
         self.nyquist = sample_rate / 2
         half = kernel // 2
         with constant_device():
-            edges = mel_edges(filters, 30.0, self.nyquist - 2 * self.least_hz)
+            edges = mel_frequencies(filters + 1, 30.0, self.nyquist - 2 * self.least_hz)
             times = torch.arange(-half, 0, dtype=torch.float64) / sample_rate
             window = torch.hamming_window(kernel, periodic=False, dtype=torch.float64)[:half]
         self.low_hz = nn.Parameter(edges[:-1].float())
@@ -79,10 +80,3 @@ class SincFilters(ConstantBuffers):
         left = (torch.sin(high * turn) - torch.sin(low * turn)) / (math.pi * self.times)
         left = left * self.window / (2 * (high - low))
         return torch.cat([left, torch.ones_like(low), left.flip(1)], dim=1)
-
-
-def mel_edges(bands: int, low_hz: float, high_hz: float) -> Tensor:
-    """Return ``bands + 1`` frequencies in Hz, equally spaced on the HTK mel scale, in 64 bits."""
-    low, high = (2595 * math.log10(1 + hertz / 700) for hertz in (low_hz, high_hz))
-    mel = torch.linspace(low, high, bands + 1, dtype=torch.float64)
-    return 700 * (10 ** (mel / 2595) - 1)

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from musicssl.config import Length, Range
-from musicssl.encoders.attention import LocalAttention, within
-from musicssl.encoders.base import Encoder, EncoderConfig, State
-from musicssl.encoders.qrnn import Qrnn
-from musicssl.encoders.trunk import BatchNorm, Trunk
+from musicssl.encoders.base import Encoder, EncoderConfig, Features, State
+from musicssl.encoders.pase.attention import LocalAttention, within
+from musicssl.encoders.pase.qrnn import Qrnn
+from musicssl.encoders.pase.trunk import BatchNorm, Trunk
 from musicssl.errors import ConfigError, shown
 
 Size = Annotated[int, Range(1, 32_768)]
@@ -107,7 +107,8 @@ class Pase(Encoder):
         self.sample_rate, self.hop = config.sample_rate, self.trunk.hop
         self.context, self.dim, self.n_layers = self.trunk.reach, config.dim, 1
 
-    def forward(self, audio: Tensor, samples: Tensor | None = None) -> list[Tensor]:
+    def encode(self, features: Features) -> list[Tensor]:
+        (audio,) = features.values
         x, _ = self.trunk(audio, self.frames(audio.shape[1]))
         return [self.norm(self.project(x).transpose(1, 2)).transpose(1, 2)]
 
@@ -147,13 +148,17 @@ class PasePlus(_Dense):
         self.recurrent = Qrnn(config.channels[-1], config.hidden)
         self.memory = self.recurrent.memory
 
-    def forward(self, audio: Tensor, samples: Tensor | None = None) -> list[Tensor]:
+    def encode(self, features: Features) -> list[Tensor]:
+        (audio,) = features.values
         x, pooled = self.trunk(audio, self.frames(audio.shape[1]))
         return self._joined(self.recurrent(x), pooled)
 
-    def resume(self, audio: Tensor, samples: Tensor | None, state: State) -> list[Tensor]:
+    def resume(
+        self, audio: Tensor, samples: Tensor | None, state: State
+    ) -> tuple[list[Tensor], Tensor]:
         x, pooled = self.trunk(audio, self.frames(audio.shape[1]))
-        return self._joined(self.recurrent.resume(x, state), pooled)
+        x, after = self.recurrent.resume(x, state)
+        return self._joined(x, pooled), after
 
 
 class PaseAttention(_Dense):
@@ -173,11 +178,12 @@ class PaseAttention(_Dense):
         )
         self.context += config.attention_layers * config.window * self.hop
 
-    def forward(self, audio: Tensor, samples: Tensor | None = None) -> list[Tensor]:
+    def encode(self, features: Features) -> list[Tensor]:
+        (audio,) = features.values
         x, pooled = self.trunk(audio, self.frames(audio.shape[1]))
-        inside = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-        if samples is not None:
-            inside = self.inside(samples.to(x.device), x.shape[1])
+        inside = features.inside
+        if inside is None:
+            inside = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         allowed = within(inside, self.window)
         x = self.enter(x)
         for layer in self.attention:

@@ -1,4 +1,4 @@
-"""A quasi-recurrent layer, and the linear recurrence in it without a step a frame."""
+"""Quasi-recurrent layer with a blocked parallel scan."""
 
 from collections.abc import Callable
 from typing import Any
@@ -32,8 +32,8 @@ class Qrnn(nn.Module):
         start = torch.zeros(len(x), self.hidden, device=x.device)
         return self._run(x, _shifted(x), None, start)[0]
 
-    def resume(self, x: Tensor, state: State) -> Tensor:
-        """Do the same from where `state` says, and set ``state.after``."""
+    def resume(self, x: Tensor, state: State) -> tuple[Tensor, Tensor]:
+        """Do the same from where `state` says; also return what is remembered at its end."""
         skip, frames = (n.to(x.device)[:, None] for n in (state.skip, state.frames))
         before = state.before.to(x.device)
         last, start = before[:, : self.inputs], before[:, self.inputs :]
@@ -44,8 +44,7 @@ class Qrnn(nn.Module):
         out, c = self._run(x, previous, inside, start)
         rows = torch.arange(len(x), device=x.device)
         end = x[rows, (skip + frames)[:, 0] - 1].float()
-        state.after = torch.cat([end, c[:, -1]], dim=1)
-        return out
+        return out, torch.cat([end, c[:, -1]], dim=1)
 
     def _run(
         self, x: Tensor, previous: Tensor, inside: Tensor | None, start: Tensor
