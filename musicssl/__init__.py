@@ -17,23 +17,23 @@ from musicssl.errors import (
 )
 
 if TYPE_CHECKING:
+    from musicssl.checkpoint.bundled import ModelInfo, list_models
     from musicssl.embed import get_embedding
-    from musicssl.engine import Embedding
     from musicssl.folder.command import embed_folder
+    from musicssl.frames import frame_times
+    from musicssl.inference.batching import Embedding
     from musicssl.model import MusicEncoder, load_model
-    from musicssl.models import ModelInfo, list_models
-    from musicssl.windows import frame_times
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Embedding": "engine",
-    "ModelInfo": "models",
+    "Embedding": "inference.batching",
+    "ModelInfo": "checkpoint.bundled",
     "MusicEncoder": "model",
     "embed_folder": "folder.command",
-    "frame_times": "windows",
+    "frame_times": "frames",
     "get_embedding": "embed",
-    "list_models": "models",
+    "list_models": "checkpoint.bundled",
     "load_model": "model",
 }
 

@@ -9,11 +9,11 @@ import torch
 
 from musicssl import arguments, process
 from musicssl.audio import AudioInput
-from musicssl.devices import pick_device
+from musicssl.checkpoint.bundled import CONFIG, DEFAULT_MODEL, MODELS, WEIGHTS
 from musicssl.errors import ConfigError
-from musicssl.inputs import Embedded
+from musicssl.inference.device import pick_device
+from musicssl.inference.inputs import Embedded
 from musicssl.model import Layer, MusicEncoder, load_model
-from musicssl.models import CONFIG, DEFAULT_MODEL, MODELS, WEIGHTS
 
 Key = tuple[object, ...]
 _models: dict[Key, tuple[Key, MusicEncoder]] = {}  # where from: in which state, and what

@@ -9,15 +9,15 @@ from torch import Tensor
 
 from musicssl import arguments, process
 from musicssl.audio import AudioInput
-from musicssl.checkpoint import ModelConfig
-from musicssl.devices import pick_device, pick_dtype
+from musicssl.checkpoint.files import ModelConfig
+from musicssl.checkpoint.pretrained import Pretrained
 from musicssl.encoders import ENCODERS, Encoder, State
-from musicssl.engine import Engine
 from musicssl.errors import ConfigError, shown
-from musicssl.inputs import Embedded, check_batch, embed_inputs
+from musicssl.inference.batching import Engine
+from musicssl.inference.device import pick_device, pick_dtype
+from musicssl.inference.inputs import Embedded, check_batch, embed_inputs
+from musicssl.inference.options import Settings, check_chunks, pick_pooling
 from musicssl.pooling import POOLINGS
-from musicssl.pretrained import Pretrained
-from musicssl.settings import Settings, check_chunks, pick_pooling
 
 Layer = int | Sequence[int] | str | None
 
@@ -107,7 +107,6 @@ class MusicEncoder(Pretrained):
         samples: Tensor | None = None,
         *,
         layer: Layer = None,
-        state: State | None = None,
     ) -> Tensor:
         """Return frame embeddings.
 
@@ -120,9 +119,6 @@ class MusicEncoder(Pretrained):
             frames are those that it would have alone.
         layer
             One layer, several to put side by side, "all", or None for the checkpoint's choice.
-        state
-            For encoders with memory, where the rows stand in their recordings; see
-            `Encoder.resume`. None for rows that are whole recordings.
 
         Returns
         -------
@@ -138,14 +134,41 @@ class MusicEncoder(Pretrained):
         ConfigError
             If there is no such layer.
         """
-        check_batch(audio, samples, state, self.device)
+        check_batch(audio, samples, self.device)
         chosen = self.pick_layers(layer)
         process.heed_fork()
-        if state is None:
-            outputs = self.encoder(audio, samples)
-        else:
-            outputs = self.encoder.resume(audio, samples, state)
-        with torch.autocast(audio.device.type, enabled=False):
+        return self._standardized(self.encoder(audio, samples), chosen)
+
+    def resume(
+        self, audio: Tensor, samples: Tensor | None, state: State, *, layer: Layer = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return frame embeddings of stretches of recordings, and what is remembered after them.
+
+        Parameters
+        ----------
+        audio, samples, layer
+            As for `forward`.
+        state
+            Where the rows stand in their recordings; see `Encoder.resume`.
+
+        Raises
+        ------
+        AudioError
+            As `forward`.
+        ConfigError
+            If there is no such layer, or `state` is none.
+        """
+        if not isinstance(state, State):
+            raise ConfigError(f"state must be a State, got {shown(state, kind=True)}.")
+        check_batch(audio, samples, self.device)
+        chosen = self.pick_layers(layer)
+        process.heed_fork()
+        outputs, after = self.encoder.resume(audio, samples, state)
+        return self._standardized(outputs, chosen), after
+
+    def _standardized(self, outputs: list[Tensor], chosen: tuple[int, ...]) -> Tensor:
+        """Return the chosen layers, standardized, side by side."""
+        with torch.autocast(outputs[0].device.type, enabled=False):
             parts = [(outputs[i].float() - self.centre[i]) / self.spread[i] for i in chosen]
             return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 

@@ -4,7 +4,7 @@ import numpy as np
 from test_bundled import GOLDEN, RATE, sound
 
 import musicssl
-from musicssl.models import MODELS
+from musicssl.checkpoint.bundled import MODELS
 
 if __name__ == "__main__":
     GOLDEN.mkdir(exist_ok=True)

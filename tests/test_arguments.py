@@ -20,9 +20,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import musicssl
 from musicssl import hear
+from musicssl.encoders import State
 from musicssl.errors import MusicSSLError, shown
+from musicssl.inference.options import Settings
 from musicssl.model import MusicEncoder
-from musicssl.settings import Settings
 
 RATE = 22_050
 TONE = (0.3 * np.sin(2 * np.pi * 440 * np.arange(2_000) / RATE)).astype(np.float32)
@@ -167,9 +168,10 @@ WRONG: dict[str, dict[str, list[Any]]] = {
         "overwrite": NO_FLAG, "replace_foreign": NO_FLAG, "prune": NO_FLAG, "dry_run": NO_FLAG,
     },
     "settings": {**EMBEDDING, **SECONDS, "batch_size": NO_COUNT},
-    "forward": {
+    "forward": {"audio": NO_BATCH, "samples": NO_SAMPLES, "layer": NO_LAYER},
+    "resume": {
         "audio": NO_BATCH, "samples": NO_SAMPLES, "layer": NO_LAYER,
-        "state": [*NOTHING, 0, True, "", torch.zeros(1)],
+        "state": [*NOTHING, 0, True, "", None, torch.zeros(1)],
     },
     "pick_layers": {"layer": NO_LAYER},
     "save_pretrained": {
@@ -227,6 +229,7 @@ def calls(
     folder = tmp_path_factory.mktemp("calls")
     sf.write(folder / "a.wav", TONE, RATE)
     batch = torch.from_numpy(TONE)[None]
+    start = State(torch.tensor([0]), torch.tensor([1]), torch.zeros(1, 0))
     sounds = {"audio": batch, "model": hear.load_model(str(tiny_model_folder))}
     tiny: dict[str, Any] = {"model": tiny_model_folder}
     return {
@@ -234,6 +237,7 @@ def calls(
         "get_embedding": partial(musicssl.get_embedding, audio=TONE, sr=RATE, **tiny),
         "settings": model.settings,
         "forward": partial(model, audio=batch),
+        "resume": partial(model.resume, audio=batch, samples=None, state=start),
         "pick_layers": partial(model.pick_layers, layer=0),
         "save_pretrained": partial(model.save_pretrained, folder=folder / "saved"),
         "load_model": partial(musicssl.load_model, **tiny, device="cpu"),

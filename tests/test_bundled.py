@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import musicssl
-from musicssl.devices import cpu_has_bf16
+from musicssl.checkpoint.bundled import CHECKPOINTS, DEFAULT_MODEL, MODELS
+from musicssl.inference.device import cpu_has_bf16
 from musicssl.model import MusicEncoder
-from musicssl.models import CHECKPOINTS, DEFAULT_MODEL, MODELS
 
 GOLDEN = Path(__file__).parent / "golden"
 MUSIC = Path(__file__).parent.parent / "examples" / "music"

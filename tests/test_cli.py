@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 import musicssl
 from musicssl.checkpoint import ModelConfig
-from musicssl.cli import build_parser, main
+from musicssl.cli.main import build_parser, main
 from musicssl.encoders import PasePlusConfig
 from musicssl.model import MusicEncoder
 
@@ -53,7 +53,7 @@ def command(*args: Any, **options: Any) -> "subprocess.Popen[str]":
     """Start the command in a process of its own."""
     paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.Popen(
-        [sys.executable, "-m", "musicssl.cli", *map(str, args)],
+        [sys.executable, "-m", "musicssl.cli.main", *map(str, args)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -227,13 +227,13 @@ def test_every_other_option(embed: Any, music: Path, out: Path, tmp_path: Path) 
 
 
 def test_list_models(monkeypatch: pytest.MonkeyPatch, capsys: Out) -> None:
-    from musicssl.models import ModelInfo
+    from musicssl.checkpoint.bundled import ModelInfo
 
     info = ModelInfo(
         *("small", "bundled", None, 3_100_000, 768, 9, 25.0, 22_050, 6.2),
         *("MIT", "CC-BY-4.0", "CC0, CC-BY", "For everything."),
     )
-    monkeypatch.setattr("musicssl.models.list_models", lambda: [info])
+    monkeypatch.setattr("musicssl.checkpoint.bundled.list_models", lambda: [info])
     assert main(["--list-models"]) == 0
     title, row = capsys.readouterr().out.splitlines()
     assert title.split() == ["name", "MB", "dim", "layers", "frames/s", "code", "weights", "data"]
@@ -305,7 +305,7 @@ def test_help_names_every_choice() -> None:
 
 def test_help_and_version_import_nothing_heavy() -> None:
     code = (
-        "import sys\nfrom musicssl.cli import main\n"
+        "import sys\nfrom musicssl.cli.main import main\n"
         "try: main(['--help'])\nexcept SystemExit: pass\n"
         "print([m for m in ('torch', 'numpy', 'soundfile', 'tqdm') if m in sys.modules])"
     )
@@ -389,7 +389,9 @@ def test_a_bar_where_there_is_a_terminal(
             super().__init__(mininterval=0, **options)
 
     (music / "bad.mp3").write_text("x")
-    monkeypatch.setattr("musicssl.progress.tqdm", Eager)  # draws each file, however fast it went
+    monkeypatch.setattr(
+        "musicssl.cli.progress.tqdm", Eager
+    )  # draws each file, however fast it went
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     assert main([str(music), "-o", str(out), "--model", str(tiny_model_folder)]) == 1

@@ -17,8 +17,8 @@ import pytest
 from hub_server import CONFIG, FILES, REPO, WEIGHTS, right, sha256, weights
 from huggingface_hub import constants
 
+from musicssl.checkpoint.hub import find_checkpoint
 from musicssl.errors import ModelError
-from musicssl.hub import find_checkpoint
 
 Server = Any  # hub_server.Hub
 ROOT = Path(__file__).parent.parent
@@ -388,7 +388,7 @@ import socket, sys
 def refuse(*_, **__): raise AssertionError("a socket was made")
 socket.socket.__init__ = socket.create_connection = socket.getaddrinfo = refuse
 from musicssl.errors import ModelError
-from musicssl.hub import find_checkpoint
+from musicssl.checkpoint.hub import find_checkpoint
 try:
     find_checkpoint("someone/encoder", local_files_only=sys.argv[1] == "argument")
 except ModelError as error:
@@ -420,7 +420,7 @@ except ModelError as error:
 def test_the_offline_command_makes_no_request(
     server: Server, no_sockets: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from musicssl.cli import main
+    from musicssl.cli.main import main
 
     (tmp_path / "a.wav").write_bytes(b"")
     command = [str(tmp_path / "a.wav"), "-o", str(tmp_path / "out"), "--offline", "--model", REPO]

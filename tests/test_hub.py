@@ -15,11 +15,11 @@ import pytest
 from hub_server import CONFIG, FILES, REPO, WEIGHTS, go_offline, right, weights
 from huggingface_hub import constants, file_download
 
-from musicssl import models
+from musicssl.checkpoint import bundled as models
+from musicssl.checkpoint.bundled import MODELS, list_models
+from musicssl.checkpoint.hub import Checkpoint, download, find_checkpoint, push, push_folder
+from musicssl.checkpoint.hub.repository import Repository
 from musicssl.errors import ModelError
-from musicssl.hub import Checkpoint, download, find_checkpoint, push, push_folder
-from musicssl.hub.repository import Repository
-from musicssl.models import MODELS, list_models
 
 Server = Any  # hub_server.Hub
 
@@ -110,7 +110,8 @@ def test_bundled_and_local_need_no_network(bundled: Path, tmp_path: Path, no_soc
 def test_the_client_is_not_imported_for_them(tmp_path: Path) -> None:
     write(tmp_path / "mine", FILES)
     code = (
-        "import sys; from musicssl import hub; print(hub.find_checkpoint(sys.argv[1]).model_id, "
+        "import sys; from musicssl.checkpoint import hub; "
+        "print(hub.find_checkpoint(sys.argv[1]).model_id, "
         "[m for m in ('huggingface_hub', 'torch', 'yaml') if m in sys.modules])"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "mine")]
@@ -309,7 +310,10 @@ def test_an_unreachable_hub_leaves_the_cache(server: Server, waits: list[float])
 
 
 def test_the_standard_variables_hold(server: Server, tmp_path: Path) -> None:
-    code = "from musicssl.hub import find_checkpoint as f; print(f('someone/encoder').folder)"
+    code = (
+        "from musicssl.checkpoint.hub import find_checkpoint as f; "
+        "print(f('someone/encoder').folder)"
+    )
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     home = {"HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": server.url, "HF_TOKEN": "abc"}
     server.token = "abc"

@@ -13,20 +13,16 @@ import musicssl
 ROOT = Path(__file__).parent.parent
 # a module may import those of the groups before its own
 ORDER = [
-    {"errors", "process", "buffers", "weights"},
-    {"arguments"},
-    {"config", "windows", "pooling", "untrusted"},
-    {"models"},
-    {"audio", "frontends", "devices"},
-    {"encoders", "settings"},
-    {"hub", "checkpoint"},
-    {"engine", "pretrained"},
-    {"inputs"},
+    {"errors", "process", "buffers", "pooling"},
+    {"arguments", "config"},
+    {"frames"},
+    {"audio", "frontends"},
+    {"encoders"},
+    {"checkpoint"},
+    {"inference"},
     {"model"},
     {"embed"},
     {"folder", "hear"},
-    {"terminal"},
-    {"progress", "options"},
     {"cli"},
 ]
 

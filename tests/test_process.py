@@ -14,7 +14,7 @@ import soundfile as sf
 import torch
 
 import musicssl
-from musicssl import devices, engine, process
+from musicssl import process
 from musicssl.checkpoint import ModelConfig
 from musicssl.encoders import (
     DilatedConfig,
@@ -24,6 +24,7 @@ from musicssl.encoders import (
     PasePlusConfig,
 )
 from musicssl.errors import ConfigError, ModelError
+from musicssl.inference import batching, device
 from musicssl.model import MusicEncoder
 
 BEGIN = """
@@ -116,11 +117,11 @@ def test_a_gpu_lost_in_a_fork_is_one_clear_error(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     settings = musicssl.load_model(device="cpu").settings()
     with pytest.raises(ModelError, match=r"on a GPU that a forked process cannot use.*'spawn'"):
-        engine.compute(OnGpu(), torch.zeros(1, 9), torch.tensor([9]), settings)  # type: ignore[arg-type]
+        batching.compute(OnGpu(), torch.zeros(1, 9), torch.tensor([9]), settings)  # type: ignore[arg-type]
     for name in ("auto", "cuda", "cuda:0"):
         with pytest.raises(ConfigError, match=r"a forked process cannot use the GPU.*'spawn'"):
-            devices.pick_device(name)
-    assert devices.pick_device("cpu") == torch.device("cpu")
+            device.pick_device(name)
+    assert device.pick_device("cpu") == torch.device("cpu")
 
 
 @pytest.mark.parametrize("rate", ["22050", "44100"])
@@ -223,8 +224,8 @@ def test_torchs_default_device_changes_nothing(
 def test_a_model_that_was_cast_embeds_as_before(
     model: MusicEncoder, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, tolerance: float
 ) -> None:
-    monkeypatch.setattr(devices, "cpu_has_bf16", lambda: False)
-    devices._warned.clear()
+    monkeypatch.setattr(device, "cpu_has_bf16", lambda: False)
+    device._warned.clear()
     cast = copy.deepcopy(model).to(dtype)
     clip, rate = noise(2, model.sample_rate), model.sample_rate
     expected, frames = model.embed(clip, rate), model(torch.from_numpy(clip)[None])
@@ -252,7 +253,7 @@ def test_a_model_that_was_cast_embeds_as_before(
 def test_half_weights_are_computed_in_their_precision_where_that_is_fast(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(devices, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(device, "cpu_has_bf16", lambda: True)
     model = MusicEncoder(ModelConfig(encoder=ENCODERS[0]))
     assert model.settings().dtype is torch.float32
     model.bfloat16()

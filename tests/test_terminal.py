@@ -17,11 +17,11 @@ from folder_trees import manifest, noise, tree
 from tqdm import tqdm
 
 import musicssl
-from musicssl.cli import main
+from musicssl.cli.main import main
+from musicssl.cli.progress import BAR
+from musicssl.cli.terminal import one_line, printable, put_name, say
 from musicssl.errors import AudioError
 from musicssl.folder import workers
-from musicssl.progress import BAR
-from musicssl.terminal import one_line, printable, put_name, say
 
 ROOT = Path(musicssl.__file__).parent.parent
 posix = pytest.mark.skipif(os.name != "posix", reason="needs descriptors and signals")
@@ -121,7 +121,7 @@ def run(code: str, *args: Any, **options: Any) -> "subprocess.CompletedProcess[b
 
 
 CHATTER = """
-from musicssl import cli
+from musicssl.cli import main as cli
 from musicssl.folder import workers
 opened = workers.open_source
 def chatter(*args, **options):
@@ -163,7 +163,7 @@ def test_closed_descriptors(music: Path, out: Path, tiny_model_folder: Path) -> 
 def test_full_streams_of_a_process(music: Path, out: Path, tiny_model_folder: Path) -> None:
     with Path("/dev/full").open("wb") as full:
         done = run(
-            "from musicssl import cli",
+            "from musicssl.cli import main as cli",
             *(music, "-o", out, "--model", tiny_model_folder, "--json", "-v"),
             stdout=full,
             stderr=full,
@@ -174,7 +174,7 @@ def test_full_streams_of_a_process(music: Path, out: Path, tiny_model_folder: Pa
 @posix
 def test_ctrl_c_in_the_first_moments() -> None:
     code = """
-from musicssl import cli
+from musicssl.cli import main as cli
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
 def build_parser():

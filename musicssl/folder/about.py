@@ -5,8 +5,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from musicssl import __version__
-from musicssl.engine import Settings
 from musicssl.folder.space import Space
+from musicssl.inference.batching import Settings
 from musicssl.model import MusicEncoder
 
 

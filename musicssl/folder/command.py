@@ -8,7 +8,7 @@ from typing import Any
 from musicssl import arguments
 from musicssl.audio import AUDIO_EXTENSIONS, RESAMPLERS
 from musicssl.audio.mix import MIXES
-from musicssl.devices import pick_device
+from musicssl.checkpoint.hashing import hash_weights
 from musicssl.errors import ConfigError, OutputError, pick, shown
 from musicssl.folder.listing import Listing, Shard
 from musicssl.folder.manifest import hold
@@ -17,8 +17,8 @@ from musicssl.folder.run import Run
 from musicssl.folder.space import Space
 from musicssl.folder.stores import FORMATS
 from musicssl.folder.summary import Summary
+from musicssl.inference.device import pick_device
 from musicssl.model import Layer, MusicEncoder, load_model
-from musicssl.weights import hash_weights
 
 
 def embed_folder(

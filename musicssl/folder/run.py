@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
-from musicssl.engine import Settings
 from musicssl.errors import OutputError
 from musicssl.folder.about import about_run
 from musicssl.folder.ledger import Ledger, Seen
@@ -23,6 +22,7 @@ from musicssl.folder.settle import Ground
 from musicssl.folder.space import Space
 from musicssl.folder.summary import KEPT_FAILURES, Interrupted, Summary
 from musicssl.folder.workers import Workers
+from musicssl.inference.batching import Settings
 from musicssl.model import MusicEncoder
 from musicssl.pooling import POOLINGS
 

@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 
 from musicssl.audio import Source, open_source
-from musicssl.engine import Embedding, Engine, Result, Settings
 from musicssl.errors import AudioError, MusicSSLError, NoAudioError, OutputError
 from musicssl.folder.ledger import Seen
 from musicssl.folder.listing import Item
@@ -22,8 +21,9 @@ from musicssl.folder.moves import content_of
 from musicssl.folder.output import Output, Row
 from musicssl.folder.places import DISK, TakenError, reason
 from musicssl.folder.records import GONE, Record
+from musicssl.frames import frame_count
+from musicssl.inference.batching import Embedding, Engine, Result, Settings
 from musicssl.model import MusicEncoder
-from musicssl.windows import frame_count
 
 log = logging.getLogger(__name__)
 Block = NDArray[np.float32]

@@ -39,7 +39,7 @@ def embed(
 
     Files in `passed` hold no audio and may be passed over.
     """
-    command = [sys.executable, "-P", "-m", "musicssl.cli", str(folder), "-o", str(out)]
+    command = [sys.executable, "-P", "-m", "musicssl.cli.main", str(folder), "-o", str(out)]
     command += [
         "--model",
         str(model),

@@ -1,19 +1,17 @@
 """The command `musicssl-train`."""
 
 import argparse
-import contextlib
 import logging
-import signal
 import sys
-import threading
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicssl import __version__
 from musicssl.errors import ConfigError, MusicSSLError
 from musicssl_training.cli.evaluate import add_data, add_evaluate, find_roots, run_evaluate
+from musicssl_training.cli.interrupts import interrupts
+from musicssl_training.cli.study import add_study, run_study_command
 from musicssl_training.cli.teach import add_teach, run_teach
 
 if TYPE_CHECKING:
@@ -104,6 +102,10 @@ def build_parser() -> argparse.ArgumentParser:
     add_evaluate(command)
     command.set_defaults(run=run_evaluate)
 
+    command = commands.add_parser("study", help="compare many runs; goes on if killed")
+    add_study(command, _count)
+    command.set_defaults(run=run_study_command)
+
     command = commands.add_parser("overlap", help="check that a corpus holds no labelled music")
     command.add_argument("corpora", nargs="+", metavar="CORPUS", help="packs, or with a manifest")
     add_data(command)
@@ -126,19 +128,25 @@ def _count(text: str) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit code: 0, 2 for what is wrong with the call, 130."""
+    """Run the command and return its exit code.
+
+    Returns
+    -------
+    int
+        0; 1 if a part has failed; 2 for what is wrong with the call; 130 after Ctrl-C.
+    """
     parser = build_parser()
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        args.run(args)
+        code = args.run(args) or 0
     except MusicSSLError as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"{parser.prog}: stopped; the same command goes on from here", file=sys.stderr)
         return 130
-    return 0
+    return int(code)
 
 
 def _rows(args: argparse.Namespace) -> list[dict[str, Any]]:
@@ -218,7 +226,7 @@ def _pretrain(args: argparse.Namespace) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     config = read_config(values)
-    with _interrupts() as stop, tqdm(total=config.steps, unit="step", disable=None) as bar:
+    with interrupts() as stop, tqdm(total=config.steps, unit="step", disable=None) as bar:
 
         def show(run: Run, heard: Heard) -> None:
             if not bar.n:
@@ -248,32 +256,12 @@ def _overlap(args: argparse.Namespace) -> None:
     check_overlap(args.corpora, find_roots(args))
 
 
-@contextlib.contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """Let the first Ctrl-C set an event and the second end the work at once."""
-    stop = threading.Event()
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def first(*_: object) -> None:
-        stop.set()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, first)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def _release(args: argparse.Namespace) -> None:
     print(f"{args.folder}: making a model of it", file=sys.stderr, flush=True)  # then torch loads
     from tqdm import tqdm
 
+    from musicssl.checkpoint.hub import push_folder
     from musicssl.config import from_dict
-    from musicssl.hub import push_folder
     from musicssl_training.release.export import STATISTICS_BATCHES, ReleaseConfig, release
 
     config = from_dict(ReleaseConfig, _toml(args.about), "about")

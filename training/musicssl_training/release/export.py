@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from musicssl.checkpoint import ModelConfig
+from musicssl.checkpoint.bundled import CARD, FACTS
+from musicssl.checkpoint.hub import find_checkpoint
 from musicssl.encoders import Encoder
 from musicssl.errors import ConfigError, MusicSSLError
-from musicssl.hub import find_checkpoint
 from musicssl.model import MusicEncoder
-from musicssl.models import CARD, FACTS
 from musicssl_training.provenance import git_commit, versions
 from musicssl_training.release.lineage import ancestry, averaged, load_encoder
 from musicssl_training.release.model_card import card

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from musicssl.checkpoint import hash_weights
+from musicssl.checkpoint.bundled import FACTS
+from musicssl.checkpoint.files import hash_weights
+from musicssl.checkpoint.hub import find_checkpoint
 from musicssl.encoders import Encoder, EncoderConfig
 from musicssl.errors import ConfigError
-from musicssl.hub import find_checkpoint
 from musicssl.model import load_model
-from musicssl.models import FACTS
 
 TOLD = (  # of a model that came before; what it heard is told with the data
     "model",

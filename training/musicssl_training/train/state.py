@@ -14,10 +14,10 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, distributed, nn
 
-from musicssl.devices import cpu_has_bf16
 from musicssl.encoders import ENCODERS, Encoder
 from musicssl.errors import ConfigError, OutputError
 from musicssl.frontends import DualSpectrum, Spectra
+from musicssl.inference.device import cpu_has_bf16
 from musicssl_training.data import Sampler, open_sources
 from musicssl_training.provenance import git_commit, versions
 from musicssl_training.release.lineage import load_encoder

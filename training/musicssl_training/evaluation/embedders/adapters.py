@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from musicssl.checkpoint.hashing import hash_weights
 from musicssl.errors import AudioError
 from musicssl.folder.space import Space
 from musicssl.model import MusicEncoder
-from musicssl.weights import hash_weights
 from musicssl_training.evaluation.datasets import Audio, Clip
 from musicssl_training.evaluation.embedders.base import Embedder, Frames, Vector
 from musicssl_training.evaluation.embedders.baselines import (

@@ -13,15 +13,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from musicssl.cli.options import build_parser
+from musicssl.cli.terminal import INTERRUPTED, interrupts, one_line, process, put_name, say
 from musicssl.errors import ConfigError, ModelError, MusicSSLError
-from musicssl.options import build_parser
-from musicssl.terminal import INTERRUPTED, interrupts, one_line, process, put_name, say
 
 # What needs torch is imported when it is needed: --help and a typing mistake answer at once.
 if TYPE_CHECKING:
+    from musicssl.cli.progress import Progress
     from musicssl.folder.listing import Listing
     from musicssl.folder.summary import Summary
-    from musicssl.progress import Progress
 
 DONE, FAILED, REFUSED, NOTHING, NO_MODEL = 0, 1, 2, 3, 4
 
@@ -105,9 +105,9 @@ def _lines(name: str, *, null: bool) -> list[str]:
 
 def _embed(listing: "Listing", args: argparse.Namespace) -> int:
     """Do the work and say what came of it."""
+    from musicssl.cli.progress import Progress, passed_over
     from musicssl.folder.command import embed_folder
     from musicssl.folder.summary import Interrupted
-    from musicssl.progress import Progress, passed_over
 
     progress = Progress(listing, quiet=args.quiet, verbose=args.verbose)
 
@@ -190,7 +190,7 @@ def _messages(progress: "Progress") -> Iterator[None]:
 
 def _list_models(*, as_json: bool) -> int:
     """Print the models there are."""
-    from musicssl.models import list_models
+    from musicssl.checkpoint.bundled import list_models
 
     models = list_models()
     if as_json:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from musicssl.errors import ModelError, shown
-from musicssl.hub.download import COMMIT, LOGIN, SHA256, RemoteRepository, endpoint
-from musicssl.hub.messages import explain_status, say_lacking
-from musicssl.hub.transfer import MismatchError, RefusalError, TransferError
-from musicssl.models import CONFIG, WEIGHTS
-from musicssl.untrusted import (
+from musicssl.checkpoint.bundled import CONFIG, WEIGHTS
+from musicssl.checkpoint.hub.download import COMMIT, LOGIN, SHA256, RemoteRepository, endpoint
+from musicssl.checkpoint.hub.messages import explain_status, say_lacking
+from musicssl.checkpoint.hub.transfer import MismatchError, RefusalError, TransferError
+from musicssl.checkpoint.untrusted import (
     JSON_LIMIT,
     DamageError,
     open_file,
@@ -20,6 +19,7 @@ from musicssl.untrusted import (
     read_header,
     read_json,
 )
+from musicssl.errors import ModelError, shown
 
 WEIGHTS_LIMIT = 10**11  # bytes
 

@@ -13,6 +13,15 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from musicssl.checkpoint.bundled import CONFIG, WEIGHTS
+from musicssl.checkpoint.untrusted import (
+    DamageError,
+    TensorEntry,
+    open_file,
+    printable,
+    read_header,
+    read_json,
+)
 from musicssl.config import (
     Length,
     Range,
@@ -24,16 +33,7 @@ from musicssl.config import (
 )
 from musicssl.encoders import ENCODERS, EncoderConfig
 from musicssl.errors import ConfigError, ModelError, pick, shown
-from musicssl.models import CONFIG, WEIGHTS
 from musicssl.pooling import POOLINGS
-from musicssl.untrusted import (
-    DamageError,
-    TensorEntry,
-    open_file,
-    printable,
-    read_header,
-    read_json,
-)
 
 FORMAT = 1
 WEIGHT_DTYPES = {"fp16": torch.float16, "fp32": torch.float32}  # to write

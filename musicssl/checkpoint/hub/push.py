@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from musicssl.checkpoint.bundled import CARD, CONFIG, FACTS, WEIGHTS
+from musicssl.checkpoint.hub.find import check_folder
+from musicssl.checkpoint.hub.messages import explain_status
 from musicssl.errors import ModelError
-from musicssl.hub.find import check_folder
-from musicssl.hub.messages import explain_status
-from musicssl.models import CARD, CONFIG, FACTS, WEIGHTS
 
 PUSHED = (CONFIG, WEIGHTS, CARD, FACTS)
 

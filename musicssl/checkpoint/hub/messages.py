@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from musicssl.hub.download import LOGIN, endpoint
-from musicssl.models import WEIGHTS
-from musicssl.untrusted import printable
+from musicssl.checkpoint.bundled import WEIGHTS
+from musicssl.checkpoint.hub.download import LOGIN, endpoint
+from musicssl.checkpoint.untrusted import printable
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from musicssl.errors import AudioError, ConfigError
-from musicssl.windows import cut, frame_count, frame_times
+from musicssl.frames import frame_count, frame_times
+from musicssl.inference.chunking import cut
 
 
 @given(st.integers(0, 10**9), st.integers(1, 5000))

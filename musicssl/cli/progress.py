@@ -10,10 +10,10 @@ from typing import Any, Self, TextIO
 
 from tqdm import tqdm
 
+from musicssl.cli.terminal import one_line, printable, say
 from musicssl.errors import MusicSSLError
 from musicssl.folder.listing import Listing
 from musicssl.folder.summary import Summary
-from musicssl.terminal import one_line, printable, say
 
 # A narrow terminal cuts off the end, so what is left to wait comes first.
 BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} files, {remaining} left{postfix}"

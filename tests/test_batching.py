@@ -10,14 +10,14 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from musicssl import devices
 from musicssl.checkpoint import ModelConfig
 from musicssl.encoders import DilatedConfig, PasePlusConfig
-from musicssl.engine import Embedding, Engine, compute
 from musicssl.errors import ConfigError, ModelError
+from musicssl.inference import device
+from musicssl.inference.batching import Embedding, Engine, compute
+from musicssl.inference.options import Settings
 from musicssl.model import MusicEncoder
 from musicssl.pooling import POOLINGS
-from musicssl.settings import Settings
 
 RATE = 22_050
 quick = settings(
@@ -190,7 +190,7 @@ def test_a_click_after_an_hour_has_not_drifted() -> None:
     assert (change * times).sum() / change.sum() == pytest.approx(at / RATE, abs=0.02)
 
 
-@pytest.mark.skipif(not devices.cpu_has_bf16(), reason="needs bf16 instructions")
+@pytest.mark.skipif(not device.cpu_has_bf16(), reason="needs bf16 instructions")
 def test_bf16_is_near_fp32(model: MusicEncoder) -> None:
     clip = music(8)
     full, half = (model.embed(clip, RATE, dtype=dtype) for dtype in ("fp32", "bf16"))
@@ -211,11 +211,11 @@ def test_overflow_falls_back_to_fp32_and_warns_once(model: MusicEncoder) -> None
     fragile = Overflows(model.config).requires_grad_(False).eval()
     half = replace(fragile.settings(), dtype=torch.float16)
     audio = torch.from_numpy(music(1))[None]
-    devices._warned.clear()
+    device._warned.clear()
     samples = torch.tensor([audio.shape[1]])
     with pytest.warns(RuntimeWarning, match="done in fp32"):
-        out = compute(fragile, audio, samples, half)
-    assert torch.equal(out, compute(fragile, audio, samples, replace(half, dtype=torch.float32)))
+        out, _ = compute(fragile, audio, samples, half)
+    assert torch.equal(out, compute(fragile, audio, samples, replace(half, dtype=torch.float32))[0])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         compute(fragile, audio, samples, half)

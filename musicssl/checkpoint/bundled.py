@@ -11,7 +11,7 @@ import safetensors
 from musicssl.config import from_dict
 from musicssl.errors import ConfigError, ModelError
 
-CHECKPOINTS = Path(__file__).parent / "checkpoints"  # one folder a bundled model
+CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"  # one folder a bundled model
 DEFAULT_MODEL = "musicssl-small"
 CODE_LICENCE = "MIT"
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from musicssl import __version__
-from musicssl.terminal import one_line
+from musicssl.cli.terminal import one_line
 
 EPILOG = """\
 Results are named after the files, in the same folders: of a folder's files the path inside it

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from musicssl import arguments, process
 from musicssl.buffers import ConstantBuffers
-from musicssl.checkpoint import ModelConfig, read_config, read_weights, write_checkpoint
+from musicssl.checkpoint.bundled import CONFIG
+from musicssl.checkpoint.files import ModelConfig, read_config, read_weights, write_checkpoint
+from musicssl.checkpoint.hub import find_checkpoint, push_folder
+from musicssl.checkpoint.untrusted import printable
 from musicssl.errors import ConfigError, ModelError, OutputError, shown
-from musicssl.hub import find_checkpoint, push_folder
-from musicssl.models import CONFIG
-from musicssl.untrusted import printable
 
 
 class Pretrained(ConstantBuffers):
@@ -70,7 +70,7 @@ class Pretrained(ConstantBuffers):
     ) -> str:
         """Save to a temporary folder, upload it, and return the repository's address.
 
-        As `musicssl.hub.push_folder`, which says what is what.
+        As `musicssl.checkpoint.hub.push_folder`, which says what is what.
         """
         optional = {"commit_message": commit_message, "revision": revision}
         for name, value in {"repo_id": repo_id, **optional}.items():

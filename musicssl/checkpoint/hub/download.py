@@ -18,9 +18,17 @@ from io import BufferedRandom
 from pathlib import Path
 from typing import Any
 
+from musicssl.checkpoint.hub.transfer import (
+    Head,
+    MismatchError,
+    Pieces,
+    TransferError,
+    ask,
+    in_time,
+    persist,
+)
+from musicssl.checkpoint.untrusted import JSON_LIMIT
 from musicssl.errors import ModelError, shown
-from musicssl.hub.transfer import Head, MismatchError, Pieces, TransferError, ask, in_time, persist
-from musicssl.untrusted import JSON_LIMIT
 
 WAITS = (1.0, 3.0)  # seconds before asking again
 LEAP = 1_000_000  # bytes after which a transfer has earned all its tries again

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from musicssl import arguments
-from musicssl.devices import DTYPES
 from musicssl.errors import ConfigError, pick, shown
+from musicssl.inference.device import DTYPES
 from musicssl.pooling import POOLINGS
 
 LEVELS = {"clip": True, "frame": False}  # whether frames are pooled

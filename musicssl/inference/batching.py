@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from musicssl import process
 from musicssl.audio import Source
-from musicssl.devices import warn_once
 from musicssl.encoders import Encoder, State
 from musicssl.errors import ModelError, MusicSSLError
+from musicssl.frames import frame_times
+from musicssl.inference.chunking import Chunk, cut
+from musicssl.inference.device import warn_once
+from musicssl.inference.options import Settings as Settings
 from musicssl.pooling import POOLINGS, Every, Pool
-from musicssl.settings import Settings as Settings
-from musicssl.windows import Chunk, cut, frame_times
 
 
 class Embedding(NamedTuple):
@@ -49,9 +50,13 @@ class FrameModel(Protocol):
         samples: Tensor | None,
         *,
         layer: tuple[int, ...],
-        state: State | None = None,
     ) -> Tensor:
-        """Return (batch, frames, dim), and set ``state.after``."""
+        """Return (batch, frames, dim)."""
+
+    def resume(
+        self, audio: Tensor, samples: Tensor | None, state: State, *, layer: tuple[int, ...]
+    ) -> tuple[Tensor, Tensor]:
+        """Return (batch, frames, dim), and what is remembered after them."""
 
 
 Result = NDArray[np.float32] | Embedding | MusicSSLError
@@ -169,9 +174,10 @@ class Engine:
         for row, piece in zip(audio, batch, strict=True):
             row[: len(piece.audio)] = torch.from_numpy(piece.audio)
         state = self._recall(batch)
-        out = compute(self.model, audio, torch.tensor(lengths), self.settings, state).numpy()
-        if state is not None and state.after is not None:
-            for piece, memory in zip(batch, state.after.cpu(), strict=True):
+        values, after = compute(self.model, audio, torch.tensor(lengths), self.settings, state)
+        out = values.numpy()
+        if after is not None:
+            for piece, memory in zip(batch, after, strict=True):
                 piece.job.memory = memory
         return {
             piece: row[piece.chunk.skip : piece.chunk.skip + piece.chunk.frames].copy()
@@ -250,8 +256,10 @@ def compute(
     samples: Tensor,
     settings: Settings,
     state: State | None = None,
-) -> Tensor:
+) -> tuple[Tensor, Tensor | None]:
     """Return the frames of a batch, (batch, frames, dim), in fp32 on the CPU.
+
+    And, given a `state`, what is remembered after them.
 
     The encoder runs in ``settings.dtype``. Where that overflows, the batch is done again in fp32
     and a warning says so, once.
@@ -269,17 +277,19 @@ def compute(
         )
     rows = None if int(samples.min()) == audio.shape[1] else samples
 
-    def frames(dtype: torch.dtype) -> Tensor:
+    def frames(dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
         half = dtype is not torch.float32
         with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=half):
-            out = model(audio.to(device), rows, layer=settings.layers, state=state)
-            return out.float().cpu()
+            if state is None:
+                return model(audio.to(device), rows, layer=settings.layers).float().cpu(), None
+            out, after = model.resume(audio.to(device), rows, state, layer=settings.layers)
+            return out.float().cpu(), after.cpu()
 
     with _GPU if device.type != "cpu" else contextlib.nullcontext():
-        out = frames(settings.dtype)
+        out, after = frames(settings.dtype)
         if settings.dtype is not torch.float32 and not out.isfinite().all():
             warn_once(f"{settings.dtype} overflowed in a batch; that batch was done in fp32.")
-            out = frames(torch.float32)
+            out, after = frames(torch.float32)
     if not out.isfinite().all():
         raise ModelError("the model gave non-finite values for finite audio: damaged weights?")
-    return out
+    return out, after

@@ -11,9 +11,8 @@ from torch import Tensor
 from musicssl import arguments
 from musicssl.audio import RESAMPLERS, AudioInput, Source, open_source
 from musicssl.audio.mix import MIXES
-from musicssl.encoders import State
-from musicssl.engine import Embedding, Engine
-from musicssl.errors import AudioError, ConfigError, MusicSSLError, pick, shown
+from musicssl.errors import AudioError, MusicSSLError, pick, shown
+from musicssl.inference.batching import Embedding, Engine
 
 Embedded = NDArray[np.float32] | Tensor | Embedding | list[Embedding]
 
@@ -48,18 +47,14 @@ def embed_inputs(
     return np.stack([x.cpu().numpy() if isinstance(x, Tensor) else x for x in results])
 
 
-def check_batch(audio: Any, samples: Any, state: Any, device: torch.device) -> None:
+def check_batch(audio: Any, samples: Any, device: torch.device) -> None:
     """Refuse what a model cannot take: see `musicssl.MusicEncoder.forward`.
 
     Raises
     ------
     AudioError
         If it is no batch of audio on that device, or `samples` does not fit it.
-    ConfigError
-        If `state` is none.
     """
-    if state is not None and not isinstance(state, State):
-        raise ConfigError(f"state must be a State, got {shown(state, kind=True)}.")
     if not isinstance(audio, Tensor) or not audio.is_floating_point():
         kind = audio.dtype if isinstance(audio, Tensor) else type(audio).__name__
         raise AudioError(f"audio must be a tensor of floats in [-1, 1], got {kind}.")

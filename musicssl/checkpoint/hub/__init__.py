@@ -4,7 +4,7 @@
 nor a network.
 """
 
-from musicssl.hub.find import Checkpoint, find_checkpoint
-from musicssl.hub.push import push_folder
+from musicssl.checkpoint.hub.find import Checkpoint, find_checkpoint
+from musicssl.checkpoint.hub.push import push_folder
 
 __all__ = ["Checkpoint", "find_checkpoint", "push_folder"]

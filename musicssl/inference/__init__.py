@@ -1,0 +1,1 @@
+"""Audio to embeddings with any model: options, chunks, batches, results."""
