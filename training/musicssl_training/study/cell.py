@@ -1,0 +1,162 @@
+"""One cell: pre-train an encoder, keep it, measure it. All that a study asks of other packages."""
+
+import functools
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from musicssl.checkpoint.files import ModelConfig
+from musicssl.encoders import EncoderConfig
+from musicssl.errors import ConfigError
+from musicssl.model import MusicEncoder
+from musicssl_training.evaluation.embedders.adapters import ModelEmbedder
+from musicssl_training.evaluation.report.results import Report
+from musicssl_training.evaluation.suite import EvaluateConfig, evaluate
+from musicssl_training.study.design import Cell
+from musicssl_training.train.config import PretrainConfig, write_config
+from musicssl_training.train.loop import Heard, pretrain
+from musicssl_training.train.state import Run
+
+Stop = Callable[[], bool]
+FACTS = "study.json"  # beside a model: what its training cost and was made of
+COST = "cost.json"  # in a run's folder: what it has cost up to its last save
+TIMED_STEPS = 3  # the first of them warms up
+
+
+def train_cell(cell: Cell, running: Path, model: Path, stop: Stop) -> None:
+    """Pre-train a cell's encoder into the checkpoint folder `model`, which appears whole.
+
+    Parameters
+    ----------
+    cell
+        What to train.
+    running
+        Folder of the run, which goes on with what is there; it is removed in the end.
+    model
+        Folder to write.
+    stop
+        Asked after every step; once true, the run is saved and left.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After `stop`.
+    MusicSSLError
+        As `pretrain`.
+    """
+    before = _read_cost(running)
+    cpu, wall = time.process_time(), time.perf_counter()
+
+    def spent() -> dict[str, float]:
+        return {
+            "cpu_seconds": before["cpu_seconds"] + time.process_time() - cpu,
+            "wall_seconds": before["wall_seconds"] + time.perf_counter() - wall,
+        }
+
+    def show(run: Run, heard: Heard) -> None:
+        step = run.progress.step
+        if step % run.config.save_every == 0 or stop():  # it was saved just now
+            (running / COST).write_text(json.dumps(spent()), "utf-8")
+
+    run = pretrain(cell.config, running, show=show, stop=stop)
+    made = run.provenance()
+    facts = spent() | {
+        "steps": run.progress.step,
+        "hours_heard": run.progress.hours,
+        "steps_left_out": run.progress.skipped,
+        "parameters": sum(p.numel() for p in run.encoder.parameters()),
+        "threads": torch.get_num_threads(),
+        "made_by": {k: made[k] for k in ("commit", "versions", "device", "sources") if k in made},
+    }
+    part = running / "model"
+    _as_model(run).save_pretrained(part)
+    (part / FACTS).write_text(json.dumps(facts, indent=1), "utf-8")
+    model.parent.mkdir(parents=True, exist_ok=True)
+    part.replace(model)
+    shutil.rmtree(running)
+
+
+def measure_cell(cell: Cell, model: Path, cache: Path, stop: Stop) -> dict[str, Any]:
+    """Return the scores of a cell's encoder, and everything else that its result holds.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After `stop`; what was embedded lies in `cache`.
+    ConfigError
+        If a task could not be measured.
+    """
+    config = cell.evaluate
+    cpu, wall = time.process_time(), time.perf_counter()
+    encoder = MusicEncoder.from_pretrained(model).requires_grad_(False).eval()
+    embedder = ModelEmbedder(encoder, "encoder", layer=config.layer, pooling=config.pooling)
+
+    def keep(report: Report) -> None:
+        if stop():
+            raise KeyboardInterrupt
+
+    settings = EvaluateConfig(
+        tasks=config.chosen,
+        probes=("linear",),
+        regimes=("100%",),
+        seeds=config.seeds,
+        map_method="",
+        part=config.part,
+    )
+    report = evaluate([embedder], config.roots, cache, settings, keep)
+    scores: dict[str, Any] = {}
+    for result in report.results:  # a task's first metric leads
+        if result.task in config.chosen and result.task not in scores:
+            names = ("metric", "score", "low", "high", "chance", "n_items", "n_groups", "split")
+            scores[result.task] = {name: getattr(result, name) for name in names}
+    missing = [gap for gap in report.missing if gap["task"].split(" (")[0] in config.chosen]
+    if missing:
+        raise ConfigError("; ".join(f"{gap['task']}: {gap['reason']}" for gap in missing))
+    shutil.rmtree(cache, ignore_errors=True)
+    facts = json.loads((model / FACTS).read_text("utf-8"))
+    facts["evaluate_cpu_seconds"] = time.process_time() - cpu
+    facts["evaluate_wall_seconds"] = time.perf_counter() - wall
+    return {"scores": scores, "data": report.data, "config": write_config(cell.config)} | facts
+
+
+def time_steps(config: PretrainConfig) -> float:
+    """Return the seconds that a step takes, by a run of a few steps in a temporary folder."""
+    moments: list[float] = []
+    short = replace(config, steps=TIMED_STEPS, measure_batches=1)
+    with tempfile.TemporaryDirectory() as folder:
+        pretrain(short, Path(folder), show=lambda run, heard: moments.append(time.perf_counter()))
+    return (moments[-1] - moments[0]) / (len(moments) - 1)
+
+
+@functools.cache
+def check_layers(encoder: EncoderConfig, layer: tuple[int, ...], pooling: str) -> None:
+    """Make sure that an encoder has the layers that are to be measured.
+
+    Raises
+    ------
+    ConfigError
+        If it has not, or there is no such pooling.
+    """
+    MusicEncoder(ModelConfig(encoder=encoder, pooling=pooling, layer=layer))
+
+
+def _as_model(run: Run) -> MusicEncoder:
+    """Return the averaged encoder as a model."""
+    model = MusicEncoder(ModelConfig(encoder=run.config.encoder))
+    model.encoder.load_state_dict(run.average.state_dict())
+    return model.requires_grad_(False).eval()
+
+
+def _read_cost(running: Path) -> dict[str, float]:
+    try:
+        found: dict[str, float] = json.loads((running / COST).read_text("utf-8"))
+    except (OSError, ValueError):  # it has not been saved yet, or was killed while writing
+        return {"cpu_seconds": 0.0, "wall_seconds": 0.0}
+    return found

@@ -1,0 +1,125 @@
+"""The settings of a study: one TOML file to a list of cells, checked before the first one runs."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from musicssl.config import from_dict, unknown_key
+from musicssl.errors import ConfigError, MusicSSLError
+from musicssl_training.study.design import Cell, Factor, combine, make_cells, read_factor
+
+SEED = "seed"  # the factor whose levels are repetitions
+KEYS = ("base", "settings", "budget", "evaluate", "grid", "block", "report")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetConfig:
+    """How long each cell trains."""
+
+    hours: float  # of audio heard
+
+    def __post_init__(self) -> None:
+        if not self.hours > 0:
+            raise ConfigError(f"budget.hours must be positive, got {self.hours}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    """What the report says besides the figures."""
+
+    title: str = "A study of pre-training"
+    about: str = ""  # a paragraph: the question, the data, and how little it is
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study: its factors and all of its cells, those of the first seed first."""
+
+    factors: tuple[Factor, ...]
+    cells: tuple[Cell, ...]
+    budget: BudgetConfig
+    report: ReportConfig
+
+    @property
+    def treatments(self) -> list[str]:
+        """Names of the factors but for the seed."""
+        return [factor.name for factor in self.factors if factor.name != SEED]
+
+
+def read_study(file: Path) -> Study:
+    """Return the study that a TOML file describes.
+
+    Parameters
+    ----------
+    file
+        ``base``, if given, is the path of a run's settings, relative to this file. Other paths are
+        those of the run: relative to the current folder.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, or any cell's settings are not allowed; the message names the
+        cell.
+    """
+    values = read_toml(file)
+    for key in values:
+        if key not in KEYS:
+            raise ConfigError(unknown_key("study", key, list(KEYS)))
+    for key in ("budget", "evaluate", "grid"):
+        if key not in values:
+            raise ConfigError(f"{file} lacks [{key}].")
+    base = read_toml(file.parent / values["base"]) if "base" in values else {}
+    settings = merge(base, values.get("settings", {}))
+    factors = tuple(read_factor(name, v) for name, v in flatten(values["grid"]).items())
+    if not any(factor.name == SEED for factor in factors):
+        factors += (read_factor(SEED, [settings.get(SEED, 0)]),)
+    budget = from_dict(BudgetConfig, values["budget"], "study.budget")
+    blocks = values.get("block", [{}])
+    if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
+        raise ConfigError("study.block must be a list of tables: [[block]].")
+    chosen = combine(factors, [flatten(block) for block in blocks])
+    try:
+        cells = make_cells(chosen, settings, values["evaluate"], budget.hours)
+    except MusicSSLError as error:
+        raise ConfigError(f"{file}: {error}") from error
+    seeds = next(factor.labels for factor in factors if factor.name == SEED)
+    cells.sort(key=lambda cell: seeds.index(cell.levels[SEED]))  # stable: one whole design a seed
+    report = from_dict(ReportConfig, values.get("report", {}), "study.report")
+    return Study(factors, tuple(cells), budget, report)
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """Return a TOML file's values.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}.") from error
+    except ValueError as error:  # also where it is not UTF-8
+        raise ConfigError(f"{file} is not TOML: {error}.") from error
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested tables by dotted keys; ``encoder.name = []`` is ``"encoder.name" = []``."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with others on top, table by table."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged

@@ -1,0 +1,270 @@
+"""Factors, their levels, and the cells of a design."""
+
+import copy
+import hashlib
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from musicssl.config import from_dict
+from musicssl.errors import ConfigError, MusicSSLError, pick
+from musicssl_training.evaluation.datasets import COLLECTIONS
+from musicssl_training.evaluation.protocol.splits import PARTS
+from musicssl_training.evaluation.tasks import TASKS
+from musicssl_training.train.config import PretrainConfig, read_config, write_config
+
+EVALUATE = "evaluate."  # keys that say how a cell is measured, not how it is trained
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureConfig:
+    """How a cell's encoder is measured: the linear probe on all labels."""
+
+    collections: tuple[str, ...]  # labeled music: NAME=FOLDER, as for `evaluate --at`
+    tasks: tuple[str, ...] = ()  # none: all of these collections
+    part: str = "development"
+    layer: tuple[int, ...] = (-1,)
+    pooling: str = "meanstd"
+    seeds: int = 3
+
+    def __post_init__(self) -> None:
+        for text in self.collections:
+            name, equals, folder = text.partition("=")
+            if not (equals and folder):
+                raise ConfigError(f"evaluate.collections: {text!r} is not NAME=FOLDER.")
+            pick(COLLECTIONS, name, "evaluate.collections: collection")
+        if not self.collections:
+            raise ConfigError("evaluate.collections is empty: there is nothing to measure on.")
+        for task in self.tasks:
+            pick(TASKS, task, "evaluate.tasks: task")
+            if TASKS[task].collection not in self.roots:
+                raise ConfigError(
+                    f"evaluate.tasks: {task!r} needs the collection {TASKS[task].collection!r}, "
+                    "which is not in evaluate.collections."
+                )
+        pick(dict.fromkeys(PARTS), self.part, "evaluate.part")
+        if self.seeds < 1:
+            raise ConfigError(f"evaluate.seeds must be at least 1, got {self.seeds}.")
+
+    @property
+    def roots(self) -> dict[str, Path]:
+        """Folder of each collection."""
+        pairs = (text.partition("=") for text in self.collections)
+        return {name: Path(folder).expanduser() for name, _, folder in pairs}
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """Tasks that are measured."""
+        return self.tasks or tuple(n for n, t in TASKS.items() if t.collection in self.roots)
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of a factor: its name in tables, and the settings it replaces, by dotted key."""
+
+    label: str
+    settings: dict[str, Any]
+
+
+Combination = dict[str, Level]  # the level of every factor, by its name
+
+
+@dataclass(frozen=True)
+class Factor:
+    """What is varied."""
+
+    name: str
+    levels: tuple[Level, ...]
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the levels, in order."""
+        return [level.label for level in self.levels]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: the levels of all factors, and the settings that follow from them."""
+
+    levels: dict[str, str]
+    config: PretrainConfig
+    evaluate: MeasureConfig
+
+    @property
+    def id(self) -> str:
+        """Hash of the run's settings, 12 digits; it does not depend on where its data lies."""
+        names = tuple(Path(place).name for place in self.config.data.sources)
+        config = replace(self.config, data=replace(self.config.data, sources=names))
+        return _hash(write_config(config))
+
+    @property
+    def measure_id(self) -> str:
+        """Hash of how it is measured, 12 digits, wherever the collections lie."""
+        values = asdict(self.evaluate) | {"collections": sorted(self.evaluate.roots)}
+        return _hash(values | {"tasks": list(self.evaluate.chosen)})
+
+    @property
+    def name(self) -> str:
+        """The levels in one line."""
+        return ", ".join(f"{factor}={level}" for factor, level in self.levels.items())
+
+
+def read_factor(name: str, values: Any) -> Factor:
+    """Return a factor from a line of ``[grid]``.
+
+    Parameters
+    ----------
+    name
+        Dotted key of a setting; any name if every level has a ``set``.
+    values
+        A list of values, of ``{name = ..., value = ...}``, or of ``{name = ..., set = {...}}``
+        for levels that replace several settings.
+
+    Raises
+    ------
+    ConfigError
+        If it is not such a list, or two levels have one name.
+    """
+    if not isinstance(values, list) or not values:
+        raise ConfigError(f"study.grid.{name} must be a list of levels, got {values!r}.")
+    levels = tuple(_read_level(name, value) for value in values)
+    labels = [level.label for level in levels]
+    twice = {label for label in labels if labels.count(label) > 1}
+    if twice:
+        raise ConfigError(
+            f"study.grid.{name} has two levels named {min(twice)!r}; give them names: "
+            '{name = "...", value = ...}.'
+        )
+    return Factor(name, levels)
+
+
+def _read_level(factor: str, value: Any) -> Level:
+    if isinstance(value, dict) and set(value) == {"name", "set"}:
+        if not isinstance(value["set"], dict):
+            raise ConfigError(f"study.grid.{factor}: set must be a table, got {value['set']!r}.")
+        return Level(str(value["name"]), dict(value["set"]))
+    if isinstance(value, dict) and set(value) == {"name", "value"}:
+        return Level(str(value["name"]), {factor: value["value"]})
+    if isinstance(value, dict):
+        label = str(value.get("name", json.dumps(value)))
+        return Level(label, {factor: value})
+    if isinstance(value, list):
+        return Level(" + ".join(map(str, value)), {factor: value})
+    label = str(value).lower() if isinstance(value, bool) else str(value)
+    return Level(label, {factor: value})
+
+
+def combine(factors: Sequence[Factor], blocks: Sequence[dict[str, Any]]) -> list[Combination]:
+    """Return the combinations of a design: of each block the full product, each once.
+
+    Parameters
+    ----------
+    factors
+        With all their levels.
+    blocks
+        Each narrows some factors to some of their levels' names.
+
+    Returns
+    -------
+    list[Combination]
+        In the order of the grid, however the blocks are ordered.
+
+    Raises
+    ------
+    ConfigError
+        If a block names an unknown factor or level.
+    """
+    names = dict.fromkeys(factor.name for factor in factors)
+    found: dict[tuple[int, ...], Combination] = {}  # by the levels' places in the grid
+    for block in blocks:
+        for key in block:
+            pick(names, key, "study.block: factor")
+        axes = [_narrow(factor, block.get(factor.name)) for factor in factors]
+        for levels in itertools.product(*axes):
+            place = tuple(f.levels.index(lv) for f, lv in zip(factors, levels, strict=True))
+            found[place] = dict(zip(names, levels, strict=True))
+    return [found[place] for place in sorted(found)]
+
+
+def _narrow(factor: Factor, wanted: Any) -> tuple[Level, ...]:
+    """Return the levels that a block asks for; all if it does not say."""
+    if wanted is None:
+        return factor.levels
+    by_label = {level.label: level for level in factor.levels}
+    asked = wanted if isinstance(wanted, list) else [wanted]
+    texts = [str(one).lower() if isinstance(one, bool) else str(one) for one in asked]
+    for text in texts:
+        pick(by_label, text, f"study.block: level of {factor.name}")
+    return tuple(by_label[text] for text in texts)
+
+
+def make_cells(
+    combinations: Sequence[Combination],
+    settings: dict[str, Any],
+    evaluate: dict[str, Any],
+    hours: float,
+) -> list[Cell]:
+    """Return the cells of a design, with steps that hear `hours` of audio.
+
+    Raises
+    ------
+    ConfigError
+        If the settings of a cell are not allowed, or two cells are the same run.
+    """
+    cells: dict[str, Cell] = {}
+    for levels in combinations:
+        cell = _make_cell(levels, settings, evaluate, hours)
+        same = cells.setdefault(cell.id, cell)
+        if same is not cell:
+            raise ConfigError(f"these cells are the same run: {same.name}; {cell.name}.")
+    return list(cells.values())
+
+
+def _make_cell(
+    levels: Combination, settings: dict[str, Any], evaluate: dict[str, Any], hours: float
+) -> Cell:
+    run, measure = copy.deepcopy(settings), copy.deepcopy(evaluate)
+    labels = {factor: level.label for factor, level in levels.items()}
+    where = ", ".join(f"{factor}={label}" for factor, label in labels.items())
+    given: dict[str, str] = {}
+    for factor, level in levels.items():
+        for key, value in level.settings.items():
+            if key in given:
+                raise ConfigError(f"cell {where}: both {given[key]} and {factor} set {key!r}.")
+            given[key] = factor
+            inside, path = (
+                (measure, key.removeprefix(EVALUATE)) if key.startswith(EVALUATE) else (run, key)
+            )
+            put(inside, path, value)
+    try:
+        config = read_config(run)
+        data = config.data
+        heard = data.recordings * data.per_recording * data.seconds / 3600  # hours a step
+        config = replace(config, steps=max(1, round(hours / heard)))
+        return Cell(labels, config, from_dict(MeasureConfig, measure, "study.evaluate"))
+    except MusicSSLError as error:
+        raise ConfigError(f"cell {where}: {error}") from error
+
+
+def put(values: dict[str, Any], key: str, value: Any) -> None:
+    """Put a value at a dotted key of nested settings.
+
+    Raises
+    ------
+    ConfigError
+        If the key leads through something that is no table.
+    """
+    *path, last = key.split(".")
+    for name in path:
+        values = values.setdefault(name, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"{key!r}: {name!r} is not a group of settings.")
+    values[last] = copy.deepcopy(value)
+
+
+def _hash(values: dict[str, Any]) -> str:
+    text = json.dumps(values, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

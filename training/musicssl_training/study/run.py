@@ -1,0 +1,191 @@
+"""The cells of a study, one after the other, beside any number of other processes."""
+
+import logging
+import multiprocessing
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from musicssl.errors import ConfigError, MusicSSLError
+from musicssl_training.cli.interrupts import interrupts
+from musicssl_training.study.cell import check_layers, measure_cell, train_cell
+from musicssl_training.study.config import Study, read_study
+from musicssl_training.study.design import Cell
+from musicssl_training.study.folder import StudyFolder
+from musicssl_training.study.locks import Lock
+
+log = logging.getLogger(__name__)
+Stop = Callable[[], bool]
+
+
+@dataclass
+class Outcome:
+    """What has become of a study's cells."""
+
+    finished: list[Cell] = field(default_factory=list)
+    failed: list[Cell] = field(default_factory=list)
+    elsewhere: list[Cell] = field(default_factory=list)  # other processes are at work on them
+
+
+def check_study(study: Study) -> None:
+    """Look for the data of all cells, and for the layers that are to be measured.
+
+    Raises
+    ------
+    ConfigError
+        For what is not there.
+    """
+    for cell in study.cells:
+        for place in cell.config.data.sources:
+            if not Path(place).expanduser().exists():
+                raise ConfigError(f"data.sources: {place} does not exist (cell {cell.name}).")
+        for name, folder in cell.evaluate.roots.items():
+            if not folder.is_dir():
+                raise ConfigError(f"evaluate.collections: {name}: {folder} is no folder.")
+        measure = cell.evaluate
+        try:
+            check_layers(cell.config.encoder, measure.layer, measure.pooling)
+        except MusicSSLError as error:
+            raise ConfigError(f"cell {cell.name}: evaluate: {error}") from error
+
+
+def run_study(study: Study, folder: StudyFolder, stop: Stop, *, threads: int = 1) -> Outcome:
+    """Run all cells that nobody else works on.
+
+    A cell that fails is recorded, and the rest goes on.
+
+    Parameters
+    ----------
+    study
+        Checked by `check_study`.
+    folder
+        Shared with other processes, on this machine or others.
+    stop
+        Asked after every step; once true, the cell at work is saved and left.
+    threads
+        Of torch, and of what else computes. Fixed, as sums of other orders differ in their last
+        digits.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After `stop`.
+    """
+    torch.set_num_threads(threads)
+    with threadpool_limits(threads):
+        for cell in study.cells:
+            if folder.result(cell) or folder.failure(cell):
+                continue
+            lock = Lock.take(folder.lock(cell))
+            if lock is None:
+                continue
+            with lock:
+                _run_cell(cell, folder, lock, stop)
+    return outcome(study, folder)
+
+
+def outcome(study: Study, folder: StudyFolder) -> Outcome:
+    """Return what has become of the cells."""
+    found = Outcome()
+    for cell in study.cells:
+        if folder.result(cell):
+            found.finished.append(cell)
+        elif folder.failure(cell):
+            found.failed.append(cell)
+        else:
+            found.elsewhere.append(cell)
+    return found
+
+
+def run_jobs(
+    file: Path, out: Path, study: Study, stop: Stop, *, jobs: int = 1, threads: int = 1
+) -> Outcome:
+    """Run a study in several processes of this machine, as `run_study` in each.
+
+    Parameters
+    ----------
+    file, out
+        Of the study: what each process reads for itself.
+    study
+        The same, already read.
+    stop
+        As of `run_study`.
+    jobs
+        Number of processes.
+    threads
+        Of each.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After `stop`.
+    """
+    context = multiprocessing.get_context("spawn")
+    others = [
+        context.Process(target=_join_study, args=(file, out, threads), daemon=True)
+        for _ in range(jobs - 1)
+    ]
+    for process in others:
+        process.start()
+    try:
+        run_study(study, StudyFolder(out), stop, threads=threads)
+    finally:
+        for process in others:  # Ctrl-C reaches them too
+            process.join()
+    # what was left by a process that died
+    return run_study(study, StudyFolder(out), stop, threads=threads)
+
+
+def _join_study(file: Path, out: Path, threads: int) -> None:
+    """Be one process of several, until the cells are done or the first process is gone."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    first = multiprocessing.parent_process()
+    with interrupts() as stopped:
+
+        def stop() -> bool:
+            return stopped.is_set() or (first is not None and not first.is_alive())
+
+        try:
+            run_study(read_study(file), StudyFolder(out), stop, threads=threads)
+        except KeyboardInterrupt:
+            log.info("a process stopped; its cell was saved")
+
+
+def _run_cell(cell: Cell, folder: StudyFolder, lock: Lock, stop: Stop) -> None:
+    """Train and measure one cell, or record why that fails.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After `stop`.
+    """
+    if folder.result(cell) or folder.failure(cell):  # by another, before the lock was ours
+        return
+    log.info("%s: %s, %d steps", cell.id, cell.name, cell.config.steps)
+    running, model = folder.running(cell), folder.model(cell)
+
+    def leave() -> bool:
+        return lock.lost or stop()
+
+    try:
+        if not model.exists():
+            train_cell(cell, running, model, leave)
+        shutil.rmtree(running, ignore_errors=True)  # where it was killed after the model was there
+        values = measure_cell(cell, model, folder.embeddings(cell), leave)
+    except KeyboardInterrupt:
+        if not lock.lost:
+            raise
+        log.warning("%s: this process was silent for too long; another one goes on", cell.id)
+    except Exception as error:
+        if lock.lost:
+            return
+        log.exception("%s failed: %s", cell.id, cell.name, exc_info=error)
+        folder.write_failure(cell, error)
+    else:
+        folder.write_result(cell, values)
+        mean = sum(one["score"] for one in values["scores"].values()) / len(values["scores"])
+        log.info("%s: mean score %.3f", cell.id, mean)
