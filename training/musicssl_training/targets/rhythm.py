@@ -1,4 +1,4 @@
-"""When notes begin, and how regularly."""
+"""Onset strength and its periodicities: tempograms and the predominant local pulse."""
 
 import math
 
@@ -22,8 +22,10 @@ class OnsetBands(nn.Module):
 
     The rectified difference over about 20 ms of ``log10(1 + power / knee)``, averaged over
     neighbouring bands (Böck and Widmer, "Maximum filter vibrato suppression for onset detection",
-    2013, without its filter). A spectrum hears an onset half a window early: the curves are late by
-    as much. Where a spectrum leaves the audio, whose cut is loud in all bands, nothing rises.
+    2013, without its filter). A spectrum hears an onset half a window early, and the difference is
+    largest when the earlier spectrum just misses it. So the curves are delayed by half a window,
+    less the time between the two spectra, and then rise at the onset. Where a spectrum leaves the
+    audio, whose cut is loud in all bands, nothing rises.
     """
 
     bank: Tensor
@@ -36,11 +38,11 @@ class OnsetBands(nn.Module):
         self.register_buffer("bank", DualSpectrum(config).bank_mel, persistent=False)
         self.count, self.knee = count, config.knee
         self.lag = max(1, round(0.02 * grid.rate))  # target frames
-        self.late = N_FFT // (2 * grid.hop)
+        self.delay = N_FFT / 2 / grid.hop - self.lag  # target frames
         self.first = self.lag + math.ceil(N_FFT / 2 / grid.hop)  # whose spectra lie in the audio
         self.factor = max(1, round(grid.rate / CURVE_RATE))
         self.rate = grid.rate / self.factor  # of the curves
-        self.reach = N_FFT / 2 / grid.sample_rate + (self.lag + self.late + 1) / grid.rate
+        self.reach = N_FFT / 2 / grid.sample_rate + (self.lag + abs(self.delay) + 1) / grid.rate
 
     def forward(self, sound: CleanAudio) -> Tensor:
         """Return the rise in each band, (batch, target frames, bands); 1 is 10 dB."""
@@ -53,9 +55,18 @@ class OnsetBands(nn.Module):
             bands = torch.stack([x.mean(dim=2) for x in rise.tensor_split(self.count, 2)], dim=2)
             last = (sound.audio.shape[1] - N_FFT // 2) // sound.grid.hop
             bands[:, max(0, last + 1 - self.first) :] = 0
-            return F.pad(bands, (0, 0, self.first + self.late, 0))[:, : sound.frames]
+            return self._delayed(bands)[:, : sound.frames]
 
         return sound.shared(("onset bands", self.count), make)
+
+    def _delayed(self, bands: Tensor) -> Tensor:
+        """Return bands that begin at frame `first`, delayed, from frame 0 on."""
+        whole = math.floor(self.delay)
+        part = self.delay - whole  # of a frame: between neighbours
+        left, right = self.first + whole, max(0, -whole)
+        return (1 - part) * F.pad(bands, (0, 0, left, right + 1)) + part * F.pad(
+            bands, (0, 0, left + 1, right)
+        )
 
     def curves(self, sound: CleanAudio) -> Tensor:
         """Return the mean of all bands and of the lowest third, (batch, 2, samples).
