@@ -22,18 +22,21 @@ if TYPE_CHECKING:
     from musicssl.folder.command import embed_folder
     from musicssl.frames import frame_times
     from musicssl.inference.batching import Embedding
+    from musicssl.library import EmbeddingTable, load_embeddings
     from musicssl.model import MusicEncoder, load_model
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Embedding": "inference.batching",
+    "EmbeddingTable": "library",
     "ModelInfo": "checkpoint.bundled",
     "MusicEncoder": "model",
     "embed_folder": "folder.command",
     "frame_times": "frames",
     "get_embedding": "embed",
     "list_models": "checkpoint.bundled",
+    "load_embeddings": "library",
     "load_model": "model",
 }
 
@@ -42,6 +45,7 @@ __all__ = [
     "ConfigError",
     "DependencyError",
     "Embedding",
+    "EmbeddingTable",
     "ModelError",
     "ModelInfo",
     "MusicEncoder",
@@ -51,6 +55,7 @@ __all__ = [
     "frame_times",
     "get_embedding",
     "list_models",
+    "load_embeddings",
     "load_model",
 ]
 

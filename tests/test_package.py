@@ -23,6 +23,7 @@ ORDER = [
     {"model"},
     {"embed"},
     {"folder", "hear"},
+    {"library"},
     {"cli"},
 ]
 

@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,6 +78,11 @@ class Output(ABC):
     @abstractmethod
     def read_row(self, key: str) -> Row | None:
         """Return the result for `key`; None if there is none or it is damaged."""
+
+    def rows(self, keys: Iterable[str]) -> Iterator[tuple[str, Row | None]]:
+        """Yield each key with its result, None as from `read_row`; in any order."""
+        for key in keys:
+            yield key, self.read_row(key)
 
     @abstractmethod
     def write(self, row: Row, announce: Callable[[], None]) -> None:

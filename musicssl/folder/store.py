@@ -107,6 +107,18 @@ class Store(Output):
                     return row
         return None
 
+    def rows(self, keys: Iterable[str]) -> Iterator[tuple[str, Row | None]]:
+        self.look()
+        wanted = {unicode_key(key): key for key in keys}
+        for name in [name for name in wanted if self.earlier]:  # newer than what is merged
+            if (row := next((r for p in self.earlier if (r := p.read(name))), None)) is not None:
+                yield wanted.pop(name), row
+        for path in self._files():
+            for row in self._rows(path):
+                if row.key in wanted:
+                    yield wanted.pop(row.key), row
+        yield from ((key, None) for key in wanted.values())
+
     def write(self, row: Row, announce: Callable[[], None]) -> None:
         with writing(self.parts.folder):
             self.parts.write(row._replace(key=unicode_key(row.key)), self.scratch)

@@ -1,0 +1,176 @@
+"""`load_embeddings`: a folder that `musicssl-embed` wrote, as a matrix and a table."""
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musicssl import arguments
+from musicssl.errors import ConfigError, OutputError, pick, shown
+from musicssl.folder.manifest import Manifest, read_space
+from musicssl.folder.output import Output, Row
+from musicssl.folder.outputs import Jsonl, Npz, read_npz
+from musicssl.folder.parts import order
+from musicssl.folder.records import Record
+from musicssl.folder.stores import FORMATS
+from musicssl.library.table import EmbeddingTable, joined, same_space
+
+log = logging.getLogger(__name__)
+
+# Columns of the table: what a manifest says of a file itself.
+COLUMNS = ("duration", "sample_rate", "channels", "truncated", "damaged", "content", "size")
+_NAMED = 3  # files in a message
+
+
+def load_embeddings(
+    folder: str | Path | Sequence[str | Path], *, on_error: str = "raise"
+) -> EmbeddingTable:
+    """Load the clip embeddings of a folder that `musicssl-embed` or `embed_folder` wrote.
+
+    Parameters
+    ----------
+    folder
+        In any of the formats; or several folders, whose space must be the same.
+    on_error
+        "raise", or "skip" results that are missing or damaged, which is logged.
+
+    Returns
+    -------
+    EmbeddingTable
+        Sorted by name. `values` is the matrix; `to_pandas` returns the table.
+
+    Raises
+    ------
+    ConfigError
+        If `folder` is no path and no list of paths, or `on_error` is something else.
+    DependencyError
+        If the format needs a package that is missing.
+    OutputError
+        If the folder was not written by musicssl, holds frames, nothing, or more than one space,
+        or cannot be read.
+
+    Examples
+    --------
+    >>> import musicssl
+    >>> table = musicssl.load_embeddings("embeddings")  # doctest: +SKIP
+    >>> table.values.shape, table.sources[0]  # doctest: +SKIP
+    ((12, 512), 'brass-ode-to-joy.ogg')
+    """
+    pick({"raise": 0, "skip": 0}, on_error, "on_error")
+    if isinstance(folder, (str, os.PathLike)):
+        return _load(arguments.path(folder, "folder"), on_error)
+    if isinstance(folder, (bytes, dict)) or not isinstance(folder, Iterable):
+        raise ConfigError(f"folder must be a path or several, got {shown(folder, kind=True)}.")
+    folders = [arguments.path(one, f"folder[{i}]") for i, one in enumerate(folder)]
+    if not folders:
+        raise ConfigError("the list of folders is empty; expected at least one.")
+    return joined([_load(one, on_error) for one in folders])
+
+
+def _load(folder: Path, on_error: str) -> EmbeddingTable:
+    settings = _settings(folder)
+    space, kind = settings["space"], pick(FORMATS, settings["format"], "format")
+    records = {record["source"]: record for record in Manifest(folder).last() if _is_ok(record)}
+    if not records:
+        raise OutputError(f"{folder} holds no embeddings yet: its manifest lists none.")
+    for record in records.values():
+        same_space(space, record["space"], str(folder), shown(record["source"]))
+    output = kind(folder, space, level="clip")
+    rows: dict[str, NDArray[np.float32]] = {}
+    wrong = []
+    for key, values in _rows(output, records):
+        if values is None or values.ndim != 1:
+            wrong.append(key)
+        else:
+            rows[key] = values
+    if wrong:
+        _complain(folder, wrong, on_error)
+    keys = sorted(rows, key=order)
+    if not keys:
+        raise OutputError(f"{folder}: not one of its results can be read.")
+    _same_size(folder, rows)
+    found = [records[key] for key in keys]
+    columns = {name: [record.get(name) for record in found] for name in COLUMNS}
+    revision = found[0].get("model")
+    settings["revision"] = revision.get("revision") if isinstance(revision, dict) else None
+    paths = [str(record.get("path", record["source"])) for record in found]
+    return EmbeddingTable(
+        np.stack([rows[key] for key in keys]), keys, paths, columns, space, settings
+    )
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """Return what a folder says of its embeddings; refuse what is none, or of frames."""
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise OutputError(f"{folder} {what}; expected a folder that musicssl-embed wrote.")
+    settings = read_space(folder)
+    if settings is None:
+        raise OutputError(
+            f"{folder} has no space.json, so musicssl-embed did not write it. To embed "
+            f"music there: musicssl-embed MUSIC -o {folder}"
+        )
+    if settings["level"] != "clip":
+        raise OutputError(
+            f"{folder} holds frames, many vectors per file; expected one per file. "
+            "Embed into another folder, without --level frame."
+        )
+    return settings
+
+
+def _is_ok(record: Record) -> bool:
+    return bool(record["status"] == "ok")
+
+
+def _rows(output: Output, keys: Iterable[str]) -> Iterator[tuple[str, NDArray[np.float32] | None]]:
+    """Yield each result, None where it is missing or damaged; files that say so, of one space."""
+    if isinstance(output, Npz):
+        for key in keys:
+            yield key, _npz(output, key)
+        return
+    for key, row in output.rows(keys):
+        if row is not None and isinstance(output, Jsonl):
+            path = output.target(key)
+            if not output.carries(key, path):
+                raise OutputError(f"{path} is of another space than {output.space}.")
+        yield key, None if row is None else _float32(row)
+
+
+def _npz(output: Npz, key: str) -> NDArray[np.float32] | None:
+    try:
+        path = output.target(key)
+        row, space = read_npz(path)
+    except Exception as error:  # whatever damage does to zipfile and numpy
+        log.debug("%s cannot be read", key, exc_info=error)
+        return None
+    same_space(output.space, space, str(output.out), str(path))
+    return _float32(row)
+
+
+def _float32(row: Row) -> NDArray[np.float32] | None:
+    """Return a copy of the values, which keeps nothing else in memory; None for no numbers."""
+    try:
+        return np.array(row.values, np.float32)
+    except (TypeError, ValueError):
+        return None
+
+
+def _complain(folder: Path, wrong: list[str], on_error: str) -> None:
+    """Say which results are not there, as an error or as a warning."""
+    names = ", ".join(shown(name) for name in wrong[:_NAMED])
+    more = f" and {len(wrong) - _NAMED:,} more" if len(wrong) > _NAMED else ""
+    text = f"{folder}: results are missing or damaged: {names}{more}."
+    if on_error == "raise":
+        raise OutputError(f"{text} Run musicssl-embed again to mend them, or pass on_error='skip'.")
+    log.warning("%s", text)
+
+
+def _same_size(folder: Path, rows: dict[str, NDArray[np.float32]]) -> None:
+    sizes = {values.shape for values in rows.values()}
+    if len(sizes) > 1:
+        sizes_text = ", ".join(str(size[0]) for size in sorted(sizes))
+        raise OutputError(f"{folder} holds vectors of different sizes: {sizes_text} values.")
