@@ -47,6 +47,24 @@ def summed(values: Tensor) -> Tensor:
     return total
 
 
+def mean_over_all(total: Tensor, count: Tensor) -> Tensor:
+    """Return a process's share of a mean, whose average over processes is the mean of the whole.
+
+    Parameters
+    ----------
+    total
+        Sum over what this process has, of any shape.
+    count
+        How many it has (or their weight), of the same shape or a scalar.
+
+    Returns
+    -------
+    Tensor
+        Zero where no process has any.
+    """
+    return total * (processes() / summed(count).clamp(min=1e-6))
+
+
 class _Everywhere(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""How the workers' losses are balanced, by the name that stands in a run's settings."""
+"""Loss weighting: how the workers' gradients are balanced, by name."""
 
 from collections.abc import Sequence
 

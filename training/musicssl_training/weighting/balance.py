@@ -1,4 +1,4 @@
-"""Weights from the scalar products of the workers' gradients, without a memory."""
+"""Gradient-based weights: multi-objective methods on the Gram matrix, without a memory."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -27,17 +27,17 @@ class Balance(Weighting):
 
     needs_gram = True
 
-    def weigh(self, losses: Tensor, gram: Tensor | None) -> Tensor:
+    def weigh(self, losses: Tensor, gram: Tensor | None, live: Tensor) -> Tensor:
         assert gram is not None  # checked before
         products = gram.double().cpu().numpy()
         products = (products + products.T) / 2
         norms = np.sqrt(products.diagonal().clip(min=0))
-        live = norms > DEAD * norms.max()
-        weights = np.ones(self.count)
-        if live.any():
-            gradients = coordinates(products[np.ix_(live, live)])
-            weights[live] = self.solve(gradients, losses.double().cpu().numpy()[live])
-            weights[~live] = np.abs(weights[live]).mean()
+        some = norms > DEAD * norms.max()
+        weights = np.ones(len(losses))
+        if some.any():
+            gradients = coordinates(products[np.ix_(some, some)])
+            weights[some] = self.solve(gradients, losses.double().cpu().numpy()[some])
+            weights[~some] = np.abs(weights[some]).mean()
         return torch.from_numpy(weights).to(losses)
 
     @abstractmethod
@@ -56,7 +56,7 @@ DIVISORS = {
 
 @dataclass(frozen=True, kw_only=True)
 class MgdaConfig(WeightingConfig):
-    """What gradients are divided by first."""
+    """Divisor of the gradients."""
 
     name: ClassVar[str] = "mgda"
     divisor: str = "none"  # or "l2" (their norm), "loss", "loss+" (both)
@@ -89,7 +89,7 @@ class Mgda(Balance):
 
 @dataclass(frozen=True, kw_only=True)
 class PcGradConfig(WeightingConfig):
-    """Where the random order starts."""
+    """Seed of the random order."""
 
     name: ClassVar[str] = "pcgrad"
     seed: int = 0
@@ -123,7 +123,7 @@ class PcGrad(Balance):
 
 @dataclass(frozen=True, kw_only=True)
 class CaGradConfig(WeightingConfig):
-    """How far from the mean gradient the worst worker may pull."""
+    """Radius around the mean gradient."""
 
     name: ClassVar[str] = "cagrad"
     radius: float = 0.5  # the source's c, in norms of the mean gradient
@@ -172,7 +172,7 @@ class CaGrad(Balance):
 
 @dataclass(frozen=True, kw_only=True)
 class ImtlGConfig(WeightingConfig):
-    """Nothing to set."""
+    """Settings of `ImtlG`: none of its own."""
 
     name: ClassVar[str] = "imtl_g"
 
@@ -183,7 +183,7 @@ class ImtlG(Balance):
     With C the gradients' cosines, ``w |g| = C^-1 1`` (its pseudo-inverse where gradients are
     dependent, as in [2]_). Weights may be negative. The source scales them to sum 1, which turns
     the step uphill where they sum to less than 0; here it always goes downhill, and the part is
-    1 where weights are not normalised.
+    1 where weights are not normalized.
 
     References
     ----------
@@ -200,7 +200,7 @@ class ImtlG(Balance):
 
 @dataclass(frozen=True, kw_only=True)
 class NashMtlConfig(WeightingConfig):
-    """Nothing to set."""
+    """Settings of `NashMtl`: none of its own."""
 
     name: ClassVar[str] = "nash_mtl"
 
@@ -210,7 +210,7 @@ class NashMtl(Balance):
 
     It is the minimum of ``w' M w / 2 - sum(log(w))``, which is convex and self-concordant, so
     damped Newton steps reach it from anywhere (Nesterov and Nemirovskii, 1994); the source
-    solves a sequence of approximations. Not normalised, the weighted gradients sum to a vector
+    solves a sequence of approximations. Not normalized, the weighted gradients sum to a vector
     of norm ``sqrt(K)`` at every step.
 
     References
@@ -236,7 +236,7 @@ class NashMtl(Balance):
 
 @dataclass(frozen=True, kw_only=True)
 class AlignedMtlConfig(WeightingConfig):
-    """Nothing to set."""
+    """Settings of `AlignedMtl`: none of its own."""
 
     name: ClassVar[str] = "aligned_mtl"
 
@@ -260,7 +260,7 @@ class AlignedMtl(Balance):
 
 @dataclass(frozen=True, kw_only=True)
 class UpGradConfig(WeightingConfig):
-    """Nothing to set."""
+    """Settings of `UpGrad`: none of its own."""
 
     name: ClassVar[str] = "upgrad"
 

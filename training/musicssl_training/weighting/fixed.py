@@ -1,4 +1,4 @@
-"""Weights that do not depend on how training goes."""
+"""Fixed and random weights, which do not depend on how training goes."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from musicssl_training.weighting.generator import SavedGenerator
 
 @dataclass(frozen=True, kw_only=True)
 class EqualConfig(WeightingConfig):
-    """Nothing to set."""
+    """Settings of `Equal`: none of its own."""
 
     name: ClassVar[str] = "equal"
 
@@ -23,13 +23,13 @@ class EqualConfig(WeightingConfig):
 class Equal(Weighting):
     """Weight 1 for every worker: the gradient of the losses' sum."""
 
-    def weigh(self, losses: Tensor, gram: Tensor | None) -> Tensor:
+    def weigh(self, losses: Tensor, gram: Tensor | None, live: Tensor) -> Tensor:
         return torch.ones_like(losses)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StaticConfig(WeightingConfig):
-    """Which worker weighs how much."""
+    """Weights by worker."""
 
     name: ClassVar[str] = "static"
     workers: tuple[str, ...] = ()
@@ -70,13 +70,13 @@ class Static(Weighting):
             raise ConfigError("weighting.weights are all 0, so the encoder would not learn.")
         self.register_buffer("given", torch.tensor([*weights.values()]), persistent=False)
 
-    def weigh(self, losses: Tensor, gram: Tensor | None) -> Tensor:
-        return self.given.to(losses)
+    def weigh(self, losses: Tensor, gram: Tensor | None, live: Tensor) -> Tensor:
+        return self.given.to(losses)[live]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RlwConfig(WeightingConfig):
-    """Where the random numbers start."""
+    """Seed of the random weights."""
 
     name: ClassVar[str] = "rlw"
     seed: int = 0
@@ -95,7 +95,7 @@ class Rlw(Weighting):
         super().__init__(config, names)
         self.random = SavedGenerator(config.seed)
 
-    def weigh(self, losses: Tensor, gram: Tensor | None) -> Tensor:
+    def weigh(self, losses: Tensor, gram: Tensor | None, live: Tensor) -> Tensor:
         with self.random.draw() as generator:
             logits = torch.randn(self.count, generator=generator)
-        return logits.softmax(dim=0).to(losses)
+        return logits.to(losses)[live].softmax(dim=0)

@@ -1,4 +1,4 @@
-"""Random numbers that go on after a restart where they stopped."""
+"""Random generator whose state is saved with the weights."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

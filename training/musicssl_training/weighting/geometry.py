@@ -1,4 +1,4 @@
-"""Few vectors, known by their scalar products: solved in 64 bits, on the CPU."""
+"""Small non-negative least-squares problems on a Gram matrix, in float64 on the CPU."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""What each loss asks of the encoder's output."""
+"""Each loss's gradient at the encoder's output, and their scalar products."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Weights from how fast the workers learn."""
+"""Rate-based weights: from how fast the workers learn."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from musicssl_training.weighting.base import DEAD, SMALLEST, Weighting, Weightin
 
 @dataclass(frozen=True, kw_only=True)
 class DwaConfig(WeightingConfig):
-    """What is compared, and how sharply."""
+    """Window and temperature."""
 
     name: ClassVar[str] = "dwa"
     temperature: float = 2.0
@@ -30,7 +30,8 @@ class DwaConfig(WeightingConfig):
 class Dwa(Weighting):
     """``w = K softmax(r / T)``, r a loss's mean over that of the steps before [1]_.
 
-    Equal until two windows are full. The source compares epochs; here, the last two windows.
+    A worker weighs 1 until two windows of the steps in which it is live are full. The source
+    compares epochs; here, the last two windows.
 
     References
     ----------
@@ -44,21 +45,22 @@ class Dwa(Weighting):
     def __init__(self, config: DwaConfig, names: Sequence[str]) -> None:
         super().__init__(config, names)
         self.register_buffer("history", torch.zeros(2 * config.window, self.count))
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("steps", torch.zeros(self.count, dtype=torch.int64))
 
-    def weigh(self, losses: Tensor, gram: Tensor | None) -> Tensor:
-        self.history.copy_(torch.cat([self.history[1:], losses[None]]))
-        self.steps += 1
-        if self.steps < len(self.history):
-            return torch.ones_like(losses)
-        means = self.history.view(2, -1, self.count).mean(dim=1)
+    def weigh(self, losses: Tensor, gram: Tensor | None, live: Tensor) -> Tensor:
+        self.history[:, live] = torch.cat([self.history[1:, live], losses[None]])
+        self.steps[live] += 1
+        full = self.steps[live] >= len(self.history)
+        means = self.history[:, live].view(2, -1, len(losses)).mean(dim=1)
         rates = means[1] / means[0].clamp(min=SMALLEST)
-        return self.count * (rates / self.config.temperature).softmax(dim=0)
+        weights = torch.ones_like(losses)
+        weights[full] = full.sum() * (rates[full] / self.config.temperature).softmax(dim=0)
+        return weights
 
 
 @dataclass(frozen=True, kw_only=True)
 class GradNormConfig(WeightingConfig):
-    """How strongly and how quickly rates are evened out."""
+    """Strength and speed with which rates are evened out."""
 
     name: ClassVar[str] = "gradnorm"
     asymmetry: float = 1.5  # the source's alpha: 0 evens out the gradients' norms alone
@@ -98,33 +100,34 @@ class GradNorm(Weighting):
         super().__init__(config, names)
         self.register_buffer("start", torch.zeros(self.count))
         self.register_buffer("log_weights", torch.zeros(self.count))
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("steps", torch.zeros(self.count, dtype=torch.int64))
 
-    def weigh(self, losses: Tensor, gram: Tensor | None) -> Tensor:
+    def weigh(self, losses: Tensor, gram: Tensor | None, live: Tensor) -> Tensor:
         assert gram is not None  # checked before
         losses = losses.clamp(min=SMALLEST)
-        if self.steps < self.config.reference:
-            self.steps += 1
-            self.start += losses / self.config.reference
-            return torch.ones_like(losses)
-        weights = self.count * self.log_weights.softmax(dim=0)
-        self._learn(weights * gram.diagonal().clamp(min=0).sqrt().to(losses), losses / self.start)
+        new = self.steps[live] < self.config.reference
+        self.steps[live] += new.long()
+        self.start[live] += torch.where(new, losses / self.config.reference, 0.0)
+        weights = torch.ones_like(losses)
+        weights[~new] = (~new).sum() * self.log_weights[live][~new].softmax(dim=0)
+        norms = weights * gram.diagonal().clamp(min=0).sqrt().to(losses)
+        self._learn(norms, losses / self.start[live].clamp(min=SMALLEST), live, new)
         return weights
 
-    def _learn(self, norms: Tensor, left: Tensor) -> None:
-        live = norms > DEAD * norms.max()
-        count = live.sum().clamp(min=1)
-        target = (
-            norms.sum() / count * (left / ((left * live).sum() / count)) ** (self.config.asymmetry)
-        )
-        error = torch.where(live, (norms / target).log(), 0).clamp(-1, 1)
-        self.log_weights.sub_(self.config.learning_rate * error)
-        self.log_weights.sub_(self.log_weights.mean())
+    def _learn(self, norms: Tensor, left: Tensor, live: Tensor, new: Tensor) -> None:
+        """Move the weights of the live workers, but for those that are new or have no gradient."""
+        old = (norms > DEAD * norms.max()) & ~new
+        count = old.sum().clamp(min=1)
+        mean = (norms * old).sum() / count
+        target = mean * (left / ((left * old).sum() / count)) ** self.config.asymmetry
+        error = torch.where(old, (norms / target).log(), 0).clamp(-1, 1)
+        error = error - error.mean()  # their sum stays what it was
+        self.log_weights[live] -= self.config.learning_rate * torch.where(new, 0.0, error)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FamoConfig(WeightingConfig):
-    """How the logits are learnt, by Adam."""
+    """Settings of the Adam that learns the logits."""
 
     name: ClassVar[str] = "famo"
     learning_rate: float = 0.025
@@ -164,25 +167,29 @@ class Famo(Weighting):
         super().__init__(config, names)
         for name in ("logits", "momentum", "square", "before"):
             self.register_buffer(name, torch.zeros(self.count))
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("steps", torch.zeros(self.count, dtype=torch.int64))
 
-    def weigh(self, losses: Tensor, gram: Tensor | None) -> Tensor:
+    def weigh(self, losses: Tensor, gram: Tensor | None, live: Tensor) -> Tensor:
         losses = losses.clamp(min=SMALLEST)
         logs = losses.log()
-        if self.steps > 0:
-            self._learn(self.before - logs)
-        self.before.copy_(logs)
-        self.steps += 1
-        weights = self.logits.softmax(dim=0) / losses
+        known = self.steps[live] > 0
+        if known.any():
+            moved = live.clone()
+            moved[live] = known
+            self._learn((self.before[live] - logs)[known], moved)
+        self.before[live] = logs
+        self.steps[live] += 1
+        weights = self.logits[live].softmax(dim=0) / losses
         return weights / weights.sum()
 
-    def _learn(self, fall: Tensor) -> None:
+    def _learn(self, fall: Tensor, moved: Tensor) -> None:
         """Let Adam step along the gradient of ``sum(p * fall)``."""
-        share = self.logits.softmax(dim=0)
-        slope = share * (fall - (share * fall).sum()) + self.config.decay * self.logits
+        share = self.logits[moved].softmax(dim=0)
+        slope = share * (fall - (share * fall).sum()) + self.config.decay * self.logits[moved]
         first, second = self.config.betas
-        self.momentum.lerp_(slope, 1 - first)
-        self.square.lerp_(slope.square(), 1 - second)
-        step = self.momentum / (1 - first**self.steps)
-        size = (self.square / (1 - second**self.steps)).sqrt() + 1e-8
-        self.logits.sub_(self.config.learning_rate * step / size)
+        steps = self.steps[moved]
+        self.momentum[moved] = self.momentum[moved].lerp(slope, 1 - first)
+        self.square[moved] = self.square[moved].lerp(slope.square(), 1 - second)
+        step = self.momentum[moved] / (1 - first**steps)
+        size = (self.square[moved] / (1 - second**steps)).sqrt() + 1e-8
+        self.logits[moved] -= self.config.learning_rate * step / size

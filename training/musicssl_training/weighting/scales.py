@@ -1,4 +1,4 @@
-"""Weights from how large the losses are."""
+"""Loss-based weights: from how large the losses are."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from musicssl_training.weighting.base import SMALLEST, Weighting, WeightingConfi
 
 @dataclass(frozen=True, kw_only=True)
 class LogConfig(WeightingConfig):
-    """Nothing to set."""
+    """Settings of `Log`: none of its own."""
 
     name: ClassVar[str] = "log"
 
@@ -22,13 +22,13 @@ class LogConfig(WeightingConfig):
 class Log(Weighting):
     """``w = 1 / L``: the gradient of the sum of the losses' logarithms, whatever their scale."""
 
-    def weigh(self, losses: Tensor, gram: Tensor | None) -> Tensor:
+    def weigh(self, losses: Tensor, gram: Tensor | None, live: Tensor) -> Tensor:
         return 1 / losses.clamp(min=SMALLEST)
 
 
 @dataclass(frozen=True, kw_only=True)
 class UncertaintyConfig(WeightingConfig):
-    """How the uncertainties are learnt."""
+    """Learning rate and floor of the uncertainties."""
 
     name: ClassVar[str] = "uncertainty"
     learning_rate: float = 0.025
@@ -64,17 +64,18 @@ class Uncertainty(Weighting):
         start = max(0.0, math.log(config.floor))
         self.register_buffer("log_variance", torch.full((self.count,), start))
 
-    def weigh(self, losses: Tensor, gram: Tensor | None) -> Tensor:
-        weights = (-self.log_variance).exp()
+    def weigh(self, losses: Tensor, gram: Tensor | None, live: Tensor) -> Tensor:
+        before = self.log_variance[live]
+        weights = (-before).exp()
         slope = (0.5 - 0.5 * weights * losses).clamp(-0.5, 0.5)
-        self.log_variance.sub_(self.config.learning_rate * slope)
-        self.log_variance.clamp_(min=math.log(self.config.floor))
+        after = before - self.config.learning_rate * slope
+        self.log_variance[live] = after.clamp(min=math.log(self.config.floor))
         return weights
 
 
 @dataclass(frozen=True, kw_only=True)
 class StchConfig(WeightingConfig):
-    """When the nadir is measured, and how smooth the maximum is."""
+    """Length of the warm-up, and smoothness of the maximum."""
 
     name: ClassVar[str] = "stch"
     smoothness: float = 1.0  # the source's mu: towards 0 only the worst worker counts
@@ -95,7 +96,8 @@ class Stch(Weighting):
     """``w = K softmax(log(L / nadir) / mu) / L``: a smooth maximum of log losses [1]_.
 
     The gradient of ``K mu log(sum(exp(log(L / nadir) / mu)))``. At ``mu = 1`` the weights are
-    ``1 / nadir`` up to a common factor; below, workers that fell behind gain.
+    ``1 / nadir`` up to a common factor; below, workers that fell behind gain. The warm-up of each
+    worker lasts as many steps in which it is live.
 
     References
     ----------
@@ -109,15 +111,16 @@ class Stch(Weighting):
     def __init__(self, config: StchConfig, names: Sequence[str]) -> None:
         super().__init__(config, names)
         self.register_buffer("nadir", torch.zeros(self.count))
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("steps", torch.zeros(self.count, dtype=torch.int64))
 
-    def weigh(self, losses: Tensor, gram: Tensor | None) -> Tensor:
+    def weigh(self, losses: Tensor, gram: Tensor | None, live: Tensor) -> Tensor:
         losses = losses.clamp(min=SMALLEST)
-        step = int(self.steps)
-        if step < self.config.warm_up:
-            self.steps += 1
-            if step >= self.config.warm_up - self.config.average:
-                self.nadir += losses / self.config.average
-            return 1 / losses
-        behind = (losses / self.nadir).log() / self.config.smoothness
-        return self.count * behind.softmax(dim=0) / losses
+        done, warm_up = self.steps[live], self.config.warm_up
+        warm = done >= warm_up
+        late = ~warm & (done >= warm_up - self.config.average)
+        self.nadir[live] += torch.where(late, losses / self.config.average, 0.0)
+        self.steps[live] += (~warm).long()
+        weights = 1 / losses
+        behind = (losses / self.nadir[live]).log() / self.config.smoothness
+        weights[warm] *= warm.sum() * behind[warm].softmax(dim=0)
+        return weights

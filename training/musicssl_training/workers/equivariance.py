@@ -1,15 +1,37 @@
-"""Transposed copies of an excerpt must sound transposed, by just as much."""
+"""Transposition equivariance: shifted copies of an excerpt must read as shifted by as much."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from musicssl.errors import ConfigError
 from musicssl_training.targets.features import FrameGrid
-from musicssl_training.workers.base import Batch, Worker
+from musicssl_training.workers.base import NO_EXTRAS, Batch, Extras, Views, Worker, WorkerConfig
 from musicssl_training.workers.heads import mlp
 
 CLASSES = 12  # semitones an octave
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranspositionConfig(WorkerConfig):
+    """Head, and how many copies the encoder hears."""
+
+    name: str = "transposition"
+    hidden: int = 256  # units
+    share: float = 0.2  # copies, as a share of the excerpts in the batch; at least one pair
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 2:
+            raise ConfigError(f"workers.{self.name}.share must lie in (0, 2], got {self.share}.")
+
+
+@dataclass(frozen=True)
+class TransposedViews(Views):
+    """Copies of an excerpt side by side: rows 2 * i and 2 * i + 1 are a pair."""
+
+    shifts: Tensor  # (pairs, 2), semitones
 
 
 class Transposition(Worker):
@@ -31,17 +53,6 @@ class Transposition(Worker):
     below what the lowest copy can hold): with the excerpt itself as the other half, its upper
     limit and the silence at the end would tell the interval.
 
-    Parameters
-    ----------
-    dim
-        Values a frame of the encoder.
-    grid
-        Says the encoder's hop.
-    hidden
-        Units of the hidden layer.
-    share
-        Copies, as a share of the excerpts in the batch; at least one pair.
-
     References
     ----------
     .. [1] Gfeller et al., "SPICE: Self-supervised pitch estimation", 2020.
@@ -52,45 +63,46 @@ class Transposition(Worker):
 
     furthest = 5  # semitones; the proof above needs it
 
-    def __init__(self, dim: int, grid: FrameGrid, *, hidden: int = 256, share: float = 0.2) -> None:
-        super().__init__()
-        self.hop, self.sample_rate = grid.hop * grid.stride, grid.sample_rate
-        self.share = share
-        self.head = mlp(dim, hidden, CLASSES)
-        self._shifts = torch.zeros(0, 2, dtype=torch.int64)  # of the copies in the last view
+    config: TranspositionConfig
 
-    def view(self, batch: Batch) -> Tensor:
+    def __init__(self, config: TranspositionConfig, dim: int, grid: FrameGrid) -> None:
+        super().__init__(config, dim, grid)
+        self.hop, self.sample_rate = grid.hop * grid.stride, grid.sample_rate
+        self.head = mlp(dim, config.hidden, CLASSES)
+
+    def extra_views(self, batch: Batch) -> TransposedViews:
         audio, random = batch.sound.audio, batch.random
         rows = len(audio)
-        pairs = min(rows, max(1, round(self.share * rows / 2)))
+        pairs = min(rows, max(1, round(self.config.share * rows / 2)))
         chosen = torch.randperm(rows, generator=random)[:pairs].tolist()
         count = 2 * self.furthest + 1
         orders = torch.rand(pairs, count, generator=random).argsort(dim=1)
-        self._shifts = orders[:, :2] - self.furthest
+        shifts = orders[:, :2] - self.furthest
         dull = 0.6 + 0.4 * torch.rand(pairs, 2, generator=random)
         cuts = dull * self.sample_rate / 2 * ratio(-self.furthest)
         used = self.usable(audio.shape[1])
         copies = []
-        for row, shifts, limits in zip(chosen, self._shifts.tolist(), cuts.tolist(), strict=True):
-            for shift, limit in zip(shifts, limits, strict=True):
+        for row, pair, limits in zip(chosen, shifts.tolist(), cuts.tolist(), strict=True):
+            for shift, limit in zip(pair, limits, strict=True):
                 copies.append(transposed(audio[row], shift, limit / self.sample_rate)[:used])
         again = torch.arange(audio.shape[1], device=audio.device) % used  # no silence at the end
-        return torch.stack(copies)[:, again]
+        return TransposedViews(torch.stack(copies)[:, again], shifts)
 
     def usable(self, samples: int) -> int:
         """Return how many samples every copy of an excerpt fills: whole frames, at least one."""
         return max(1, int(samples * ratio(-self.furthest)) // self.hop) * self.hop
 
-    def loss(self, frames: Tensor, batch: Batch) -> Tensor:
-        copies = frames[len(batch.recordings) :]
-        if len(copies) == 0:
-            return self.nothing(frames)
+    def loss(self, frames: Tensor, batch: Batch, extras: Extras = NO_EXTRAS) -> Tensor:
+        views, frames_of_views = extras.views, extras.view_frames
+        if not isinstance(views, TransposedViews) or frames_of_views is None:
+            return self.zero_loss(frames)
+        frames, shifts = frames_of_views, views.shifts
         used = min(self.usable(batch.sound.audio.shape[1]) // self.hop, frames.shape[1])
-        speeds = 2 ** (self._shifts / CLASSES)  # (pairs, 2)
+        speeds = 2 ** (shifts / CLASSES)  # (pairs, 2)
         slowest = speeds.amin(dim=1, keepdim=True)
         moments = torch.arange(used) * (slowest / speeds)[..., None]  # (pairs, 2, used)
         places = moments.round().long().to(frames.device)
-        pairs = copies.reshape(-1, 2, *copies.shape[1:])
+        pairs = frames.reshape(-1, 2, *frames.shape[1:])
         heard = pairs.gather(2, places[..., None].expand(-1, -1, -1, frames.shape[2]))
         chances = self.head(heard).float().softmax(dim=3)
         turns = torch.arange(1, CLASSES // 2 + 1, device=frames.device) * (2 * math.pi / CLASSES)
@@ -98,7 +110,7 @@ class Transposition(Worker):
         with torch.autocast(frames.device.type, enabled=False):
             z = torch.complex(chances @ angles.cos(), chances @ angles.sin())
         product = (z[:, 1] * z[:, 0].conj()).mean(dim=1)  # (pairs, turns)
-        interval = (self._shifts[:, 1] - self._shifts[:, 0]).to(frames.device)[:, None] * turns
+        interval = (shifts[:, 1] - shifts[:, 0]).to(frames.device)[:, None] * turns
         wrong = torch.view_as_real(product) - torch.stack([interval.cos(), interval.sin()], dim=2)
         return wrong.square().sum(dim=2).mean()
 

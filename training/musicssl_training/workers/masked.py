@@ -1,42 +1,55 @@
-"""Name what was masked: random-projection tokens of the clean sound."""
+"""Masked prediction of random-projection tokens (BEST-RQ)."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from musicssl.errors import ConfigError, pick
+from musicssl_training.distributed import mean_over_all
+from musicssl_training.targets import TARGETS
 from musicssl_training.targets.base import Target
-from musicssl_training.targets.features import averaged
-from musicssl_training.workers.base import Batch, Worker
+from musicssl_training.targets.features import FrameGrid, averaged
+from musicssl_training.workers.base import NO_EXTRAS, Batch, Extras, Worker, WorkerConfig
 from musicssl_training.workers.statistics import RunningMoments, values_of
 
 MEMORY = 0.99  # of the counts of codes, a loss
 
 
+@dataclass(frozen=True, kw_only=True)
+class MaskedConfig(WorkerConfig):
+    """What tokens are made of."""
+
+    name: str = "masked"
+    target: str = "log_mel"  # a name in TARGETS
+    codes: int = 1024  # tokens in a codebook
+    books: int = 2  # codebooks, each with a projection of its own; the loss is their mean
+    size: int = 16  # of a code
+    token_seconds: float = 0.04  # of the target in one token, at least; whole steps
+    seed: int = 0  # of projections and codes
+
+    def __post_init__(self) -> None:
+        pick(TARGETS, self.target, f"workers.{self.name}.target")
+        if self.codes < 2 or min(self.books, self.size) < 1:
+            raise ConfigError(
+                f"workers.{self.name}: codes must be at least 2, books and size at least 1, got "
+                f"{self.codes}, {self.books} and {self.size}."
+            )
+
+
 class Masked(Worker):
-    """Predict the tokens of masked frames (BEST-RQ [1]_), of all frames where none is masked.
+    """Predict the tokens of masked frames (BEST-RQ [1]_).
 
-    The target, each dimension with mean 0 and standard deviation 1, is stacked over `stack` steps
-    and projected by a fixed random matrix; its token is the nearest of fixed random codes, all on
-    the unit sphere. Cross-entropy, divided by the logarithm of the number of codes.
+    The target, each dimension with mean 0 and standard deviation 1, is stacked over the steps of a
+    token (around its own; the ends are repeated) and projected by a fixed random matrix; its token
+    is the nearest of fixed random codes, all on the unit sphere. Cross-entropy, divided by the
+    logarithm of the number of codes.
 
-    Parameters
-    ----------
-    dim
-        Values a frame of the encoder.
-    target
-        What the tokens are made of.
-    codes
-        Tokens a codebook.
-    books
-        Codebooks, each with a projection of its own; the loss is their mean.
-    size
-        Values of a code.
-    stack
-        Steps of the target in one token, around its own; the ends are repeated.
-    seed
-        Of projections and codes.
+    Tokens count if nothing that they are made of was heard: if neither `Extras.masked` nor the
+    target's own window, which reaches beyond its frame, leaves any of it. Batches without such
+    frames carry no loss.
 
     References
     ----------
@@ -48,27 +61,34 @@ class Masked(Worker):
     codebook: Tensor
     counts: Tensor
 
+    config: MaskedConfig
+    needs_mask = True
+    accuracy: Tensor  # share of the tokens that were named rightly
+
     def __init__(
-        self,
-        dim: int,
-        target: Target,
-        *,
-        codes: int = 1024,
-        books: int = 2,
-        size: int = 16,
-        stack: int = 1,
-        seed: int = 0,
+        self, config: MaskedConfig, dim: int, grid: FrameGrid, target: Target | None = None
     ) -> None:
-        super().__init__()
-        self.target, self.codes, self.books, self.stack = target, codes, books, stack
-        self.values = RunningMoments(target.size)
-        self.head = nn.Linear(dim, books * codes)
-        random = torch.Generator().manual_seed(seed)
-        projection = torch.randn(books, stack * target.size, size, generator=random)
-        codebook = F.normalize(torch.randn(books, codes, size, generator=random), dim=2)
+        super().__init__(config, dim, grid)
+        self.target = target or TARGETS[config.target](grid)
+        self.codes, self.books = config.codes, config.books
+        step = self.hop_seconds * self.target.pool
+        self.stack = max(1, round(config.token_seconds / step))
+        self.values = RunningMoments(self.target.size)
+        self.head = nn.Linear(dim, self.books * self.codes)
+        random = torch.Generator().manual_seed(config.seed)
+        shape = (self.books, self.stack * self.target.size, config.size)
+        projection = torch.randn(shape, generator=random)
+        codes = torch.randn(self.books, self.codes, config.size, generator=random)
         self.register_buffer("projection", projection)
-        self.register_buffer("codebook", codebook)
-        self.register_buffer("counts", torch.zeros(books, codes), persistent=False)
+        self.register_buffer("codebook", F.normalize(codes, dim=2))
+        self.register_buffer("counts", torch.zeros(self.books, self.codes), persistent=False)
+        self.register_buffer("accuracy", torch.tensor(float("nan")), persistent=False)
+
+    def asks(self, batch: Batch, extras: Extras = NO_EXTRAS) -> bool:
+        return extras.masked is not None and bool(extras.masked.any())
+
+    def metrics(self) -> dict[str, float]:
+        return {"accuracy": self.accuracy.item(), "codes_used": self.usage.item()}
 
     def measure(self, batch: Batch) -> None:
         """Add the targets of these excerpts to the statistics, over all processes."""
@@ -90,21 +110,33 @@ class Masked(Worker):
             tokens: Tensor = cosines.argmax(dim=2).T
         return tokens
 
-    def loss(self, frames: Tensor, batch: Batch) -> Tensor:
-        values = self.values.normalised(values_of(self.target, batch.sound))
+    def loss(self, frames: Tensor, batch: Batch, extras: Extras = NO_EXTRAS) -> Tensor:
+        values = self.values.normalize(values_of(self.target, batch.sound))
         values = self._stacked(values)
         pool = self.target.pool
         steps = min(frames.shape[1] // pool, values.shape[1])
         heard = averaged(frames[:, : steps * pool], pool)
-        if batch.masked is None:
-            chosen = torch.ones(heard.shape[:2], dtype=torch.bool, device=frames.device)
-        else:
-            chosen = batch.masked[:, : steps * pool].reshape(-1, steps, pool).all(dim=2)
-            chosen = chosen | ~chosen.any()
+        chosen = self.unheard(extras.masked, heard, pool)
         tokens = self.tokens(values[:, :steps][chosen])
         self._count(tokens)
         logits = self.head(heard[chosen]).float().view(-1, self.codes)
-        return F.cross_entropy(logits, tokens.flatten()) / math.log(self.codes)
+        wrong = F.cross_entropy(logits, tokens.flatten(), reduction="sum")
+        self.accuracy = (logits.detach().argmax(dim=1) == tokens.flatten()).float().mean()
+        count = torch.tensor(tokens.numel(), device=frames.device)
+        return mean_over_all(wrong, count) / math.log(self.codes)
+
+    def unheard(self, masked: Tensor | None, heard: Tensor, pool: int) -> Tensor:
+        """Return the steps of which nothing was heard, (batch, steps)."""
+        batch, steps, _ = heard.shape
+        if masked is None:
+            return torch.zeros(batch, steps, dtype=torch.bool, device=heard.device)
+        # each step's target hears `beyond` seconds outside its own frames
+        step = self.hop_seconds * pool
+        beyond = self.target.reach - step / 2 + self.stack // 2 * step
+        margin = max(0, math.ceil(beyond / self.hop_seconds - 1e-6))
+        heard_some = F.pad(~masked.to(heard.device), (margin, margin)).float()[:, None]
+        reached = F.max_pool1d(heard_some, 2 * margin + 1, 1)[:, 0] > 0
+        return ~reached[:, : steps * pool].reshape(batch, steps, pool).any(dim=2)
 
     def _stacked(self, values: Tensor) -> Tensor:
         """Lay the steps around each side by side: (batch, steps, stack * size)."""

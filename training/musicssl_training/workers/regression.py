@@ -1,15 +1,18 @@
-"""Predict what was measured in the clean audio."""
+"""Regression of signal features: predict what was measured in the clean audio."""
 
 import logging
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from musicssl.errors import ConfigError
-from musicssl_training.targets.base import Target
-from musicssl_training.targets.features import CleanAudio, averaged
-from musicssl_training.workers.base import Batch, Worker
+from musicssl_training.targets import TARGETS
+from musicssl_training.targets.base import Pooled, Target
+from musicssl_training.targets.features import CleanAudio, FrameGrid, averaged
+from musicssl_training.targets.spectral import Context
+from musicssl_training.workers.base import NO_EXTRAS, Batch, Extras, Worker, WorkerConfig
 from musicssl_training.workers.heads import mlp
 from musicssl_training.workers.statistics import RunningMoments, values_of
 
@@ -17,35 +20,22 @@ log = logging.getLogger(__name__)
 
 STATISTICS = {"true", "pase"}
 EDGES = {"mask", "keep"}
-LIMIT = 6.0  # standard deviations
+LIMIT = 6.0  # standard deviations, where targets are divided by these
 
 
-class Regression(Worker):
-    """Mean squared error of a normalised target, predicted by a perceptron with a hidden layer.
+@dataclass(frozen=True, kw_only=True)
+class RegressionConfig(WorkerConfig):
+    """Head and target of the worker that predicts the target of its name.
 
-    The first prediction is the mean, so that the first loss is 1.
+    ``statistics`` says what each dimension of the target is divided by: "true", its standard
+    deviation; or "pase", the standard deviation over excerpts of its standard deviation within an
+    excerpt. The latter is what PASE's released statistics hold [1]_; it is far smaller, differs
+    between targets (a voiced flag has a variance of hundreds after it) and so is a hidden
+    weighting.
 
-    Parameters
-    ----------
-    dim
-        Values a frame of the encoder.
-    target
-        What is predicted, from the encoder's frames averaged over ``target.pool``.
-    hidden
-        Units of the hidden layer.
-    statistics
-        What a target dimension is divided by: "true", its standard deviation; or "pase", the
-        standard deviation over excerpts of its standard deviation within an excerpt. The latter
-        is what PASE's released statistics hold [1]_; it is far smaller, differs between targets
-        (a voiced flag has a variance of about 90 after it) and so is a hidden weighting.
-    edges
-        "mask" leaves out the steps whose target hears beyond the excerpt (by ``target.reach``);
-        of an excerpt too short for any, those in the middle count. "keep" keeps all.
-
-    Raises
-    ------
-    ConfigError
-        For other `statistics` or `edges`.
+    ``edges="mask"`` leaves out the steps whose target hears beyond the excerpt (by
+    ``target.reach``); of an excerpt too short for any, those in the middle count. "keep" keeps
+    all.
 
     References
     ----------
@@ -53,29 +43,47 @@ class Regression(Worker):
        Self-supervised Tasks", 2019.
     """
 
+    hidden: int = 256  # units
+    context: int = 1  # steps of the target side by side, an odd number (PASE+'s r)
+    pool: int = 1  # frames and target are averaged over so many steps
+    statistics: str = "true"  # or "pase"
+    edges: str = "mask"  # or "keep"
+
+    def __post_init__(self) -> None:
+        for key, known in (("statistics", STATISTICS), ("edges", EDGES)):
+            if getattr(self, key) not in known:
+                raise ConfigError(
+                    f"workers.{self.name}.{key} must be one of {sorted(known)}, "
+                    f"got {getattr(self, key)!r}."
+                )
+        if self.pool < 1 or self.context < 1 or self.context % 2 == 0:
+            raise ConfigError(
+                f"workers.{self.name}: pool must be at least 1 and context odd and positive, got "
+                f"{self.pool} and {self.context}."
+            )
+
+
+class Regression(Worker):
+    """Mean squared error of a normalised target, predicted by a perceptron with a hidden layer.
+
+    The first prediction is the mean, so that the first loss is 1. See `RegressionConfig` for how
+    targets are normalized; those divided by their standard deviation are held within ± 6.
+    """
+
+    config: RegressionConfig
     r2: Tensor  # of the last loss: the share of the batch's variance that was predicted
 
     def __init__(
-        self,
-        dim: int,
-        target: Target,
-        *,
-        hidden: int = 256,
-        statistics: str = "true",
-        edges: str = "mask",
+        self, config: RegressionConfig, dim: int, grid: FrameGrid, target: Target | None = None
     ) -> None:
-        super().__init__()
-        for what, given, known in (
-            ("statistics", statistics, STATISTICS),
-            ("edges", edges, EDGES),
-        ):
-            if given not in known:
-                raise ConfigError(f"{what} must be one of {sorted(known)}, got {given!r}.")
-        self.start = 1.0 if statistics == "true" else None
-        self.target, self.edges = target, edges
-        self.head = mlp(dim, hidden, target.size, silent=True)
-        self.values = RunningMoments(target.size)
-        self.deviations = RunningMoments(target.size) if statistics == "pase" else None
+        super().__init__(config, dim, grid)
+        self.target = target or make_target(config, grid)
+        self.head = mlp(dim, config.hidden, self.target.size, zero_init=True)
+        self.values = RunningMoments(self.target.size)
+        self.deviations: RunningMoments | None = None
+        if config.statistics == "pase":
+            self.expected_initial_loss = None
+            self.deviations = RunningMoments(self.target.size)
         self.register_buffer("r2", torch.tensor(float("nan")), persistent=False)
         self._warned = False
 
@@ -89,7 +97,7 @@ class Regression(Worker):
 
     def inside(self, sound: CleanAudio, steps: int) -> slice:
         """Return the steps whose target hears nothing but the excerpt."""
-        if self.edges == "keep":
+        if self.config.edges == "keep":
             return slice(0, steps)
         grid, pool = sound.grid, self.target.pool
         seconds = sound.audio.shape[1] / grid.sample_rate
@@ -108,16 +116,18 @@ class Regression(Worker):
         kept = [i for i, outside in enumerate(beyond) if outside <= least + 1e-9]
         return slice(kept[0], kept[-1] + 1)
 
-    def normalised(self, sound: CleanAudio) -> Tensor:
-        """Return the target, (batch, steps, size), each dimension normalised, within ± 6."""
+    def normalized(self, sound: CleanAudio) -> Tensor:
+        """Return the target, (batch, steps, size), each dimension normalized."""
         values = values_of(self.target, sound)
-        scale = self.values if self.deviations is None else self.deviations
-        return ((values - self.values.mean.to(values)) / scale.deviation.to(values)).clamp(
-            -LIMIT, LIMIT
-        )
+        if self.deviations is None:
+            return self.values.normalize(values).clamp(-LIMIT, LIMIT)
+        return (values - self.values.mean.to(values)) / self.deviations.deviation.to(values)
 
-    def loss(self, frames: Tensor, batch: Batch) -> Tensor:
-        target, pool = self.normalised(batch.sound), self.target.pool
+    def metrics(self) -> dict[str, float]:
+        return {"r2": self.r2.item()}
+
+    def loss(self, frames: Tensor, batch: Batch, extras: Extras = NO_EXTRAS) -> Tensor:
+        target, pool = self.normalized(batch.sound), self.target.pool
         steps = self.inside(batch.sound, min(frames.shape[1] // pool, target.shape[1]))
         target = target[:, steps]
         heard = averaged(frames[:, steps.start * pool : steps.stop * pool], pool)
@@ -126,3 +136,13 @@ class Regression(Worker):
             around = target - target.mean(dim=(0, 1))
             self.r2 = 1 - loss / around.square().mean().clamp(min=1e-6)
         return loss
+
+
+def make_target(config: RegressionConfig, grid: FrameGrid) -> Target:
+    """Return the target of the worker's name, averaged over steps and with its neighbours."""
+    target = TARGETS[config.name](grid)
+    if config.pool > 1:
+        target = Pooled(grid, target, config.pool)
+    if config.context > 1:
+        target = Context(grid, target, config.context)
+    return target

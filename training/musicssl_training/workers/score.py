@@ -1,17 +1,19 @@
-"""Predict what a score says: notes, instruments, beats, tempo, key, chords."""
+"""Score supervision: predict notes, instruments, beats, tempo, key and chords of rendered music."""
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from musicssl_training.distributed import mean_over_all, summed
 from musicssl_training.midi.score import Score
 from musicssl_training.targets import score as truth
 from musicssl_training.targets.features import FrameGrid, averaged
-from musicssl_training.workers.base import Batch, Worker
+from musicssl_training.workers.base import NO_EXTRAS, Batch, Extras, Worker, WorkerConfig
 from musicssl_training.workers.heads import mlp, pooled
 from musicssl_training.workers.statistics import RunningMoments
 
@@ -20,43 +22,49 @@ TEMPO_LOW, TEMPO_HIGH = 40.0, 240.0  # beats a minute
 TEMPO_BINS = 16  # an octave
 
 
-class Labels(Worker):
+@dataclass(frozen=True, kw_only=True)
+class ScoreConfig(WorkerConfig):
+    """Size of the head."""
+
+    hidden: int = 256  # units
+
+
+class MultiLabel(Worker):
     """Which of several labels hold at each step: binary cross-entropy, on rows that have a score.
 
     Every label begins with the share of steps in which it was seen, and a group of labels is
     divided by the mean entropy of these shares: each group starts at 1, however rare its labels.
-    Rows without a score, and values that are NaN, carry no loss.
+    Rows without a score, and values that are NaN, carry no loss; a group of which nothing is known
+    does not count.
 
     Parameters
     ----------
-    dim
-        Values a frame of the encoder.
-    grid
-        Says the encoder's hop.
+    config, dim, grid
+        As for every worker.
     truth
-        Takes scores, frames and seconds a frame; gives (scores, frames, labels) in {0, 1} or NaN.
+        Takes scores, frames and seconds of a frame; gives (scores, frames, labels) in {0, 1} or
+        NaN.
     groups
         Labels of each group, in order; the loss is the mean over groups.
-    hidden
-        Units of the hidden layer.
     pool
-        Frames a step: read-outs are averaged, a label holds if it does in any of the frames.
+        Frames of a step: read-outs are averaged, a label holds if it does in any of the frames.
     """
+
+    config: ScoreConfig
 
     def __init__(
         self,
+        config: ScoreConfig,
         dim: int,
         grid: FrameGrid,
         truth: Callable[[Sequence[Score], int, float], Tensor],
         groups: tuple[int, ...],
         *,
-        hidden: int = 256,
         pool: int = 1,
     ) -> None:
-        super().__init__()
+        super().__init__(config, dim, grid)
         self.truth, self.groups, self.pool = truth, groups, pool
-        self.seconds = grid.hop * grid.stride / grid.sample_rate
-        self.head = mlp(dim, hidden, sum(groups), silent=True)
+        self.head = mlp(dim, config.hidden, sum(groups), zero_init=True)
         self.values = RunningMoments(sum(groups))
 
     def measure(self, batch: Batch) -> None:
@@ -67,23 +75,24 @@ class Labels(Worker):
 
     def labels(self, batch: Batch, frames: int) -> Tensor:
         """Return the labels of the rows that have a score, (rows, steps, labels)."""
+        return batch.sound.shared((self, frames), lambda: self._labels(batch, frames))
+
+    def _labels(self, batch: Batch, frames: int) -> Tensor:
         scores = [score for score in batch.scores if score is not None]
         pool = min(self.pool, frames)
         steps = frames // pool
         if not scores:
             return torch.zeros(0, steps, sum(self.groups))
-        truth = self.truth(scores, frames, self.seconds)[:, : steps * pool].float()
+        truth = self.truth(scores, frames, self.hop_seconds)[:, : steps * pool].float()
         return truth.reshape(len(scores), steps, pool, -1).amax(dim=2)
 
-    def asks(self, batch: Batch) -> bool:
-        return bool(scored(batch))
+    def asks(self, batch: Batch, extras: Extras = NO_EXTRAS) -> bool:
+        steps = batch.sound.frames // batch.sound.grid.stride
+        return bool((~self.labels(batch, steps).isnan()).any())
 
-    def loss(self, frames: Tensor, batch: Batch) -> Tensor:
-        rows = scored(batch)
-        if not rows:
-            return self.nothing(frames)
+    def loss(self, frames: Tensor, batch: Batch, extras: Extras = NO_EXTRAS) -> Tensor:
         truth = self.labels(batch, frames.shape[1]).to(frames.device)
-        heard = frames[torch.tensor(rows, device=frames.device)]
+        heard = frames[torch.tensor(scored(batch), dtype=torch.int64, device=frames.device)]
         heard = averaged(heard, min(self.pool, frames.shape[1]))
         seen = self.values.seen
         share = ((self.values.mean * seen + 0.5) / (seen + 1)).clamp(RAREST, 1 - RAREST)
@@ -95,13 +104,12 @@ class Labels(Worker):
         entropy = torch.special.entr(share) + torch.special.entr(1 - share)
         chance = known.sum(dim=(0, 1)) * entropy.float()
         groups = list(self.groups)
-        parts = zip(torch.split(wrong, groups), torch.split(chance, groups), strict=True)
-        return torch.stack(
-            [part.sum() / whole.sum().clamp(min=1e-6) for part, whole in parts]
-        ).mean()
+        parts = [torch.stack([x.sum() for x in torch.split(y, groups)]) for y in (wrong, chance)]
+        asked = summed(parts[1]) > 0  # in any process
+        return mean_over_all(*parts).where(asked, 0.0).sum() / asked.sum().clamp(min=1)
 
 
-class Classes(Worker):
+class MultiClass(Worker):
     """Which one of several classes an excerpt has: cross-entropy on mean and deviation over time.
 
     Begins with the share of excerpts in which each class was seen, and is divided by the entropy
@@ -109,27 +117,27 @@ class Classes(Worker):
 
     Parameters
     ----------
-    dim
-        Values a frame of the encoder.
+    config, dim, grid
+        As for every worker.
     truth
         Takes scores; gives a distribution over the classes, (scores, size), or NaN.
     size
         Number of classes.
-    hidden
-        Units of the hidden layer.
     """
+
+    config: ScoreConfig
 
     def __init__(
         self,
+        config: ScoreConfig,
         dim: int,
+        grid: FrameGrid,
         truth: Callable[[Sequence[Score]], Tensor],
         size: int,
-        *,
-        hidden: int = 256,
     ) -> None:
-        super().__init__()
+        super().__init__(config, dim, grid)
         self.truth, self.size = truth, size
-        self.head = mlp(2 * dim, hidden, size, silent=True)
+        self.head = mlp(2 * dim, config.hidden, size, zero_init=True)
         self.values = RunningMoments(size)
 
     def measure(self, batch: Batch) -> None:
@@ -141,19 +149,19 @@ class Classes(Worker):
         scores = [score for score in batch.scores if score is not None]
         return self.truth(scores).float() if scores else torch.zeros(0, self.size)
 
-    def asks(self, batch: Batch) -> bool:
+    def asks(self, batch: Batch, extras: Extras = NO_EXTRAS) -> bool:
         return bool((~self.classes(batch).isnan().any(dim=1)).any())
 
-    def loss(self, frames: Tensor, batch: Batch) -> Tensor:
+    def loss(self, frames: Tensor, batch: Batch, extras: Extras = NO_EXTRAS) -> Tensor:
         truth = self.classes(batch)
         known = ~truth.isnan().any(dim=1)
-        rows = torch.tensor(scored(batch), dtype=torch.int64)[known.cpu()]
-        if len(rows) == 0:
-            return self.nothing(frames)
+        rows = torch.tensor(scored(batch), dtype=torch.int64)[known.cpu()].to(frames.device)
         share = (self.values.mean * self.values.seen + 1) / (self.values.seen + self.size)
-        logits = self.head(pooled(frames[rows.to(frames.device)])).float() + share.log().float()
+        logits = self.head(pooled(frames[rows])).float() + share.log().float()
         entropy: Tensor = torch.special.entr(share).sum().float()
-        return F.cross_entropy(logits, truth[known].to(frames.device)) / entropy.clamp(min=0.1)
+        wrong = F.cross_entropy(logits, truth[known].to(frames.device), reduction="sum")
+        count = torch.tensor(len(rows), device=frames.device)
+        return mean_over_all(wrong, count) / entropy.clamp(min=0.1)
 
 
 def scored(batch: Batch) -> list[int]:
@@ -191,48 +199,63 @@ def key_classes(key: Tensor) -> Tensor:
     return out.masked_fill(key[:, None] < 0, float("nan"))
 
 
-def piano_roll(dim: int, grid: FrameGrid, hidden: int = 256) -> Worker:
-    """Return a worker for the 88 pitches that sound, and for those that begin."""
+class PianoRoll(MultiLabel):
+    """The 88 pitches that sound, and those that begin."""
 
-    def both(scores: Sequence[Score], frames: int, seconds: float) -> Tensor:
+    def __init__(self, config: ScoreConfig, dim: int, grid: FrameGrid) -> None:
+        super().__init__(config, dim, grid, self.rolls, (88, 88))
+
+    @staticmethod
+    def rolls(scores: Sequence[Score], frames: int, seconds: float) -> Tensor:
+        """Return both rolls side by side."""
         sounding = truth.piano_roll(scores, frames, seconds)
         return torch.cat([sounding, truth.onset_roll(scores, frames, seconds)], dim=2)
 
-    return Labels(dim, grid, both, (88, 88), hidden=hidden)
+
+class Families(MultiLabel):
+    """The instrument families that play, second by second."""
+
+    def __init__(self, config: ScoreConfig, dim: int, grid: FrameGrid) -> None:
+        nobody = Score(np.zeros((0, 5), np.float32), np.zeros((0, 2), np.float32))
+        size = truth.families([nobody], 1, 1.0).shape[2]
+        second = max(1, round(grid.sample_rate / (grid.hop * grid.stride)))
+        super().__init__(config, dim, grid, truth.families, (size,), pool=second)
 
 
-def families(dim: int, grid: FrameGrid, hidden: int = 256) -> Worker:
-    """Return a worker for the instrument families that play, second by second."""
-    nobody = Score(np.zeros((0, 5), np.float32), np.zeros((0, 2), np.float32))
-    size = truth.families([nobody], 1, 1.0).shape[2]
-    second = max(1, round(grid.sample_rate / (grid.hop * grid.stride)))
-    return Labels(dim, grid, truth.families, (size,), hidden=hidden, pool=second)
+class Beats(MultiLabel):
+    """The frames of beats, and those of downbeats."""
+
+    def __init__(self, config: ScoreConfig, dim: int, grid: FrameGrid) -> None:
+        super().__init__(config, dim, grid, truth.beat_phase, (1, 1))
 
 
-def beats(dim: int, grid: FrameGrid, hidden: int = 256) -> Worker:
-    """Return a worker for the frames of beats, and those of downbeats."""
-    return Labels(dim, grid, truth.beat_phase, (1, 1), hidden=hidden)
+class Chord(MultiLabel):
+    """The pitch classes that sound."""
+
+    def __init__(self, config: ScoreConfig, dim: int, grid: FrameGrid) -> None:
+        super().__init__(config, dim, grid, truth.chord, (12,))
 
 
-def chord(dim: int, grid: FrameGrid, hidden: int = 256) -> Worker:
-    """Return a worker for the pitch classes that sound."""
-    return Labels(dim, grid, truth.chord, (12,), hidden=hidden)
+class Tempo(MultiClass):
+    """The tempo, in classes of a sixteenth of an octave."""
 
+    def __init__(self, config: ScoreConfig, dim: int, grid: FrameGrid) -> None:
+        size = tempo_classes(torch.zeros(1)).shape[1]
+        super().__init__(config, dim, grid, self.classes_of, size)
 
-def tempo(dim: int, grid: FrameGrid, hidden: int = 256) -> Worker:
-    """Return a worker for the tempo."""
-
-    def classes(scores: Sequence[Score]) -> Tensor:
+    @staticmethod
+    def classes_of(scores: Sequence[Score]) -> Tensor:
+        """Return distributions over the classes."""
         return tempo_classes(truth.tempo(scores))
 
-    size = tempo_classes(torch.zeros(1)).shape[1]
-    return Classes(dim, classes, size, hidden=hidden)
 
+class Key(MultiClass):
+    """Which of the 24 keys."""
 
-def key(dim: int, grid: FrameGrid, hidden: int = 256) -> Worker:
-    """Return a worker for the key."""
+    def __init__(self, config: ScoreConfig, dim: int, grid: FrameGrid) -> None:
+        super().__init__(config, dim, grid, self.classes_of, 24)
 
-    def classes(scores: Sequence[Score]) -> Tensor:
+    @staticmethod
+    def classes_of(scores: Sequence[Score]) -> Tensor:
+        """Return distributions over the keys."""
         return key_classes(truth.key(scores))
-
-    return Classes(dim, classes, 24, hidden=hidden)

@@ -1,4 +1,4 @@
-"""Streaming statistics of what is to be predicted."""
+"""Running mean and variance of targets."""
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +59,6 @@ class RunningMoments(nn.Module):
         floor = torch.maximum(1e-3 * found.median(), 1e-6 * (1 + self.mean.abs()))
         return torch.where(self.seen > 1, torch.maximum(found, floor), 1.0)
 
-    def normalised(self, values: Tensor) -> Tensor:
+    def normalize(self, values: Tensor) -> Tensor:
         """Return `values`, (..., size), with mean 0 and standard deviation 1."""
         return (values - self.mean.to(values)) / self.deviation.to(values)

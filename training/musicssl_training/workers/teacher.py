@@ -1,4 +1,4 @@
-"""Predict what a teacher, a model of somebody else's, says of the clean sound."""
+"""Distillation: predict what a teacher, a model of somebody else's, says of the clean sound."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from musicssl.errors import ConfigError
 from musicssl_training.data.teaching import Facts, Lessons, Taught
+from musicssl_training.distributed import mean_over_all
 from musicssl_training.targets.features import FrameGrid
-from musicssl_training.workers.base import Batch, Worker
+from musicssl_training.workers.base import NO_EXTRAS, Batch, Extras, Worker, WorkerConfig
 from musicssl_training.workers.heads import mlp, pooled
 from musicssl_training.workers.statistics import RunningMoments
 
@@ -29,7 +30,14 @@ class Lesson:
     variance: NDArray[np.float64]  # (size,)
 
 
-class Imitation(Worker):
+@dataclass(frozen=True, kw_only=True)
+class DistillationConfig(WorkerConfig):
+    """Size of the head; the name is ``teacher:`` and the teacher's."""
+
+    hidden: int = 256  # units
+
+
+class Distillation(Worker):
     """Mean squared error of a teacher's normalised values, by a perceptron with a hidden layer.
 
     Values of patches and clips are predicted from mean and standard deviation of the frames that
@@ -39,68 +47,69 @@ class Imitation(Worker):
 
     Parameters
     ----------
-    dim
-        Values a frame of the encoder.
-    grid
-        Says the encoder's hop.
+    config, dim, grid
+        As for every worker.
     lesson
         The teacher, and the moments of its values.
-    hidden
-        Units of the hidden layer.
     """
 
+    config: DistillationConfig
     r2: Tensor  # of the last loss: the share of the batch's variance that was predicted; or NaN
 
-    def __init__(self, dim: int, grid: FrameGrid, lesson: Lesson, *, hidden: int = 256) -> None:
-        super().__init__()
+    def __init__(
+        self, config: DistillationConfig, dim: int, grid: FrameGrid, lesson: Lesson
+    ) -> None:
+        super().__init__(config, dim, grid)
         facts = lesson.facts
-        self.name, self.kind = facts.name, facts.kind
-        self.seconds = grid.hop * grid.stride / grid.sample_rate
+        self.teacher, self.kind = facts.name, facts.kind
         inputs = dim if self.kind == "frames" else 2 * dim
-        self.head = mlp(inputs, hidden, facts.size, silent=True)
+        self.head = mlp(inputs, config.hidden, facts.size, zero_init=True)
         self.values = RunningMoments(facts.size)
         self.values.seen.fill_(2)  # so that the deviations count
         self.values.mean.copy_(torch.from_numpy(lesson.mean))
         self.values.spread.copy_(torch.from_numpy(2 * lesson.variance))
         self.register_buffer("r2", torch.tensor(float("nan")), persistent=False)
 
-    def asks(self, batch: Batch) -> bool:
+    def asks(self, batch: Batch, extras: Extras = NO_EXTRAS) -> bool:
         return bool(self.known(batch))
 
     def known(self, batch: Batch) -> list[tuple[int, Taught]]:
         """Return the rows of which the teacher's values are known, and these."""
         return [
-            (row, taught[self.name])
+            (row, taught[self.teacher])
             for row, taught in enumerate(batch.taught)
-            if self.name in taught
+            if self.teacher in taught
         ]
 
-    def loss(self, frames: Tensor, batch: Batch) -> Tensor:
+    def metrics(self) -> dict[str, float]:
+        return {"r2": self.r2.item()}
+
+    def loss(self, frames: Tensor, batch: Batch, extras: Extras = NO_EXTRAS) -> Tensor:
         known = self.known(batch)
         if not known:
             self.r2.fill_(float("nan"))
-            return self.nothing(frames)
+            return mean_over_all(self.zero_loss(frames), frames.new_zeros(()))
         rows = np.concatenate([np.full(len(one.times), row) for row, one in known])
         times = np.concatenate([one.times for _, one in known])
         values = torch.from_numpy(np.concatenate([one.values for _, one in known]))
-        values = self.values.normalised(values.to(frames.device))
+        values = self.values.normalize(values.to(frames.device))
         if self.kind == "frames":
             heard, values = self.nearest(frames, rows, times, values)
         else:
             heard = self.spanned(frames, rows, times, known[0][1].window)
         target = values.clamp(-LIMIT, LIMIT)
-        loss = F.mse_loss(self.head(heard).float(), target)
+        wrong = F.mse_loss(self.head(heard).float(), target, reduction="none")
         with torch.no_grad():
             around = target - target.mean(dim=0)
-            self.r2 = 1 - loss / around.square().mean().clamp(min=1e-6)
-        return loss
+            self.r2 = 1 - wrong.mean() / around.square().mean().clamp(min=1e-6)
+        return mean_over_all(wrong.sum(), wrong.new_full((), wrong.numel()))
 
     def spanned(
         self, frames: Tensor, rows: NDArray[np.int64], times: NDArray[np.float64], window: float
     ) -> Tensor:
         """Return mean and deviation of the frames centred in each patch, (patches, 2 * dim)."""
-        count = min(max(1, int(window / self.seconds + 1e-6)), frames.shape[1])
-        first = np.ceil(times / self.seconds - 1e-6).astype(np.int64)
+        count = min(max(1, int(window / self.hop_seconds + 1e-6)), frames.shape[1])
+        first = np.ceil(times / self.hop_seconds - 1e-6).astype(np.int64)
         first = first.clip(0, frames.shape[1] - count)
         places = torch.from_numpy(first[:, None] + np.arange(count)).to(frames.device)
         return pooled(frames[torch.from_numpy(rows).to(frames.device)[:, None], places])
@@ -109,7 +118,7 @@ class Imitation(Worker):
         self, frames: Tensor, rows: NDArray[np.int64], times: NDArray[np.float64], values: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the frames that have values, (steps, dim), and the means of these values."""
-        frame = np.rint(times / self.seconds).astype(np.int64).clip(0, frames.shape[1] - 1)
+        frame = np.rint(times / self.hop_seconds).astype(np.int64).clip(0, frames.shape[1] - 1)
         places, which = np.unique(rows * frames.shape[1] + frame, return_inverse=True)
         index = torch.from_numpy(which).to(values.device)
         total = values.new_zeros(len(places), values.shape[1]).index_add_(0, index, values)
