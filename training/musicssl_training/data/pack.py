@@ -60,6 +60,10 @@ class Pack:
         check_audio(folder, items)
         return cls(folder, items, np.memmap(folder / "audio.i16", dtype="<i2", mode="r"))
 
+    def __reduce__(self) -> tuple[Callable[[Path], "Pack"], tuple[Path]]:
+        """Be opened again in another process, instead of sending all samples there."""
+        return Pack.open, (self.folder,)
+
     @property
     def name(self) -> str:
         """The folder's name."""

@@ -59,6 +59,7 @@ class Drawn:
     audio: NDArray[np.float32]  # (rows, samples)
     recordings: NDArray[np.int64]  # (rows,): the same number, the same recording
     starts: NDArray[np.float32]  # (rows,): seconds into the recording
+    sources: NDArray[np.int64]  # (rows,): the number of each one's source
     scores: list[Score | None]
     taught: list[dict[str, Taught]]  # what is known of each, by teacher
 
@@ -94,6 +95,9 @@ class Sampler:
         Whose values of the excerpts are looked up; those of layered ones are not known.
     rank, ranks
         Which process this is and how many there are; each hears as many recordings.
+    parts
+        In which a batch is heard, one after the other. Each is split over the processes, so that
+        it holds the same recordings for any number of them.
 
     Raises
     ------
@@ -115,17 +119,19 @@ class Sampler:
         teachers: Sequence[str] = (),
         rank: int = 0,
         ranks: int = 1,
+        parts: int = 1,
     ) -> None:
         if len(sources) != len(shares):
             raise ConfigError(f"{len(sources)} sources but {len(shares)} shares.")
-        if recordings % ranks:
+        if recordings % (ranks * parts):
             raise ConfigError(
-                f"data.recordings ({recordings}) must be a multiple of the {ranks} processes."
+                f"data.recordings ({recordings}) must be a multiple of {ranks * parts}: "
+                f"{ranks} processes, each hearing optim.accumulate = {parts} parts."
             )
         self.sources, self.seed = list(sources), seed
         self.sample_rate, self.samples = sample_rate, round(seconds * sample_rate)
         self.recordings, self.per_recording, self.layered = recordings, per_recording, layered
-        self.rank, self.ranks = rank, ranks
+        self.rank, self.ranks, self.parts = rank, ranks, parts
         self.shares = np.asarray(shares, float) / np.sum(shares)
         self.odds = [self._odds(source) for source in self.sources]
         lengths = [len(source.items) for source in self.sources]
@@ -156,15 +162,23 @@ class Sampler:
         rows = each * self.per_recording
         audio = np.empty((rows, self.samples), np.float32)
         numbers, starts = np.empty(rows, np.int64), np.empty(rows, np.float32)
+        sources = np.empty(rows, np.int64)
         scores: list[Score | None] = []
         taught: list[dict[str, Taught]] = []
-        for k in range(each):
-            random = np.random.default_rng([self.seed, step, self.rank * each + k])
+        for k, number in enumerate(self._numbers()):
+            random = np.random.default_rng([self.seed, step, number])
             part = slice(k * self.per_recording, (k + 1) * self.per_recording)
             audio[part], numbers[part], starts[part], found, said = self._recording(random)
+            sources[part] = np.searchsorted(self.offsets, numbers[part], side="right") - 1
             scores += found
             taught += said
-        return Drawn(audio, numbers, starts, scores, taught)
+        return Drawn(audio, numbers, starts, sources, scores, taught)
+
+    def _numbers(self) -> list[int]:
+        """Return which of the batch's recordings this process hears, part by part."""
+        each = self.recordings // (self.ranks * self.parts)
+        firsts = [(part * self.ranks + self.rank) * each for part in range(self.parts)]
+        return [first + k for first in firsts for k in range(each)]
 
     def _recording(
         self, random: np.random.Generator

@@ -97,6 +97,10 @@ class Lessons:
         check_places(folder, facts, places, items)
         return cls(facts, file, {place.path: place for place in places})
 
+    def __reduce__(self) -> tuple[type["Lessons"], tuple[Facts, Path, Mapping[str, "Place"]]]:
+        """Be opened again in another process, instead of sending all values there."""
+        return Lessons, (self.facts, self.file, self.places)
+
     def excerpt(self, path: str, start: float, seconds: float) -> Taught | None:
         """Return what is known of a stretch of a recording.
 

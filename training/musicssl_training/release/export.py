@@ -17,13 +17,17 @@ from musicssl.checkpoint.bundled import CARD, FACTS
 from musicssl.checkpoint.hub import find_checkpoint
 from musicssl.encoders import Encoder
 from musicssl.errors import ConfigError, MusicSSLError
+from musicssl.inference.device import pick_device
 from musicssl.model import MusicEncoder
+from musicssl_training.data import Sampler
 from musicssl_training.provenance import git_commit, versions
 from musicssl_training.release.lineage import ancestry, averaged, load_encoder
 from musicssl_training.release.model_card import card
+from musicssl_training.targets.features import FrameGrid
 from musicssl_training.train.config import PretrainConfig, read_config, write_config
-from musicssl_training.train.inputs import moved, read, uses_augmentation
-from musicssl_training.train.state import STATE, Run, write_whole
+from musicssl_training.train.inputs import load_batch, uses_augmentation
+from musicssl_training.train.setup import CONFIG, make_sampler, write_whole
+from musicssl_training.train.state import Progress, read_ema_encoder
 
 log = logging.getLogger(__name__)
 STATISTICS_BATCHES = 60
@@ -61,7 +65,7 @@ def release(
     Parameters
     ----------
     run_folder
-        Of `musicssl_training.train.loop.pretrain`; its packs must still be there: the layers are
+        Of `musicssl_training.train.pretrain`; its packs must still be there: the layers are
         standardised on them.
     out
         The checkpoint's folder; its name is the model's.
@@ -84,35 +88,49 @@ def release(
     MusicSSLError
         If what was written does not give the encoder's own output.
     """
-    if not (run_folder / STATE).is_file():
-        raise ConfigError(f"{run_folder} holds no {STATE}: not a pre-training run.")
-    settings = read_config(json.loads((run_folder / "config.json").read_text("utf-8")))
-    run = Run(replace(settings, compile=False, precision="fp32"), run_folder)
-    run.restore()
+    settings, trained, progress = read_run(run_folder)
+    shape = settings.encoder
+    sampler = make_sampler(settings, trained.sample_rate)
     log.info(
-        "at step %d; standardising the layers on %d batches of its music",
-        run.progress.step,
+        "at step %d; standardizing the layers on %d batches of its music",
+        progress.step,
         STATISTICS_BATCHES,
     )
-    shape = settings.encoder
     others = [load_encoder(name, shape, "average_with") for name in config.average_with]
-    encoder = averaged([run.average, *others])
+    device = pick_device("auto")
+    encoder = averaged([trained, *others]).to(device)
     model = MusicEncoder(ModelConfig(encoder=shape, pooling=config.pooling, layer=config.layer))
     model.encoder.load_state_dict(encoder.state_dict())
-    model = model.requires_grad_(False).eval().to(run.fabric.device)
-    model.centre, model.spread = layer_statistics(model, run, show)
+    model = model.requires_grad_(False).eval().to(device)
+    model.centre, model.spread = layer_statistics(model, sampler, settings, show)
     model.save_pretrained(out)
-    similarity = check(encoder, model, MusicEncoder.from_pretrained(out), excerpts(run, 0))
-    facts = ancestry(provenance(run, settings), settings.start_from, config.average_with)
+    loaded = MusicEncoder.from_pretrained(out).to(device)
+    similarity = check(encoder, model, loaded, excerpts(sampler, settings, 0).to(device))
+    facts = provenance(settings, sampler, progress, uses_augmentation(trained, settings))
+    facts = ancestry(facts, settings.start_from, config.average_with)
     facts["cosine_of_fp16_to_fp32"] = round(similarity, 7)
     write_whole(out / FACTS, json.dumps(facts, indent=2) + "\n")
     write_whole(out / CARD, card(out.name, model, facts, config))
     return out
 
 
+def read_run(folder: Path) -> tuple[PretrainConfig, Encoder, Progress]:
+    """Return a run's settings, its averaged encoder, and how far it has come.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds no run.
+    """
+    if not (folder / CONFIG).is_file():
+        raise ConfigError(f"{folder} holds no {CONFIG}: not a pre-training run.")
+    settings = read_config(json.loads((folder / CONFIG).read_text("utf-8")))
+    return settings, *read_ema_encoder(folder, settings.encoder)
+
+
 @torch.inference_mode()
 def layer_statistics(
-    model: MusicEncoder, run: Run, show: Callable[[], object]
+    model: MusicEncoder, sampler: Sampler, settings: PretrainConfig, show: Callable[[], object]
 ) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation of every layer's values over music: (layers, dim) each.
 
@@ -121,7 +139,8 @@ def layer_statistics(
     edge = round(model.frame_rate)
     count, total, squares = 0, torch.zeros(()), torch.zeros(())
     for step in range(STATISTICS_BATCHES):
-        layers = torch.stack(model.encoder(excerpts(run, step)))[:, :, edge:-edge]
+        audio = excerpts(sampler, settings, step).to(model.device)
+        layers = torch.stack(model.encoder(audio))[:, :, edge:-edge]
         values = layers.flatten(1, 2).double()  # (layers, frames, dim)
         count += values.shape[1]
         total = total + values.sum(dim=1)
@@ -131,9 +150,10 @@ def layer_statistics(
     return mean.float(), (squares / count - mean.square()).clamp(min=1e-8).sqrt().float()
 
 
-def excerpts(run: Run, step: int) -> Tensor:
+def excerpts(sampler: Sampler, settings: PretrainConfig, step: int) -> Tensor:
     """Return the clean audio of a step, (rows, samples)."""
-    return torch.cat([moved(run, part).sound.audio for part in read(run, step)])
+    grid = FrameGrid(sampler.sample_rate, hop=1)  # targets are not measured here
+    return torch.cat([part.sound.audio for part in load_batch(sampler, step, grid, settings)])
 
 
 @torch.inference_mode()
@@ -164,13 +184,15 @@ def check(encoder: Encoder, model: MusicEncoder, loaded: MusicEncoder, audio: Te
     return least
 
 
-def provenance(run: Run, settings: PretrainConfig) -> dict[str, Any]:
+def provenance(
+    settings: PretrainConfig, sampler: Sampler, progress: Progress, distorted: bool
+) -> dict[str, Any]:
     """Return data, settings, versions and effort, for training.json."""
     data = []
-    for source, share in zip(run.sampler.sources, settings.data.shares, strict=True):
+    for source, share in zip(sampler.sources, settings.data.shares, strict=True):
         lengths: dict[tuple[str, str], list[float]] = defaultdict(list)
         for item in source.items:
-            seconds = item["samples"] / run.grid.sample_rate
+            seconds = item["samples"] / sampler.sample_rate
             lengths[item["source"], item["licence"]].append(seconds)
         data.append(
             {
@@ -188,33 +210,33 @@ def provenance(run: Run, settings: PretrainConfig) -> dict[str, Any]:
                 ],
             }
         )
-    names = tuple(source.name for source in run.sampler.sources)  # not where they lay
+    names = tuple(source.name for source in sampler.sources)  # not where they lay
     first = settings.start_from and find_checkpoint(settings.start_from).model_id
     shown = replace(settings, data=replace(settings.data, sources=names), start_from=first)
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "commit": git_commit(),
         "versions": versions(),
-        "steps": run.progress.step,
-        "hours_heard": round(run.progress.hours, 1),
-        "hours_of_computing": round(run.progress.wall / 3600, 2),
-        "distorted": uses_augmentation(run),
+        "steps": progress.step,
+        "hours_heard": round(progress.hours_heard, 1),
+        "hours_of_computing": round(progress.wall_seconds / 3600, 2),
+        "distorted": distorted,
         "settings": write_config(shown),
         "data": data,
-    } | teachers_of(run)
+    } | teachers_of(sampler)
 
 
-def teachers_of(run: Run) -> dict[str, Any]:
+def teachers_of(sampler: Sampler) -> dict[str, Any]:
     """Return what the teachers are, and the hashes of what they said of each pack."""
     said = [
-        asdict(run.lessons[name].facts)
+        asdict(next(one.facts for one in lessons if one is not None))
         | {
             "values_sha256": {
                 source.name: one.digest()
-                for source, one in zip(run.sampler.sources, lessons, strict=True)
+                for source, one in zip(sampler.sources, lessons, strict=True)
                 if one is not None
             }
         }
-        for name, lessons in run.sampler.lessons.items()
+        for name, lessons in sampler.lessons.items()
     ]
     return {"teachers": said} if said else {}

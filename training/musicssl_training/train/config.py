@@ -1,4 +1,4 @@
-"""The settings of a pre-training run: one dataclass, to and from a TOML or JSON mapping."""
+"""Settings of a pre-training run, to and from a TOML or JSON mapping."""
 
 import logging
 from collections.abc import Mapping
@@ -10,18 +10,19 @@ from musicssl.encoders import ENCODERS, DilatedConfig, EncoderConfig
 from musicssl.errors import ConfigError, pick
 from musicssl_training.augment import MaskConfig, SpectrogramAugmentConfig, WaveformAugmentConfig
 from musicssl_training.weighting import WEIGHTINGS, EqualConfig, WeightingConfig
-from musicssl_training.workers import resolve
+from musicssl_training.workers import Entry, WorkerConfig, read_workers, worker_configs
 
 log = logging.getLogger(__name__)
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # ours: Fabric's
 SCHEDULES = ("plateau", "cosine")
+Names = Mapping[str, str | None]  # former names: those of today, or None for what is gone
 AUGMENT_IN = ("auto", "spectrum", "wave", "both")
-RENAMED = {  # settings of older runs, and what they are called now; None: no longer there
+RENAMED: Names = {  # settings of older runs, and what they are called now; None: no longer there
     "distort": "augment_spectrogram",
     "wave": "augment_waveform",
     "distort_in": "augment_in",
 }
-RENAMED_AUGMENT = {
+RENAMED_AUGMENT: Names = {
     "equalise": "equalize",
     "equalise_db": "equalize_db",
     "equalise_peaks": "equalize_peaks",
@@ -31,11 +32,12 @@ RENAMED_AUGMENT = {
     "noise_colour": "noise_color",
     "noise_power": None,  # an absolute level; noise_db is relative to the sound
 }
+RENAMED_WEIGHTING: Names = {"normalise": "normalize"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """What the encoder hears."""
+    """Music that the encoder hears."""
 
     sources: tuple[str, ...]  # packs, or manifests of folders
     shares: tuple[float, ...]  # of the batch, one a source
@@ -45,12 +47,15 @@ class DataConfig:
     gain_db: float = 12.0  # of excerpt and targets alike, at most, up or down
     isolated: float = 0.0  # share of excerpts of which only a stretch sounds
     layered: float = 0.0  # share of rendered recordings with a second one on top
+    workers: int = 1  # processes that read ahead; 0: none, each step is read when it is needed
 
     def __post_init__(self) -> None:
         if len(self.sources) != len(self.shares):
             raise ConfigError(f"{len(self.sources)} sources but {len(self.shares)} shares.")
         if not self.sources or min(self.shares) <= 0:
             raise ConfigError(f"shares must be positive, one a source, got {list(self.shares)}.")
+        if self.workers < 0:
+            raise ConfigError(f"data.workers must be at least 0, got {self.workers}.")
         if self.recordings < 2:
             raise ConfigError(
                 f"recordings must be at least 2 (contrast needs others), got {self.recordings}."
@@ -59,14 +64,15 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    """How the encoder and the workers learn."""
+    """Optimization of encoder and workers."""
 
     learning_rate: float = 1e-3
     weight_decay: float = 0.02
     warm_up: int = 500  # steps
     schedule: str = "plateau"  # then straight down to zero; or "cosine" all the way
     cool_down: float = 0.2  # share of the steps in which a plateau's rate falls to zero
-    clip: float = 1.0  # largest gradient norm
+    clip: float = 1.0  # largest norm of the encoder's gradient
+    clip_heads: float = 1.0  # and of the workers'
     average: float = 0.999  # decay of the averaged weights
     accumulate: int = 1  # parts in which a batch is heard, one after the other
 
@@ -78,7 +84,7 @@ class OptimConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeConfig:
-    """What is measured downstream while the run goes on."""
+    """Downstream scores during a run."""
 
     every: int = 0  # steps; 0: never
     collections: tuple[str, ...] = ()  # labelled music: NAME=FOLDER, as for `evaluate --at`
@@ -102,7 +108,7 @@ class PretrainConfig:
     """One pre-training run."""
 
     data: DataConfig
-    workers: tuple[str, ...]  # workers, selections, or what to leave out: see `resolve`
+    workers: tuple[Entry, ...] = ("music",)  # selections, names, tables: see `worker_configs`
     encoder: EncoderConfig = field(default_factory=DilatedConfig)
     weighting: WeightingConfig = field(default_factory=EqualConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -128,12 +134,18 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         pick(PRECISIONS, self.precision, "precision")
         pick(dict.fromkeys(AUGMENT_IN), self.augment_in, "augment_in")
-        resolve(self.workers)
+        self.worker_configs()
         if self.data.recordings % self.optim.accumulate:
             raise ConfigError(
                 f"data.recordings ({self.data.recordings}) must be a multiple of "
                 f"optim.accumulate ({self.optim.accumulate})."
             )
+
+    def worker_configs(self) -> dict[str, WorkerConfig]:
+        """Return each worker's settings, by its name in logs and checkpoints."""
+        return worker_configs(
+            self.workers, hidden=self.hidden, statistics=self.statistics, edges=self.edges
+        )
 
 
 def read_config(values: dict[str, Any]) -> PretrainConfig:
@@ -142,7 +154,8 @@ def read_config(values: dict[str, Any]) -> PretrainConfig:
     Parameters
     ----------
     values
-        Of `PretrainConfig`; an encoder or weighting without a ``name`` is the default one.
+        Of `PretrainConfig`, also under the names that older runs wrote; an encoder or weighting
+        without a ``name`` is the default one. ``workers`` holds names and tables.
 
     Raises
     ------
@@ -150,12 +163,18 @@ def read_config(values: dict[str, Any]) -> PretrainConfig:
         For an unknown key or name, or a value that is not allowed.
     """
     values = _renamed(values, RENAMED, "config")
-    for table in ("augment_spectrogram", "augment_waveform"):
+    for table, names in {
+        "augment_spectrogram": RENAMED_AUGMENT,
+        "augment_waveform": RENAMED_AUGMENT,
+        "weighting": RENAMED_WEIGHTING,
+    }.items():
         if isinstance(values.get(table), dict):
-            values[table] = _renamed(values[table], RENAMED_AUGMENT, f"config.{table}")
+            values[table] = _renamed(values[table], names, f"config.{table}")
     tables: dict[str, Any] = {"encoder": ENCODERS, "weighting": WEIGHTINGS}
     defaults = {"encoder": DilatedConfig.name, "weighting": EqualConfig.name}
     named: dict[str, Any] = {}
+    if "workers" in values:
+        named["workers"] = read_workers(values.pop("workers"))
     for key in [key for key in tables if key in values]:
         shape = values.pop(key)
         if isinstance(shape, dict):
@@ -165,9 +184,7 @@ def read_config(values: dict[str, Any]) -> PretrainConfig:
     return replace(from_dict(PretrainConfig, values, "config"), **named)
 
 
-def _renamed(
-    values: Mapping[str, Any], names: Mapping[str, str | None], where: str
-) -> dict[str, Any]:
+def _renamed(values: Mapping[str, Any], names: Names, where: str) -> dict[str, Any]:
     """Return settings under the names that they have now.
 
     Raises

@@ -1,11 +1,13 @@
-"""From the corpus to the encoder's output: reading, distorting, encoding."""
+"""Batches from the corpus, and what the encoder gets of them: augmented features and views."""
 
-from dataclasses import replace
+import hashlib
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from musicssl.frontends import Spectra
+from musicssl.encoders import Encoder, Features
+from musicssl.frontends import DualSpectrum, Spectra
 from musicssl_training.augment import (
     augment_spectrogram,
     augment_waveform,
@@ -16,26 +18,30 @@ from musicssl_training.augment import (
     silence_spectra,
     silent_frames,
 )
-from musicssl_training.targets.features import CleanAudio
-from musicssl_training.train.prefetch import Ahead
-from musicssl_training.train.state import Run
-from musicssl_training.workers import Batch
+from musicssl_training.data import Sampler
+from musicssl_training.targets.features import CleanAudio, FrameGrid
+from musicssl_training.train.config import PretrainConfig
+from musicssl_training.workers import Batch, Views, WorkerDict
 
 
-def batches(run: Run) -> Ahead[list[Batch]]:
-    """Return the batches of the steps to come, read while the one before is learnt from."""
-    return Ahead(lambda step: read(run, step), run.progress.step)
+class EncoderInput(NamedTuple):
+    """What the encoder gets: the augmented batch, and behind it the workers' further views."""
+
+    features: Features  # (batch + rows of all views, ...)
+    batch: int  # rows of the batch itself
+    masked: Tensor | None  # (batch, frames), true where the encoder hears nothing
+    views: dict[str, Views]  # by worker, in the order of their rows
 
 
-def read(run: Run, step: int) -> list[Batch]:
-    """Return what one step hears, in the parts in which it is heard, still on the CPU."""
-    config, random = run.config, run.generator(step, "read")
-    drawn = run.sampler.draw(step)
+def load_batch(sampler: Sampler, step: int, grid: FrameGrid, config: PretrainConfig) -> list[Batch]:
+    """Return what one step hears, in ``optim.accumulate`` parts of whole recordings, on the CPU."""
+    random = make_generator(config.seed, step, sampler.rank)
+    drawn = sampler.draw(step)
     audio = torch.from_numpy(drawn.audio)
     decibels = (torch.rand(len(audio), 1, generator=random) * 2 - 1) * config.data.gain_db
     peak = audio.abs().amax(dim=1, keepdim=True).clamp(min=1e-3)
     audio = audio * torch.minimum(10 ** (decibels / 20), 1 / peak)
-    audio, spans = isolate(audio, config.data.isolated, random, run.grid.sample_rate)
+    audio, spans = isolate(audio, config.data.isolated, random, grid.sample_rate)
     scores = [
         score and score.within(first, last)
         for score, (first, last) in zip(drawn.scores, spans.tolist(), strict=True)
@@ -44,95 +50,105 @@ def read(run: Run, step: int) -> list[Batch]:
         {name: part for name, one in row.items() if (part := one.within(first, last))}
         for row, (first, last) in zip(drawn.taught, spans.tolist(), strict=True)
     ]
-    recordings, starts = torch.from_numpy(drawn.recordings), torch.from_numpy(drawn.starts)
-    parts = []
-    for rows in torch.arange(len(audio)).chunk(config.optim.accumulate):
-        some = slice(int(rows[0]), int(rows[-1]) + 1)
-        sound = CleanAudio(audio[some], run.grid)
-        known = scores[some], None, random, starts[some], taught[some]
-        parts.append(Batch(sound, recordings[some], *known))
-    return parts
+    rows = len(audio) // config.optim.accumulate
+    return [
+        Batch(
+            CleanAudio(audio[first : first + rows], grid),
+            recordings=torch.from_numpy(drawn.recordings[first : first + rows]),
+            scores=scores[first : first + rows],
+            random=random,
+            starts=torch.from_numpy(drawn.starts[first : first + rows]),
+            taught=taught[first : first + rows],
+            sources=torch.from_numpy(drawn.sources[first : first + rows]),
+        )
+        for first in range(0, len(audio), rows)
+    ]
 
 
-def moved(run: Run, batch: Batch) -> Batch:
-    """Return a batch on the device of the run."""
-    device = run.fabric.device
-    if batch.sound.audio.device == device:
-        return batch
-    return replace(
-        batch,
-        sound=CleanAudio(batch.sound.audio.to(device, non_blocking=True), run.grid),
-        recordings=batch.recordings.to(device),
-        starts=None if batch.starts is None else batch.starts.to(device),
-    )
+def make_generator(seed: int, step: int, rank: int) -> torch.Generator:
+    """Return random numbers that depend on nothing but seed, step and process."""
+    digest = hashlib.sha256(f"{seed}/{step}/{rank}/read".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
-def hear(run: Run, batch: Batch) -> tuple[Tensor, list[Tensor | slice]]:
-    """Return the encoder's output for the distorted batch, and the rows of it for each worker."""
-    count = len(batch.recordings)
-    rows: list[Tensor | slice] = []
-    views: list[Tensor] = []
-    for worker in run.workers.values():
-        view = worker.view(batch)  # type: ignore[operator]
-        if view is None:
-            rows.append(slice(count))
-            continue
-        first = count + sum(map(len, views))
-        views.append(view)
-        extra = range(first, first + len(view))
-        rows.append(torch.tensor([*range(count), *extra], device=view.device))
-    with torch.no_grad():
-        heard, batch.masked = distorted(run, batch)
-        if views:
-            others = torch.cat(views)
-            if isinstance(heard, Tensor):
-                heard = torch.cat([heard, others])
-            else:
-                more = run.spectrum(others, heard.mel.shape[2])  # type: ignore[misc]
-                heard = Spectra(*(torch.cat(pair) for pair in zip(heard, more, strict=True)))
-    return run.encode(heard), rows
+@torch.no_grad()
+def make_encoder_input(
+    batch: Batch, encoder: Encoder, workers: WorkerDict, config: PretrainConfig
+) -> EncoderInput:
+    """Return what the encoder is to hear of a batch.
+
+    Parameters
+    ----------
+    batch
+        On the encoder's device; its random numbers are used up.
+    encoder
+        Its front end makes the features.
+    workers
+        Those that ask for further views get them, as they are.
+    config
+        Says how the batch itself is augmented.
+    """
+    asked = ((name, worker.extra_views(batch)) for name, worker in workers.items())
+    views = {name: view for name, view in asked if view is not None}
+    features, masked = augment(batch, encoder, config)
+    if views:
+        others = torch.cat([view.audio for view in views.values()])
+        features = features.cat(encoder.frontend(others))
+    return EncoderInput(features, len(batch.recordings), masked, views)
 
 
-def distorted_in(run: Run) -> str:
-    """Return where the input is distorted: "spectrum", "wave" or "both"."""
-    if run.config.augment_in != "auto":
-        return run.config.augment_in
-    return "wave" if run.spectrum is None else "spectrum"
-
-
-def uses_augmentation(run: Run) -> bool:
-    """Return whether the encoder hears any excerpt other than as it is."""
-    where, config = distorted_in(run), run.config
-    if config.mask.excerpts:
-        return True
-    in_spectrum = where != "wave" and config.augment_spectrogram.clean < 1
-    return in_spectrum or (where != "spectrum" and config.augment_waveform.clean < 1)
-
-
-def distorted(run: Run, batch: Batch) -> tuple[Tensor | Spectra, Tensor | None]:
-    """Return what the encoder is to hear instead of the clean audio, and the frames it misses."""
-    config, spectrum, sound = run.config, run.spectrum, batch.sound
-    audio, masked, rate = sound.audio, None, run.grid.sample_rate
-    where = distorted_in(run)
+def augment(
+    batch: Batch, encoder: Encoder, config: PretrainConfig
+) -> tuple[Features, Tensor | None]:
+    """Return the batch's augmented features, and the frames of which nothing is left."""
+    audio, masked, rate = batch.sound.audio, None, encoder.sample_rate
+    where = augmented_in(encoder, config)
     blocks = draw_blocks(audio, config.mask, rate, batch.random)
     if where != "spectrum":
         waves = augment_waveform(
             audio, config.augment_waveform, rate, batch.random, batch.recordings
         )
         audio = silence_audio(waves.audio, blocks, rate)
-        masked = silent_frames(waves.masked | blocks, run.encoder.hop)
-    if spectrum is None:
-        return audio, masked
-    shape, each = spectrum.config, run.encoder.hop // spectrum.config.hop  # spectra a frame
-    if where == "spectrum" and shape.hop == run.grid.hop:  # the targets need the transforms too
-        spectra = spectrum.from_power(sound.power(shape.pitch_fft), sound.power(shape.mel_fft))
+        masked = silent_frames(waves.masked | blocks, encoder.hop)
+    front = encoder.spectrogram
+    if front is None or where == "wave":
+        return encoder.frontend(audio), masked
+    if where == "both":
+        spectra = front(audio, encoder.frames(audio.shape[1]) * encoder.hop // front.config.hop)
     else:
-        spectra = spectrum(audio, each * run.encoder.frames(audio.shape[1]))
-    if where == "wave":
-        return spectra, masked
+        spectra = clean_spectra(batch.sound, front)
     found = augment_spectrogram(
-        spectra, config.augment_spectrogram, shape, batch.random, batch.recordings
+        spectra, config.augment_spectrogram, front.config, batch.random, batch.recordings
     )
-    heard, silent = silence_spectra(found.spectra, blocks, shape.hop)
-    missed = masked_frames(silent | found.masked, each, spectrum.reach, shape.hop)
-    return heard, missed if masked is None else masked | missed
+    heard, silent = silence_spectra(found.spectra, blocks, front.config.hop)
+    each = encoder.hop // front.config.hop  # spectra per frame
+    missed = masked_frames(silent | found.masked, each, front.reach, front.config.hop)
+    return Features(heard), missed if masked is None else masked | missed
+
+
+def clean_spectra(sound: CleanAudio, front: DualSpectrum) -> Spectra:
+    """Return the spectra of the clean audio.
+
+    On the targets' grid its transforms are those that targets need too, and computed once.
+    """
+    shape = front.config
+    if shape.hop == sound.grid.hop:
+        return front.from_power(sound.power(shape.pitch_fft), sound.power(shape.mel_fft))
+    spectra: Spectra = front(sound.audio, sound.frames * sound.grid.hop // shape.hop)
+    return spectra
+
+
+def augmented_in(encoder: Encoder, config: PretrainConfig) -> str:
+    """Return where the input is augmented: "spectrum", "wave" or "both"."""
+    if config.augment_in != "auto":
+        return config.augment_in
+    return "wave" if encoder.spectrogram is None else "spectrum"
+
+
+def uses_augmentation(encoder: Encoder, config: PretrainConfig) -> bool:
+    """Return whether the encoder hears any excerpt other than as it is."""
+    where = augmented_in(encoder, config)
+    if config.mask.excerpts:
+        return True
+    in_spectrum = where != "wave" and config.augment_spectrogram.clean < 1
+    return in_spectrum or (where != "spectrum" and config.augment_waveform.clean < 1)

@@ -1,8 +1,10 @@
-"""What a run writes down as it goes: a line of JSON a step, and the same for TensorBoard.
+"""Log of a run, one line of JSON per step and the same for TensorBoard, and how it is read.
 
 The loop writes ``hours`` (of audio heard so far), ``wall`` (seconds so far), ``waiting`` (seconds
-that this step waited for data) and, by worker, ``loss/``, ``weight/``, ``gradient/`` (lengths) and
-``cosine/``; ``start/``, the losses before learning, and ``probe/``, downstream scores, where known.
+that this step waited for data), ``effective_rank`` of the encoder's output and, by worker,
+``loss/``, ``weight/``, what `Worker.metrics` calls its figures (``r2/``, ``accuracy/``),
+``gradient/`` (lengths) and ``cosine/``; ``start/``, the losses before learning, and ``probe/``,
+downstream scores, where known.
 """
 
 import itertools
@@ -36,7 +38,7 @@ Values = Mapping[str, Value | Mapping[str, Value]]
 Curves = dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]  # steps and values, by name
 
 
-class Record:
+class MetricLogger:
     """Written while it is open, in ``log.jsonl`` and ``tensorboard/`` of the run's folder.
 
     Lines of steps after `step`, from where the run goes on, are dropped: they were written after
@@ -55,7 +57,7 @@ class Record:
     def __init__(self, folder: Path, step: int, *, tensorboard: bool = True) -> None:
         self.folder, self.step, self.tensorboard = folder, step, tensorboard
 
-    def __enter__(self) -> "Record":
+    def __enter__(self) -> "MetricLogger":
         truncate_after(self.folder / LOG, self.step)
         board = self.folder / "tensorboard"
         self._board = _open_board(board, self.step) if self.tensorboard else None
@@ -212,7 +214,9 @@ def smoothed(curves: Curves) -> Curves:
     return out
 
 
-def geometry(gram: Tensor, names: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:
+def gradient_statistics(
+    gram: Tensor, names: Sequence[str]
+) -> tuple[dict[str, float], dict[str, float]]:
     """Return the lengths of the workers' gradients, and the cosines between them.
 
     Parameters
@@ -233,6 +237,31 @@ def geometry(gram: Tensor, names: Sequence[str]) -> tuple[dict[str, float], dict
         if alive[i] and alive[j]
     }
     return norms, cosines
+
+
+@torch.no_grad()
+def effective_rank(frames: Tensor) -> float:
+    """Return the number of dimensions that embeddings really use, from 1 to all of them.
+
+    The exponential of the entropy of the singular values [1]_, of frames around their mean. Where
+    it falls while losses fall, the embedding collapses.
+
+    Parameters
+    ----------
+    frames
+        Shape (..., dim).
+
+    References
+    ----------
+    .. [1] Roy and Vetterli, "The effective rank: a measure of effective dimensionality", 2007.
+    """
+    rows = frames.flatten(0, -2).double()
+    around = rows - rows.mean(dim=0)
+    # singular values are the roots of the eigenvalues of a small matrix
+    values = torch.linalg.eigvalsh(around.T @ around).clamp(min=0).sqrt()
+    if not values.isfinite().all() or not values.sum() > 0:
+        return math.nan
+    return float(torch.special.entr(values / values.sum()).sum().exp())
 
 
 def mean_cosines(curves: Curves, names: Sequence[str]) -> tuple[NDArray[np.float64], int, int]:

@@ -1,31 +1,33 @@
-"""What the embedding is worth while it is being learnt: downstream scores during a run."""
+"""Downstream scores during a run."""
 
 import tempfile
 from pathlib import Path
 
+import torch
+
 from musicssl.checkpoint import ModelConfig
+from musicssl.encoders import Encoder
 from musicssl.model import MusicEncoder
 from musicssl_training.evaluation.embedders.adapters import ModelEmbedder
 from musicssl_training.evaluation.suite import EvaluateConfig, evaluate
-from musicssl_training.train.config import ProbeConfig
-from musicssl_training.train.state import Run
+from musicssl_training.train.config import PretrainConfig, ProbeConfig
 
 
-def probe(run: Run) -> dict[str, float]:
-    """Return the averaged encoder's score on each task that there is data for, by its name.
+def probe(encoder: Encoder, config: PretrainConfig, device: torch.device) -> dict[str, float]:
+    """Return an encoder's score on each task that there is data for, by its name.
 
     And their mean. The linear probe of the evaluation suite on all labels of the development part,
     so that what is chosen by it can be reported on the test part; tasks whose data is missing or
     broken are logged and left out.
     """
-    config = run.config.probe
+    chosen = config.probe
     model = MusicEncoder(
-        ModelConfig(encoder=run.config.encoder, pooling=config.pooling, layer=config.layer)
+        ModelConfig(encoder=config.encoder, pooling=chosen.pooling, layer=chosen.layer)
     )
-    model.encoder.load_state_dict(run.average.state_dict())
-    embedder = ModelEmbedder(model.requires_grad_(False).eval().to(run.fabric.device), "run")
+    model.encoder.load_state_dict(encoder.state_dict())
+    embedder = ModelEmbedder(model.requires_grad_(False).eval().to(device), "run")
     with tempfile.TemporaryDirectory() as cache:
-        report = evaluate([embedder], roots(config), Path(cache), settings(config))
+        report = evaluate([embedder], roots(chosen), Path(cache), settings(chosen))
     leading: dict[str, float] = {}
     for result in report.results:  # a task's first metric leads
         leading.setdefault(result.task, result.score)

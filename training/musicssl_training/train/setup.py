@@ -1,0 +1,186 @@
+"""What a run is made of: processes, encoder, workers, optimizer and excerpts, from its settings."""
+
+import copy
+import json
+import logging
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import distributed, nn
+
+from musicssl.encoders import ENCODERS, Encoder
+from musicssl.inference.device import cpu_has_bf16
+from musicssl_training.data import Sampler, open_sources
+from musicssl_training.provenance import git_commit, versions
+from musicssl_training.release.lineage import load_encoder
+from musicssl_training.targets.features import make_grid
+from musicssl_training.train.config import PRECISIONS, PretrainConfig, write_config
+from musicssl_training.train.state import TrainState
+from musicssl_training.weighting import make_weighting
+from musicssl_training.workers import make_workers
+from musicssl_training.workers.teacher import Lesson, join, taught_by
+
+log = logging.getLogger(__name__)
+CONFIG, RUNS = "config.json", "runs.jsonl"
+PATIENCE = timedelta(days=30)  # with a process that probes
+
+
+def make_fabric(config: PretrainConfig) -> Fabric:
+    """Return where and how precisely to compute: on the CPU or on GPUs, alone or with others.
+
+    Each process that torchrun started takes one GPU, or an equal part of the CPU.
+    """
+    precision = config.precision
+    on_cpu = not torch.cuda.is_available()
+    if on_cpu and (precision == "fp16" or (precision == "bf16" and not cpu_has_bf16())):
+        log.warning("this processor computes slowly in %s; training in fp32.", precision)
+        precision = "fp32"
+    together = int(os.environ.get("WORLD_SIZE", 1))
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", together))
+    fabric = Fabric(
+        accelerator="cpu" if on_cpu else "cuda",
+        devices=here,
+        num_nodes=together // here,
+        strategy="ddp" if together > 1 else "auto",
+        precision=PRECISIONS[precision],  # type: ignore[arg-type]
+    )
+    fabric.launch()
+    return fabric
+
+
+def make_patient_group(fabric: Fabric) -> distributed.ProcessGroup | None:
+    """Return all processes as a group in which one may keep the others waiting for days.
+
+    It is of gloo on GPUs too: NCCL's watchdog ends a process whose message is late. If a process
+    ends, its connections do, and the others fail at once. None if there is one process alone.
+    """
+    if fabric.world_size == 1:
+        return None
+    group = distributed.new_group(backend="gloo", timeout=PATIENCE)
+    assert isinstance(group, distributed.ProcessGroup)
+    return group
+
+
+def make_encoder(config: PretrainConfig) -> Encoder:
+    """Return the encoder, with random weights or those of another model.
+
+    Raises
+    ------
+    ConfigError
+        If that model's encoder has another shape.
+    """
+    kind, _ = ENCODERS[config.encoder.name]
+    encoder: Encoder = kind(config.encoder)
+    if config.start_from:
+        other = load_encoder(config.start_from, config.encoder, "start_from")
+        encoder.load_state_dict(other.state_dict())
+    return encoder
+
+
+def make_sampler(
+    config: PretrainConfig, sample_rate: int, rank: int = 0, ranks: int = 1
+) -> Sampler:
+    """Return what draws the excerpts of process `rank` of `ranks`.
+
+    Raises
+    ------
+    ConfigError
+        If a source cannot be used, or the batch cannot be split over the processes.
+    """
+    data = config.data
+    return Sampler(
+        open_sources(data.sources, sample_rate),
+        data.shares,
+        sample_rate=sample_rate,
+        seconds=data.seconds,
+        seed=config.seed,
+        recordings=data.recordings,
+        per_recording=data.per_recording,
+        layered=data.layered,
+        teachers=taught_by(tuple(config.worker_configs())),
+        rank=rank,
+        ranks=ranks,
+        parts=config.optim.accumulate,
+    )
+
+
+def make_lessons(sampler: Sampler, config: PretrainConfig) -> dict[str, Lesson]:
+    """Return what is known of each teacher, over all sources."""
+    shares = config.data.shares
+    return {name: join(name, lessons, shares) for name, lessons in sampler.lessons.items()}
+
+
+def make_state(
+    config: PretrainConfig, encoder: Encoder, lessons: Mapping[str, Lesson], device: torch.device
+) -> TrainState:
+    """Return the state before the first step.
+
+    Parameters
+    ----------
+    config
+        Says workers, weighting and optimizer.
+    encoder
+        From `make_encoder`.
+    lessons
+        From `make_lessons`.
+    device
+        Where everything is put.
+    """
+    configs = config.worker_configs()
+    encoder = encoder.to(device)
+    workers = make_workers(configs, encoder.dim, make_grid(encoder), lessons).to(device)
+    return TrainState(
+        encoder=encoder,
+        ema_encoder=copy.deepcopy(encoder).requires_grad_(False).eval(),
+        workers=workers,
+        weighting=make_weighting(config.weighting, [*configs]).to(device),
+        optimizer=make_optimizer([*encoder.parameters(), *workers.parameters()], config),
+        scaler=torch.amp.GradScaler(device.type, enabled=config.precision == "fp16"),
+    )
+
+
+def make_optimizer(parameters: list[nn.Parameter], config: PretrainConfig) -> torch.optim.AdamW:
+    """Return AdamW with weight decay on matrices and filters alone."""
+    decay = config.optim.weight_decay
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.optim.learning_rate, betas=(0.9, 0.98))
+
+
+def write_settings(
+    config: PretrainConfig,
+    folder: Path,
+    *,
+    step: int,
+    sampler: Sampler,
+    lessons: Mapping[str, Lesson],
+    fabric: Fabric,
+) -> None:
+    """Write config.json, and add a line to runs.jsonl: a run may be started many times."""
+    write_whole(folder / CONFIG, json.dumps(write_config(config), indent=1))
+    start = {
+        "step": step,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": git_commit(),
+        "versions": versions(),
+        "device": str(fabric.device),
+        "processes": fabric.world_size,
+        "sources": {source.name: source.digest() for source in sampler.sources},
+        "teachers": {name: lesson.facts.sha256 for name, lesson in lessons.items()},
+    }
+    with (folder / RUNS).open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps(start) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that appears whole or not at all."""
+    part = path.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)

@@ -1,0 +1,253 @@
+"""Pieces of one training step: losses, gradients at the encoder's output, and what is put back."""
+
+import logging
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+
+from musicssl.encoders import Encoder, Features
+from musicssl.errors import MusicSSLError
+from musicssl_training.train.config import OptimConfig
+from musicssl_training.train.inputs import EncoderInput
+from musicssl_training.train.state import STATE, TrainState
+from musicssl_training.weighting import output_gram
+from musicssl_training.workers import Batch, Extras, WorkerDict
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What came of one step."""
+
+    losses: dict[str, float]  # of the workers that asked something, over all processes
+    weights: dict[str, float]
+    norm: float  # of the encoder's gradient, before clipping
+    norm_heads: float  # of the workers'
+    waiting: float  # seconds, for data
+    gram: Tensor | None = None  # of the workers' gradients, every `compare_every` steps
+
+    @property
+    def finite(self) -> bool:
+        """Whether something could be learnt from it."""
+        values = (self.norm, self.norm_heads, *self.losses.values(), *self.weights.values())
+        return all(map(math.isfinite, values))
+
+
+class HeadInput(NamedTuple):
+    """What one worker gets: the encoder's output as leaves of its own, cut off from the encoder."""
+
+    frames: Tensor  # (batch, frames, dim), of the batch
+    extras: Extras
+    rows: slice  # of the encoder's whole output, its further views' rows
+
+
+def last_layer(encoder: Encoder, features: Features) -> Tensor:
+    """Return the encoder's last layer, (rows, frames, dim)."""
+    return encoder.encode(features)[-1]
+
+
+@torch.no_grad()
+def find_keys(ema: Encoder, inputs: EncoderInput, workers: WorkerDict) -> Tensor | None:
+    """Return the EMA encoder's output for the batch alone, if a worker wants it."""
+    if not any(worker.wants_keys for worker in workers.values()):
+        return None
+    return last_layer(ema, Features(tuple(x[: inputs.batch] for x in inputs.features.values)))
+
+
+def split_output(
+    frames: Tensor, inputs: EncoderInput, workers: Iterable[str], keys: Tensor | None = None
+) -> dict[str, HeadInput]:
+    """Return each worker's own copy of the encoder's output.
+
+    A backward pass through all heads then leaves every worker's gradient at its own copy: they
+    can be weighed, and compared, before they go on into the encoder together.
+
+    Parameters
+    ----------
+    frames
+        The encoder's output for the batch and the views behind it, (rows, frames, dim).
+    inputs
+        What the encoder heard.
+    workers
+        Their names.
+    keys
+        The EMA encoder's output for the batch, where a worker wants it.
+    """
+    heads, first = {}, inputs.batch
+    for name in workers:
+        view, rows, view_frames = inputs.views.get(name), slice(0), None
+        if view is not None:
+            rows = slice(first, first := first + len(view.audio))
+            view_frames = frames.detach()[rows].requires_grad_()
+        extras = Extras(views=view, view_frames=view_frames, masked=inputs.masked, keys=keys)
+        heads[name] = HeadInput(frames.detach()[: inputs.batch].requires_grad_(), extras, rows)
+    return heads
+
+
+def find_losses(
+    workers: WorkerDict, heads: Mapping[str, HeadInput], batch: Batch, fabric: Fabric
+) -> Tensor:
+    """Return every worker's loss in this process, (workers,), in fp32."""
+    with fabric.autocast():
+        losses = [
+            worker.loss(heads[name].frames, batch, heads[name].extras).float()
+            for name, worker in workers.items()
+        ]
+    return torch.stack(losses)
+
+
+def find_live(
+    workers: WorkerDict, heads: Mapping[str, HeadInput], batch: Batch, fabric: Fabric
+) -> Tensor:
+    """Return which workers ask something in any process, (workers,), bool."""
+    asks = [worker.asks(batch, heads[name].extras) for name, worker in workers.items()]
+    live = torch.tensor(asks, dtype=torch.float32, device=fabric.device)
+    return all_reduce(live, fabric, "sum") > 0
+
+
+def backward_heads(loss: Tensor, heads: Mapping[str, HeadInput], output: Tensor) -> Tensor:
+    """Let the heads learn, each with weight 1, and return their gradients at the encoder's output.
+
+    Parameters
+    ----------
+    loss
+        The sum of the workers' losses.
+    heads
+        From `split_output`.
+    output
+        The encoder's output.
+
+    Returns
+    -------
+    Tensor
+        Shape (workers, *output.shape); zeros for rows that a worker did not get.
+    """
+    if loss.requires_grad:
+        loss.backward()  # type: ignore[no-untyped-call]
+    gradients = output.new_zeros(len(heads), *output.shape)
+    for gradient, head in zip(gradients, heads.values(), strict=True):
+        if head.frames.grad is not None:
+            gradient[: len(head.frames)] = head.frames.grad
+        view = head.extras.view_frames
+        if view is not None and view.grad is not None:
+            gradient[head.rows] = view.grad
+    return gradients
+
+
+def weighted_sum(gradients: Tensor, weights: Tensor) -> Tensor:
+    """Return what goes on into the encoder: the gradients, each times its weight, added up."""
+    total = torch.zeros_like(gradients[0])
+    for k in reversed(range(len(gradients))):  # in the order in which autograd adds them up
+        total += gradients[k] * weights[k].to(gradients)
+    return total
+
+
+def gradient_gram(gradients: Tensor, scale: float, fabric: Fabric) -> Tensor:
+    """Return the scalar products of the workers' gradients, (workers, workers), of all processes.
+
+    `scale` is what the losses were multiplied by.
+    """
+    return all_reduce(output_gram(gradients) / scale**2, fabric, "mean") / fabric.world_size
+
+
+def all_reduce(values: Tensor, fabric: Fabric, how: str) -> Tensor:
+    """Return the "mean" or "sum" over all processes, detached."""
+    out = fabric.all_reduce(values.detach(), reduce_op=how)
+    assert isinstance(out, Tensor)
+    return out
+
+
+def all_reduce_gradients(parameters: Sequence[nn.Parameter], fabric: Fabric) -> None:
+    """Average the gradients over all processes, in one message."""
+    if fabric.world_size == 1:
+        return
+    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
+    mean = all_reduce(torch.cat([g.flatten() for g in gradients]), fabric, "mean")
+    sizes = [p.numel() for p in parameters]
+    for parameter, part in zip(parameters, torch.split(mean, sizes), strict=True):
+        parameter.grad = part.view_as(parameter)
+
+
+@torch.no_grad()
+def update_ema(ema: Encoder, encoder: Encoder, step: int, decay: float) -> None:
+    """Move the averaged weights towards the current ones, faster at first, and copy the buffers.
+
+    `torch.optim.swa_utils.AveragedModel` does the same with other names in checkpoints, a first
+    step that copies, and a count of its own; what is left to write around it is as long.
+    """
+    decay = min(decay, (1 + step) / (10 + step))
+    for mean, now in zip(ema.parameters(), encoder.parameters(), strict=True):
+        mean.lerp_(now, 1 - decay)
+    for old, new in zip(ema.buffers(), encoder.buffers(), strict=True):
+        old.copy_(new)
+
+
+def clip_gradients(state: TrainState, optim: OptimConfig) -> tuple[float, float]:
+    """Clip encoder and heads apart, and return the norms that their gradients had.
+
+    Together, the heads, which learn with weight 1 whatever the weighting, would decide by how much
+    the encoder's gradient is shortened.
+    """
+    state.scaler.unscale_(state.optimizer)
+    encoder = clip_grad_norm_(state.encoder.parameters(), optim.clip)
+    heads = clip_grad_norm_(state.workers.parameters(), optim.clip_heads)
+    return encoder.item(), heads.item()
+
+
+def copy_buffers(*modules: nn.Module) -> list[Tensor]:
+    """Return copies of all buffers: running statistics, memories, what a weighting knows."""
+    return [buffer.clone() for module in modules for buffer in module.buffers()]
+
+
+@torch.no_grad()
+def put_back_buffers(saved: Sequence[Tensor], *modules: nn.Module) -> None:
+    """Make the buffers again what `copy_buffers` found."""
+    buffers = (buffer for module in modules for buffer in module.buffers())
+    for buffer, before in zip(buffers, saved, strict=True):
+        buffer.copy_(before)
+
+
+def by_name(
+    workers: WorkerDict, values: Tensor | None, kept: Tensor | None = None
+) -> dict[str, float]:
+    """Return one value per worker, by its name; of those alone where `kept` is true."""
+    if values is None:
+        return {}
+    chosen = [True] * len(workers) if kept is None else kept.tolist()
+    named = zip(workers, values.tolist(), chosen, strict=True)
+    return {name: value for name, value, keep in named if keep}
+
+
+def hours_of(batch: Batch, fabric: Fabric) -> float:
+    """Return the hours of audio in this part of a batch, over all processes."""
+    sound = batch.sound
+    return fabric.world_size * sound.audio.numel() / sound.grid.sample_rate / 3600
+
+
+def report_skipped_step(
+    result: StepResult, step: int, in_a_row: int, patience: int, folder: Path
+) -> None:
+    """Say that a step was left out, and give up after too many.
+
+    Raises
+    ------
+    MusicSSLError
+        After `patience` of them in a row.
+    """
+    wrong = [name for name, loss in result.losses.items() if not math.isfinite(loss)]
+    what = f"the loss of {', '.join(wrong)}" if wrong else "the gradient"
+    log.warning("step %d left out: %s is not finite", step, what)
+    if in_a_row >= patience:
+        raise MusicSSLError(
+            f"{what} was not finite for {in_a_row} steps in a row, up to step {step}; "
+            f"{folder / STATE} is of before. A lower optim.learning_rate or precision fp32 "
+            "may help; look at log.jsonl for where it began."
+        )
