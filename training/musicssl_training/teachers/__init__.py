@@ -1,4 +1,4 @@
-"""Models of others whose values an encoder can learn to predict."""
+"""Other people's models whose values an encoder can learn to predict."""
 
 from collections.abc import Callable
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""What every teacher promises."""
+"""The interface of a teacher, and where its weights lie."""
 
 import hashlib
 from abc import ABC, abstractmethod

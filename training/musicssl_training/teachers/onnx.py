@@ -1,13 +1,16 @@
-"""Networks that are stored as ONNX, run by onnxruntime."""
+"""Teachers whose networks are stored as ONNX, run by onnxruntime."""
 
-from collections.abc import Callable, Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.errors import DependencyError, ModelError
+from musicssl_training.teachers.base import Teacher, package_folder, sha256_of
+from musicssl_training.teachers.pieces import pieces
 
 Arrays = Mapping[str, NDArray[np.float32]]
 Network = Callable[[Arrays], dict[str, NDArray[np.float32]]]  # inputs to outputs, by name
@@ -43,3 +46,61 @@ def load_network(file: Path) -> Network:
         return dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
     return ask
+
+
+class OnnxTeacher(Teacher):
+    """A network that hears overlapping pieces of a recording and gives a number of steps for each.
+
+    Parameters
+    ----------
+    network
+        Called with a piece by `steps_of`.
+    sha256
+        Of its weights.
+    """
+
+    package: ClassVar[str]  # that holds the weights
+    weights: ClassVar[Path]  # in it
+    install: ClassVar[str]  # command
+    step: ClassVar[int]  # samples
+    steps: ClassVar[int]  # of a piece
+    before: ClassVar[int]  # samples of a piece before its first step
+    size: ClassVar[int]  # samples of a piece
+
+    def __init__(self, network: Network, sha256: str) -> None:
+        self.network, self.sha256 = network, sha256
+
+    @classmethod
+    def load(cls) -> Self:
+        """Return the one whose package is installed.
+
+        Raises
+        ------
+        DependencyError
+            If the package or onnxruntime is not installed.
+        ModelError
+            If its weights cannot be read.
+        """
+        file = package_folder(cls.package, cls.install) / cls.weights
+        return cls(load_network(file), sha256_of(file))
+
+    @abstractmethod
+    def steps_of(self, piece: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the values of a piece's own steps, (steps, values)."""
+
+    def values(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+        samples = done = 0
+
+        def counted() -> Iterator[NDArray[np.float32]]:
+            nonlocal samples
+            for block in blocks:
+                samples += len(block)
+                yield block
+
+        # a whole piece of silence behind: whatever has sounded lies in the middle of a piece
+        for piece in pieces(counted(), self.size, self.steps * self.step, self.before, self.size):
+            left = -(-samples // self.step) - done  # all of them once the recording has ended
+            if left <= 0:
+                return
+            yield self.steps_of(piece)[:left]
+            done += self.steps
