@@ -24,14 +24,17 @@ if TYPE_CHECKING:
     from musicssl.inference.batching import Embedding
     from musicssl.library import EmbeddingTable, load_embeddings
     from musicssl.model import MusicEncoder, load_model
+    from musicssl.search import Index, Neighbor
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Embedding": "inference.batching",
     "EmbeddingTable": "library",
+    "Index": "search",
     "ModelInfo": "checkpoint.bundled",
     "MusicEncoder": "model",
+    "Neighbor": "search",
     "embed_folder": "folder.command",
     "frame_times": "frames",
     "get_embedding": "embed",
@@ -46,10 +49,12 @@ __all__ = [
     "DependencyError",
     "Embedding",
     "EmbeddingTable",
+    "Index",
     "ModelError",
     "ModelInfo",
     "MusicEncoder",
     "MusicSSLError",
+    "Neighbor",
     "OutputError",
     "embed_folder",
     "frame_times",

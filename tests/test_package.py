@@ -19,11 +19,13 @@ ORDER = [
     {"audio", "frontends"},
     {"encoders"},
     {"checkpoint"},
+    {"network"},
     {"inference"},
     {"model"},
     {"embed"},
     {"folder", "hear"},
     {"library"},
+    {"search"},
     {"cli"},
 ]
 
