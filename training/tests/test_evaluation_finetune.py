@@ -50,7 +50,7 @@ def toy(tmp_path: Path) -> tuple[ModelEmbedder, Collection, TaskInstance]:
     model = MusicEncoder(ModelConfig(encoder=config, pooling="mean", layer=(-1,))).eval()
     groups = np.array([str(i // 4) for i in range(40)])
     labels = Multiclass(np.arange(40) % 2, ("noise", "tone"))
-    splits = [make_splits(groups, None, 1)[0][:1]]
+    splits = [make_splits(groups, None, range(1))[0][:1]]
     tested = np.sort(splits[0][0].test)
     ids = [clip.id for clip in clips]
     draws = draw_groups(groups[tested], 20)

@@ -29,10 +29,11 @@ ORDER = [
     "embedders",
     "protocol",
     "tasks",
+    "instances",
     "report",
     "leakage",
     "suite",
-    "command",
+    "score",
 ]
 
 

@@ -75,7 +75,7 @@ def problem_of(
     labels: Labels, groups: NDArray[np.str_], metrics: tuple[str, ...], seeds: int = 2
 ) -> TaskInstance:
     ids = [str(i) for i in range(len(labels))]
-    splits = make_splits(groups, None, seeds)
+    splits = make_splits(groups, None, range(seeds))
     return TaskInstance(
         "toy", ids, labels, groups, metrics, splits, np.arange(len(ids)), draw_groups(groups)
     )

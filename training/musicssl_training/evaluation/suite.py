@@ -3,7 +3,7 @@
 import itertools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,25 +18,23 @@ from musicssl_training.evaluation.embedders.adapters import ModelEmbedder
 from musicssl_training.evaluation.embedders.base import Embedder
 from musicssl_training.evaluation.embedders.cache import CollectionEmbeddings, embed_collection
 from musicssl_training.evaluation.errors import DataError
+from musicssl_training.evaluation.instances import Prepared, partition, prepare
 from musicssl_training.evaluation.protocol.finetune import FINE_TUNED, FineTuneConfig, fine_tune
-from musicssl_training.evaluation.protocol.frame_labels import FRAME_LABELS, common_times, frames_at
 from musicssl_training.evaluation.protocol.probes import PROBES
 from musicssl_training.evaluation.protocol.regimes import FULL, Regime
 from musicssl_training.evaluation.protocol.scoring import (
     Drawn,
     TaskInstance,
-    make_instance,
     measure,
     score_predictions,
 )
-from musicssl_training.evaluation.protocol.splits import PARTS, select_part
+from musicssl_training.evaluation.protocol.splits import PARTS
 from musicssl_training.evaluation.report.builder import ReportBuilder
 from musicssl_training.evaluation.report.projection import make_map
 from musicssl_training.evaluation.report.results import Report
 from musicssl_training.evaluation.tasks import TASKS, Task
 
 log = logging.getLogger(__name__)
-MAX_FRAMES = 5_000  # of a frame task, evenly drawn: neighboring frames are nearly alike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +60,7 @@ class EvaluateConfig:
         Number of probing processes, of one thread each; the scores do not depend on it.
     part
         Of every collection: "all", or "development" for choices and "test" for reporting, which
-        share no group; see `select_part`.
+        share no clip; see `split_collection`.
     """
 
     tasks: tuple[str, ...] = ()
@@ -131,7 +129,7 @@ def evaluate(
     for collection in dict.fromkeys(task.collection for task in chosen.values()):
         tasks = {n: t for n, t in chosen.items() if t.collection == collection}
         try:
-            run.measure_collection(_read_collection(collection, roots), tasks)
+            run.measure_collection(read_collection(collection, roots), tasks)
         except DataError as error:
             if collection in roots:
                 log.warning("%s: %s", collection, error)
@@ -143,7 +141,14 @@ def evaluate(
     return report
 
 
-def _read_collection(name: str, roots: dict[str, Path]) -> Collection:
+def read_collection(name: str, roots: Mapping[str, Path]) -> Collection:
+    """Return a collection that one of the folders in `roots` holds.
+
+    Raises
+    ------
+    DataError
+        If there is no such folder, or it holds something else.
+    """
     if name not in roots:
         raise DataError(f"no folder {name!r} was given; see docs/evaluation.md.")
     return pick(COLLECTIONS, name, "collection")(roots[name])
@@ -165,16 +170,15 @@ class _Evaluation:
     def measure_collection(self, data: Collection, tasks: dict[str, Task]) -> None:
         """Measure all tasks of one collection."""
         self.report.data[data.name] = data.hash
-        for level, measure_task in (("clip", self._measure_clips), ("frame", self._measure_frames)):
+        self.report.partitions[data.name] = partition(data).facts
+        for level in ("clip", "frame"):
             here = {name: task for name, task in tasks.items() if task.level == level}
-            if not here:
-                continue
-            embedded = self._embed(data, level, list(here))
+            embedded = self._embed(data, level, list(here)) if here else {}
             if not embedded:
                 continue
             for name, task in here.items():
                 try:
-                    measure_task(name, task, data, embedded)
+                    self._measure(name, task, data, embedded)
                 except DataError as error:
                     self.report.note_missing(name, error)
 
@@ -193,52 +197,25 @@ class _Evaluation:
             self.report.embedding_seconds[model] = round(before + found.seconds, 3)
         return embedded
 
-    def _measure_clips(
+    def _measure(
         self, name: str, task: Task, data: Collection, embedded: dict[str, CollectionEmbeddings]
     ) -> None:
-        """Measure a clip-level task, without clips that lack a label or a side of the split."""
-        keep = task.kind.is_labeled(data, task.labels)
-        if "part" in data.columns:
-            keep &= data.columns["part"] != ""
-        if not keep.any():
-            raise DataError(f"{data.name}: no item has a label {task.labels[0]!r}. {data.advice}")
-        index = np.flatnonzero(keep)
-        sides = data.columns["part"][index] if "part" in data.columns else None
-        taken, sides = select_part(self.config.part, data.groups(task.groups)[index], sides)
-        index = index[taken]
-        part = data.subset(index)
-        labels = task.kind.read(part, task.labels)
-        ids, groups = [clip.id for clip in part.clips], part.groups(task.groups)
-        instance = make_instance(name, task.metrics, ids, labels, groups, sides, self.config.seeds)
-        values = {model: found.values[index] for model, found in embedded.items()}
-        self._probe(instance, values)
-        if self.config.fine_tune:
-            self._fine_tune(instance, part, [e for e in self.embedders if e.name in values])
-        if self.config.map_method:
-            for model, x in values.items():
-                self.report.maps.append(make_map(x, instance, model, self.config.map_method))
+        """Measure one task; clip-level tasks get maps, and fine-tuned encoders if asked for."""
+        config = self.config
+        found = prepare(name, task, data, embedded, part=config.part, seeds=range(config.seeds))
+        self._probe(found)
+        if found.clips is None:
+            return
+        if config.fine_tune:
+            here = [e for e in self.embedders if e.name in found.values]
+            self._fine_tune(found.instance, found.clips, here)
+        if config.map_method:
+            for model, x in found.values.items():
+                self.report.maps.append(make_map(x, found.instance, model, config.map_method))
 
-    def _measure_frames(
-        self, name: str, task: Task, data: Collection, embedded: dict[str, CollectionEmbeddings]
-    ) -> None:
-        """Measure a frame-level task, at the same times for all models."""
-        if not data.musical_scores:
-            raise DataError(f"{data.name}: the notes are not known. {data.advice}")
-        truth, names = FRAME_LABELS[task.labels[0]]
-        times = common_times(list(embedded.values()))
-        clip = np.repeat(np.arange(len(data.clips)), [len(t) for t in times])
-        taken, _ = select_part(self.config.part, data.groups(task.groups)[clip], None)
-        index = taken[:: max(1, -(-len(taken) // MAX_FRAMES))]
-        second = np.concatenate(times)
-        ids = [f"{data.clips[clip[i]].id}#{second[i]:.3f}" for i in index]
-        y = np.concatenate([truth(s, t) for s, t in zip(data.musical_scores, times, strict=True)])
-        labels = task.kind(y[index], names)
-        groups = data.groups(task.groups)[clip[index]]
-        instance = make_instance(name, task.metrics, ids, labels, groups, None, self.config.seeds)
-        self._probe(instance, {m: frames_at(found, times)[index] for m, found in embedded.items()})
-
-    def _probe(self, instance: TaskInstance, values: dict[str, NDArray[np.float32]]) -> None:
+    def _probe(self, task: Prepared) -> None:
         """Add all scores of a task, and the differences between its embeddings."""
+        instance, values = task.instance, task.values
         calls = [
             joblib.delayed(_try_measure)(x, instance, model, probe, regime)
             for probe, regime in self.config.measurements

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from musicssl.checkpoint.hashing import hash_weights
 from musicssl.errors import AudioError
 from musicssl.folder.space import Space
+from musicssl.inference.options import EmbedOptions
 from musicssl.model import MusicEncoder
 from musicssl_training.evaluation.datasets import Audio, Clip
 from musicssl_training.evaluation.embedders.base import Embedder, Frames, Vector
@@ -32,7 +33,7 @@ class ModelEmbedder(Embedder):
     def __init__(self, model: MusicEncoder, name: str, **options: Any) -> None:
         self.model, self.name, self.options = model, name, options
         self.sample_rate = model.sample_rate
-        settings = model.settings(**options)
+        settings = EmbedOptions(**options).resolve(model)
         self.space = Space(
             model=model.model_id,
             weights_sha256=model.weights_sha256 or hash_weights(model.state_dict()),
@@ -43,12 +44,11 @@ class ModelEmbedder(Embedder):
         ).id
 
     def embed(self, clips: Sequence[Clip], audio: Sequence[Audio]) -> list[Vector]:
-        found: Any = self.model.embed(list(audio), self.sample_rate, **self.options)
-        return list(found)
+        return list(self.model.embed(list(audio), self.sample_rate, **self.options))
 
     def frames(self, clip: Clip, audio: Audio) -> Frames:
         options = {k: v for k, v in self.options.items() if k != "pooling"}
-        found: Any = self.model.embed(audio, self.sample_rate, level="frame", **options)
+        found = self.model.embed(audio, self.sample_rate, level="frame", **options)
         return found.values, found.times
 
 

@@ -23,7 +23,6 @@ from musicssl_training.evaluation.leakage.melody import LENGTH, interval_ngrams
 from musicssl_training.evaluation.tasks import TASKS
 
 log = logging.getLogger(__name__)
-MIN_SHARE = 0.05  # of a clip's landmarks: low bit-rate copies share 0.14, other music 0.001
 SEGMENT = 600  # seconds of a recording at a time
 SHOWN = 20  # overlaps that the error message lists
 
@@ -150,9 +149,10 @@ def find_by_audio(
             for first, audio in read_segments(source, item):
                 landmarks = find_landmarks(audio)
                 for collection, index in indexed:
-                    for match in index.match(landmarks, MIN_SHARE):
+                    for match in index.match(landmarks):
                         start = first + match.second
-                        evidence = f"{match.share:.0%} of its fingerprint, from {start:.1f} s"
+                        share = f"{match.share:.0%} of its fingerprint{match.change}"
+                        evidence = f"{share}, from {start:.1f} s"
                         clip = collection.clips[match.clip].id
                         yield Overlap(collection.name, clip, source.name, row["path"], evidence)
 

@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from musicssl.model import Layer, MusicEncoder
+from musicssl.model import MusicEncoder
+from musicssl.network import Layer
 from musicssl_training.evaluation.datasets import Collection
 from musicssl_training.evaluation.embedders.adapters import ModelEmbedder
 from musicssl_training.evaluation.protocol.scoring import TaskInstance

@@ -37,6 +37,8 @@ class TaskInstance:
         Indices of the tested items, the same for every seed.
     draws
         Bootstrap weights of the tested items, (draws, tested).
+    seeds
+        Of the splits and probes; none: 0, 1, 2, ...
     """
 
     name: str
@@ -47,6 +49,7 @@ class TaskInstance:
     splits: list[list[Split]]
     tested: NDArray[np.int64]
     draws: Array
+    seeds: tuple[int, ...] = ()
 
     @property
     def hash(self) -> str:
@@ -97,7 +100,7 @@ def make_instance(
     labels: Labels,
     groups: NDArray[np.str_],
     sides: NDArray[Any] | None,
-    seeds: int,
+    seeds: Sequence[int],
 ) -> TaskInstance:
     """Split a task's items, by published sides or else by groups, and draw its bootstrap.
 
@@ -125,7 +128,7 @@ def predict(
     None if there are too few labels for the regime.
     """
     out = []
-    for seed, splits in enumerate(task.splits):
+    for seed, splits in zip(task.seeds or range(len(task.splits)), task.splits, strict=True):
         predictions = np.zeros((len(x), len(task.labels.names)))
         for number, full in enumerate(splits):
             split: Split | None = full

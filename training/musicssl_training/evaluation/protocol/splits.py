@@ -5,7 +5,7 @@ published scores and split hashes could not be compared any more; hence this sma
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -111,7 +111,9 @@ def published_split(part: NDArray[Any], groups: NDArray[Any]) -> Split:
     return split
 
 
-def make_splits(groups: NDArray[Any], sides: NDArray[Any] | None, seeds: int) -> list[list[Split]]:
+def make_splits(
+    groups: NDArray[Any], sides: NDArray[Any] | None, seeds: Sequence[int]
+) -> list[list[Split]]:
     """Return, for every seed, the published split, or a group-aware cross-validation without one.
 
     Raises
@@ -120,42 +122,11 @@ def make_splits(groups: NDArray[Any], sides: NDArray[Any] | None, seeds: int) ->
         If a group is on two sides.
     """
     if sides is None:
-        return [list(cross_validation(groups, seed)) for seed in range(seeds)]
+        return [list(cross_validation(groups, seed)) for seed in seeds]
     split = published_split(sides, groups)
     if len(split.valid):
-        return [[split]] * seeds
-    return [[hold_out(split.train, split.test, groups, seed)] for seed in range(seeds)]
-
-
-def select_part(
-    part: str, groups: NDArray[Any], sides: NDArray[Any] | None
-) -> tuple[Index, NDArray[Any] | None]:
-    """Return the items of a part of a collection, and their published sides.
-
-    The development and test parts share no group: choices made on the one can be reported on the
-    other.
-
-    Parameters
-    ----------
-    part
-        "all", "development" or "test". Without a published split, the latter two are half of the
-        groups each. With one, "test" is everything, and "development" is everything but the test
-        side, tested on the validation side if there is one.
-    groups
-        Group of each item.
-    sides
-        "train", "valid" or "test" for each item; None without a published split.
-    """
-    everything = np.arange(len(groups))
-    if part == "all" or (part == "test" and sides is not None):
-        return everything, sides
-    if sides is None:
-        half = fold_groups(groups, 2, 29)[PARTS.index(part) - 1 :]
-        return (half[0] if half else everything[:0]), None
-    here = np.flatnonzero(sides != "test")
-    if not (sides == "valid").any():
-        return here, None
-    return here, np.where(sides[here] == "valid", "test", "train")
+        return [[split]] * len(seeds)
+    return [[hold_out(split.train, split.test, groups, seed)] for seed in seeds]
 
 
 def split_hash(ids: list[str], splits: list[list[Split]]) -> str:

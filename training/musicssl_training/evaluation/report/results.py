@@ -12,7 +12,7 @@ from typing import Any
 from musicssl.errors import ConfigError
 from musicssl_training.evaluation.protocol.scoring import Result
 
-FORMAT = 1
+FORMAT = 2  # 2: collections are split once, intervals are for new music and new training data
 PACKAGES = ("musicssl", "torch", "numpy", "scikit-learn", "mir_eval", "librosa", "scipy")
 
 
@@ -51,6 +51,7 @@ class Report:
     date: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     versions: dict[str, str] = field(default_factory=lambda: _versions())
     data: dict[str, str] = field(default_factory=dict)
+    partitions: dict[str, dict[str, str]] = field(default_factory=dict)  # of each collection
     spaces: dict[str, str] = field(default_factory=dict)
     results: list[Result] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
