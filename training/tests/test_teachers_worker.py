@@ -25,15 +25,26 @@ from musicssl_training.train.inputs import read
 from musicssl_training.train.loop import pretrain
 from musicssl_training.train.state import Run
 from musicssl_training.workers import SELECTIONS, WORKERS, Batch, resolve
-from musicssl_training.workers.teacher import Imitation, Lesson, join, taught_by
+from musicssl_training.workers.teacher import (
+    Distillation,
+    DistillationConfig,
+    Lesson,
+    join,
+    taught_by,
+)
 
 GRID = FrameGrid(sample_rate=1000, hop=40)  # 25 frames a second
 DIM, FRAMES = 6, 100
 MEAN, VARIANCE = np.array([3.0, -1.0]), np.array([4.0, 0.25])
 
 
-def worker(kind: str) -> Imitation:
-    made = Imitation(DIM, GRID, Lesson(Loudness(kind).facts, MEAN, VARIANCE), hidden=8)
+def make(kind: str, hidden: int) -> Distillation:
+    config = DistillationConfig(name="teacher:loudness", hidden=hidden)
+    return Distillation(config, DIM, GRID, Lesson(Loudness(kind).facts, MEAN, VARIANCE))
+
+
+def worker(kind: str) -> Distillation:
+    made = make(kind, 8)
     torch.nn.init.normal_(made.head[2].weight, std=0.3)
     return made
 
@@ -49,7 +60,7 @@ def said(times: list[float], window: float, seed: int = 0) -> Taught:
     return Taught(values.astype(np.float32), np.array(times), window)
 
 
-def slope(made: Imitation, batch: Batch) -> Tensor:
+def slope(made: Distillation, batch: Batch) -> Tensor:
     frames = torch.randn(len(batch.taught), FRAMES, DIM, requires_grad=True)
     made.loss(frames, batch).backward()
     assert frames.grad is not None
@@ -84,7 +95,7 @@ def test_frames_are_predicted_from_the_nearest_one_and_share_it() -> None:
 
 @pytest.mark.parametrize("kind", ["frames", "patches", "clips"])
 def test_it_starts_at_one(kind: str) -> None:
-    made = Imitation(DIM, GRID, Lesson(Loudness(kind).facts, MEAN, VARIANCE), hidden=8)
+    made = make(kind, 8)
     window = {"frames": 0.0, "patches": 1.0, "clips": 4.0}[kind]
     batch = a_batch([said([0.2, 2.2], window, seed) for seed in range(400)])
     assert made.loss(torch.randn(400, FRAMES, DIM), batch).item() == pytest.approx(1, abs=0.1)
@@ -92,7 +103,7 @@ def test_it_starts_at_one(kind: str) -> None:
 
 def test_it_learns_what_the_frames_know() -> None:
     torch.manual_seed(0)
-    made = Imitation(DIM, GRID, Lesson(Loudness("patches").facts, MEAN, VARIANCE), hidden=32)
+    made = make("patches", 32)
     batch = a_batch([said([0.0, 1.0, 2.0, 3.0], 1.0, seed) for seed in range(50)])
     frames = torch.zeros(50, FRAMES, DIM)
     for row, taught in enumerate(batch.taught):

@@ -1,26 +1,44 @@
 """What every worker promises, on a toy corpus whose frames know the answers."""
 
+import json
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from musicssl.config import to_dict
 from musicssl.errors import ConfigError
 from musicssl_training import targets
 from musicssl_training.midi.score import Score
 from musicssl_training.targets.base import Target
 from musicssl_training.targets.features import CleanAudio, FrameGrid
-from musicssl_training.workers import SELECTIONS, WORKERS, Batch, Worker, make_workers, resolve
+from musicssl_training.workers import (
+    SELECTIONS,
+    WORKERS,
+    Batch,
+    Entry,
+    Extras,
+    Worker,
+    make_workers,
+    read_workers,
+    resolve,
+    worker_configs,
+)
 from musicssl_training.workers import score as score_module
-from musicssl_training.workers import waveform as waveform_module
-from musicssl_training.workers.equivariance import Transposition
 
 GRID = FrameGrid(sample_rate=4000, hop=80, stride=2)  # 25 frames a second
 ROWS, FRAMES, DIM = 8, 75, 40
 STEP = 160
+SMALL: dict[str, dict[str, Any]] = {  # and enough rows to see something in a few steps
+    "waveform": {"channels": [16, 8, 8], "rows": ROWS},
+    "waveform_stft": {"channels": [16, 8, 8], "rows": ROWS},
+    "transposition": {"share": 1.0},
+    "spc": {"share": 1.0},
+}
 
 
 class Loud(Target):
@@ -78,15 +96,11 @@ def truth() -> SimpleNamespace:
 
 @pytest.fixture(autouse=True)
 def toys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stand-ins for targets that are tested elsewhere, and a small waveform decoder."""
+    """Stand-ins for targets that are tested elsewhere."""
     fake = truth()
     monkeypatch.setattr(score_module, "truth", fake)
     for name in targets.TARGETS:
         monkeypatch.setitem(targets.TARGETS, name, lambda grid: Loud())
-    small = (16, 8, 8)
-    for kind in (waveform_module.Waveform, waveform_module.WaveformSpectra):
-        monkeypatch.setitem(kind.__init__.__kwdefaults__, "channels", small)
-        monkeypatch.setitem(kind.__init__.__kwdefaults__, "rows", ROWS)
 
 
 def a_score(rng: np.random.Generator) -> Score:
@@ -140,19 +154,27 @@ class Toy(nn.Module):
         return out
 
 
-def heard(worker: Worker, batch: Batch, encoder: Callable[[Tensor], Tensor]) -> Tensor:
+def loss_of(worker: Worker, batch: Batch, encoder: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return a worker's loss as the loop finds it; `masked` is told that the middle was masked."""
+    return worker.loss(*heard(worker, batch, encoder))
+
+
+def heard(
+    worker: Worker, batch: Batch, encoder: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Batch, Extras]:
     """Return what the encoder gives the worker."""
-    view = worker.view(batch)
-    audio = batch.sound.audio
-    return encoder(audio if view is None else torch.cat([audio, view]))
+    views, audio, rows = worker.extra_views(batch), batch.sound.audio, len(batch.recordings)
+    frames = encoder(audio if views is None else torch.cat([audio, views.audio]))
+    masked = torch.zeros(rows, FRAMES, dtype=torch.bool)
+    masked[:, 20:60] = True
+    extra = None if views is None else frames[rows:]
+    return frames[:rows], batch, Extras(views=views, view_frames=extra, masked=masked)
 
 
 def make(name: str, batches: list[Batch]) -> Worker:
     torch.manual_seed(0)
-    worker = make_workers([name], DIM, GRID, 64)[name]
-    assert isinstance(worker, Worker)
-    if isinstance(worker, Transposition):
-        worker.share = 1.0  # fewer pairs are too few to see in a few steps
+    entry: Entry = {"name": name} | SMALL.get(name, {})
+    worker = make_workers(worker_configs([entry], hidden=64), DIM, GRID)[name]
     for batch in batches:
         worker.measure(batch)
     return worker
@@ -167,15 +189,17 @@ def batches() -> list[Batch]:
 def test_the_first_loss_is_what_theory_predicts(name: str, batches: list[Batch]) -> None:
     """Of frames that tell nothing."""
     worker = make(name, batches)
-    assert worker.start is not None
+    assert worker.expected_initial_loss is not None
 
     def noise(audio: Tensor) -> Tensor:
         return torch.randn(len(audio), FRAMES, DIM)
 
     with torch.no_grad():
-        losses = [worker.loss(heard(worker, b, noise), b) for b in batches]
+        losses = [loss_of(worker, b, noise) for b in batches]
     assert all(loss.dtype == torch.float32 and loss.shape == () for loss in losses)
-    assert torch.stack(losses).mean().item() == pytest.approx(worker.start, rel=0.15)
+    assert torch.stack(losses).mean().item() == pytest.approx(
+        worker.expected_initial_loss, rel=0.15
+    )
 
 
 @pytest.mark.parametrize("name", WORKERS)
@@ -184,9 +208,14 @@ def test_the_gradient_reaches_frames_and_head(name: str, batches: list[Batch]) -
     for module in worker.modules():
         if isinstance(module, nn.Linear):  # a last layer of zeros passes nothing on
             module.weight.data += 0.01 * torch.randn(module.weight.shape)
-    encoder = Toy()
-    frames = heard(worker, batches[0], encoder).detach().requires_grad_()
-    worker.loss(frames, batches[0]).backward()
+    leaves: list[Tensor] = []
+
+    def encode(audio: Tensor) -> Tensor:
+        leaves.append(Toy()(audio).detach().requires_grad_())
+        return leaves[0]
+
+    loss_of(worker, batches[0], encode).backward()
+    (frames,) = leaves
     assert frames.grad is not None
     assert frames.grad.isfinite().all()
     assert frames.grad.abs().max() > 0
@@ -202,14 +231,14 @@ def test_it_learns(name: str) -> None:
     few = [a_batch(seed) for seed in (1, 2)]
     worker = make(name, few)  # after its seed, so that the encoder is the same each time
     encoder = Toy()
-    clock = torch.zeros(FRAMES, DIM)
-    if name == "spc":  # these tones sound alike forwards and backwards
-        clock[:, 0] = torch.linspace(-3, 3, FRAMES)
+    if name == "spc":  # these tones sound alike forwards and backwards: let them swell
+        for batch in few:
+            batch.sound.audio *= torch.linspace(0.1, 1, FRAMES * STEP)
     optimizer = torch.optim.Adam([*encoder.parameters(), *worker.parameters()], lr=3e-3)
     losses = []
     for step in range(40):
         batch = few[step % 2]
-        loss = worker.loss(heard(worker, batch, encoder) + clock, batch)
+        loss = loss_of(worker, batch, encoder)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -220,14 +249,19 @@ def test_it_learns(name: str) -> None:
 @pytest.mark.parametrize("name", WORKERS)
 def test_half_precision_gives_finite_losses_in_fp32(name: str, batches: list[Batch]) -> None:
     worker = make(name, batches[:2])
-    frames = heard(worker, batches[0], Toy()).detach().requires_grad_()
+    leaves: list[Tensor] = []
+
+    def encode(audio: Tensor) -> Tensor:
+        leaves.append(Toy()(audio).detach().requires_grad_())
+        return leaves[0].bfloat16()
+
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = worker.loss(frames.bfloat16(), batches[0])
+        loss = worker.loss(*heard(worker, batches[0], encode))
     assert loss.dtype == torch.float32
     assert loss.isfinite()
     loss.backward()
-    assert frames.grad is not None
-    assert frames.grad.isfinite().all()
+    assert leaves[0].grad is not None
+    assert leaves[0].grad.isfinite().all()
 
 
 @pytest.mark.parametrize("name", SELECTIONS)
@@ -261,4 +295,82 @@ def test_names_that_say_nothing_are_refused(names: list[str], message: str) -> N
 
 def test_unknown_worker_is_refused() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'chroma'"):
-        make_workers(["chrom"], DIM, GRID)
+        worker_configs(["chrom"])
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_every_setting_can_be_set(name: str) -> None:
+    """As TOML gives it: the configuration that comes out is the one that went in."""
+    config = worker_configs([name])[name]
+    assert config.name == name
+    table = to_dict(config)
+    assert worker_configs([json.loads(json.dumps(table))]) == {name: config}
+    table["nothing_like_this"] = 1
+    with pytest.raises(ConfigError, match=f"config.workers.{name}.nothing_like_this: unknown key"):
+        worker_configs([table])
+
+
+@pytest.mark.parametrize("name", [name for name in WORKERS if name.find("waveform")])
+def test_the_runs_settings_hold_for_workers_that_say_nothing_else(name: str) -> None:
+    if name == "masked":  # has no hidden layer
+        return
+    defaults = {"hidden": 48, "statistics": "pase", "edges": "keep"}
+    found = worker_configs([name, {"name": "chroma_vqt", "hidden": 32}], **defaults)
+    assert found["chroma_vqt"].hidden == 32  # type: ignore[attr-defined]
+    if name != "chroma_vqt":
+        assert found[name].hidden == 48  # type: ignore[attr-defined]
+    if name in targets.TARGETS:
+        assert (found[name].statistics, found[name].edges) == (  # type: ignore[attr-defined]
+            "pase",
+            "keep",
+        )
+
+
+def test_a_table_sets_a_worker_wherever_it_stands() -> None:
+    table = {"name": "contrast", "temperature": 0.2, "queue": 64}
+    for entries in (["music", table], [table, "music"], [{"name": "music"}, table]):
+        found = worker_configs(entries)
+        assert set(found) == set(SELECTIONS["music"])
+        assert to_dict(found["contrast"])["temperature"] == 0.2
+    assert make_workers(found, DIM, GRID)["contrast"].wants_keys
+    short = worker_configs(["contrast:temperature=0.2,queue=64"])
+    assert list(short) == ["contrast:temperature=0_2,queue=64"]
+    assert [*short.values()] == [found["contrast"]]
+    twice = worker_configs(["mfcc", {"name": "mfcc", "label": "wide", "context": 7}])
+    assert list(twice) == ["mfcc", "wide"]
+    assert list(worker_configs(["mfcc", {"name": "mfcc", "label": "b", "pool": 2}, "-b"])) == [
+        "mfcc"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ([{"name": "contrast", "temprature": 0.2}], "Did you mean 'temperature'"),
+        ([{"name": "contrast", "temperature": "warm"}], "must be of type float, got 'warm'"),
+        ([{"name": "contrast", "temperature": 0.0}], "contrast.temperature must be positive"),
+        ([{"name": "contrast", "queue": -1}], "queue must be 0 or more"),
+        ([{"name": "contrast", "candidates": "some"}], "choose from all, source"),
+        ([{"name": "masked", "target": "log_mell"}], "Did you mean 'log_mel'"),
+        ([{"name": "masked", "codes": 1}], "codes must be at least 2"),
+        ([{"name": "transposition", "share": 0.0}], r"share must lie in \(0, 2\]"),
+        ([{"name": "lim", "moments": 0}], "moments must be at least 1"),
+        ([{"name": "spc", "seconds": 0.0}], "seconds must be positive"),
+        ([{"name": "waveform", "channels": [8, 8]}], "channels must be three"),
+        ([{"name": "mfcc", "context": 4}], "context odd and positive"),
+        ([{"name": "music", "hidden": 4}], "'music' is no single worker"),
+        (["music:hidden=4"], "'music' is no single worker"),
+        (["music", {"name": "-chroma", "hidden": 3}], "'-chroma' is no single worker"),
+        ([{"name": "key", "hidden": 3}, {"name": "key", "hidden": 4}], "set twice"),
+        ([{"name": "key", "label": "a.b"}], "without dots"),
+    ],
+)
+def test_settings_of_workers_are_checked(entries: list[Entry], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        worker_configs(entries)
+
+
+@pytest.mark.parametrize("values", ["music", [3], [{"temperature": 0.2}], {"name": "key"}, None])
+def test_entries_are_names_or_tables(values: object) -> None:
+    with pytest.raises(ConfigError, match=r"config.workers.* must be a"):
+        read_workers(values)

@@ -1,6 +1,8 @@
 """Contrast and PASE's yes-or-no workers: what they ask, and what cannot answer it."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -8,12 +10,57 @@ from torch import Tensor, nn
 
 from musicssl.errors import ConfigError
 from musicssl_training.targets.features import CleanAudio, FrameGrid
-from musicssl_training.workers import Batch
-from musicssl_training.workers.contrast import Contrast, Segments
-from musicssl_training.workers.pairing import Gim, Lim, Spc, pair_weights
+from musicssl_training.workers import Batch, Extras, Worker
+from musicssl_training.workers.contrastive import (
+    Contrastive,
+    ContrastiveConfig,
+    Segments,
+    SegmentsConfig,
+    Stretches,
+)
+from musicssl_training.workers.pairing import (
+    Gim,
+    GimConfig,
+    Lim,
+    LimConfig,
+    Spc,
+    SpcConfig,
+    StretchViews,
+    pair_weights,
+)
 
 GRID = FrameGrid(sample_rate=1000, hop=40)  # 25 frames a second
 DIM = 8
+
+
+def lim(**settings: Any) -> Lim:
+    return Lim(LimConfig(**settings), DIM, GRID)
+
+
+def gim(**settings: Any) -> Gim:
+    return Gim(GimConfig(**settings), DIM, GRID)
+
+
+def contrast(**settings: Any) -> Contrastive:
+    return Contrastive(ContrastiveConfig(**settings), DIM, GRID)
+
+
+def segments(**settings: Any) -> Segments:
+    return Segments(SegmentsConfig(**settings), DIM, GRID)
+
+
+def bare(**settings: Any) -> Contrastive:
+    """A worker that compares what it hears as it is."""
+    worker = contrast(**settings)
+    worker.head = nn.Sequential(nn.Identity())
+    return worker
+
+
+def of(recordings: list[int] | Tensor, sources: list[int] | None = None) -> Stretches:
+    """As many excerpts as recordings are named, which do not overlap."""
+    owners = torch.as_tensor(recordings)
+    where = None if sources is None else torch.tensor(sources)
+    return Stretches(owners, torch.arange(len(owners)), None, where, 1.0)
 
 
 def a_batch(recordings: list[int], starts: list[float] | None = None) -> Batch:
@@ -51,11 +98,11 @@ def test_excerpts_that_overlap_are_no_partners() -> None:
     assert no[2].tolist() == [0, 0, 0, 0, 0.5, 0.5]
 
 
-@pytest.mark.parametrize("kind", [Lim, Gim])
-def test_gain_alone_does_not_tell_pairs_apart(kind: type[Gim]) -> None:
+@pytest.mark.parametrize("make", [lim, gim])
+def test_gain_alone_does_not_tell_pairs_apart(make: Callable[..., Gim]) -> None:
     """Frames that know nothing but a gain, drawn for each excerpt: a guess stays the best."""
     torch.manual_seed(0)
-    worker = kind(DIM, hidden=16)
+    worker = make(hidden=16)
     optimizer = torch.optim.Adam(worker.parameters(), lr=3e-3)
     batch = a_batch([0, 0, 1, 1, 2, 2, 3, 3])
     losses = []
@@ -69,72 +116,190 @@ def test_gain_alone_does_not_tell_pairs_apart(kind: type[Gim]) -> None:
     assert sum(losses[-100:]) / 100 > 0.98
 
 
-@pytest.mark.parametrize(
-    "worker", [Lim(DIM), Gim(DIM), Contrast(DIM).eval(), Segments(DIM, GRID).eval()]
-)
+@pytest.mark.parametrize("make", [lim, gim, contrast, segments])
 @pytest.mark.parametrize("recordings", [[1, 2, 3, 4], [1, 1, 1, 1], [1]])
-def test_batches_without_partners_or_others_give_zero(
-    worker: Gim | Contrast, recordings: list[int]
+def test_batches_without_partners_or_others_ask_nothing(
+    make: Callable[[], Worker], recordings: list[int]
 ) -> None:
+    worker, batch = make(), a_batch(recordings)
     frames = torch.randn(len(recordings), 25, DIM, requires_grad=True)
-    loss = worker.loss(frames, a_batch(recordings))
+    loss = worker.loss(frames, batch)
     loss.backward()
-    if len(set(recordings)) == 1 or isinstance(worker, Gim) or type(worker) is Contrast:
-        assert loss.item() == 0
+    assert loss.item() == 0
+    assert not worker.asks(batch)
+    assert worker.asks(a_batch([1, 1, 2, 2]))
+    assert math.isnan(worker.metrics()["accuracy"])
     assert frames.grad is not None
-    assert frames.grad.isfinite().all()
+    assert not frames.grad.any()
 
 
 def test_contrast_is_small_where_partners_agree() -> None:
-    worker = Contrast(DIM, size=4, memory=0)
-    worker.head = nn.Sequential(nn.Identity())
+    worker = bare(size=4)
     heard = torch.eye(4).repeat_interleave(3, dim=0)
     recordings = torch.arange(4).repeat_interleave(3)
-    assert worker.compare(heard, recordings, None, 1.0).item() < 1e-3
-    assert worker.compare(heard, recordings % 2 * 7 + torch.arange(12) % 2, None, 1.0).item() > 1
+    assert worker.compare(heard, None, of(recordings)).item() < 1e-3
+    assert worker.metrics()["accuracy"] == 1
+    wrong = recordings % 2 * 7 + torch.arange(12) % 2
+    assert worker.compare(heard, None, of(wrong)).item() > 1
+    assert worker.metrics()["accuracy"] < 0.5
 
 
 def test_contrast_of_pairs_is_the_usual_cross_entropy() -> None:
-    worker = Contrast(DIM, size=6, temperature=0.3, memory=0)
-    worker.head = nn.Sequential(nn.Identity())
+    worker = bare(size=6, temperature=0.3)
     heard = torch.randn(10, 6, generator=torch.Generator().manual_seed(0))
     unit = nn.functional.normalize(heard, dim=1)
     logits = (unit @ unit.T / 0.3).fill_diagonal_(-torch.inf)
     expected = nn.functional.cross_entropy(logits, torch.arange(10) ^ 1) / math.log(9)
-    found = worker.compare(heard, torch.arange(5).repeat_interleave(2), None, 1.0)
+    found = worker.compare(heard, None, of(torch.arange(5).repeat_interleave(2)))
     torch.testing.assert_close(found, expected)
+    assert worker.metrics()["in_batch"] == pytest.approx(expected.item())
+    right = (logits.argmax(dim=1) == torch.arange(10) ^ 1).float().mean()
+    assert worker.metrics()["accuracy"] == pytest.approx(right.item())
 
 
-def test_earlier_batches_are_candidates_but_for_the_same_recording() -> None:
-    worker = Contrast(DIM, size=6, temperature=0.3, memory=7)
-    worker.head = nn.Sequential(nn.Identity())
+def test_candidates_may_be_those_of_the_same_source_alone() -> None:
+    """A codec, or a SoundFont, tells the others: they are no candidates."""
+    heard = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))
+    recordings, sources = [1, 1, 2, 2, 3, 3, 4, 4], [0, 0, 0, 0, 1, 1, 2, 2]
+    worker = bare(size=6, temperature=0.3, candidates="source")
+    found = worker.compare(heard, None, of(recordings, sources))
+    unit = nn.functional.normalize(heard[:4], dim=1)  # the others have nobody to be told from
+    logits = (unit @ unit.T / 0.3).fill_diagonal_(-torch.inf)
+    expected = nn.functional.cross_entropy(logits, torch.arange(4) ^ 1) / math.log(3)
+    torch.testing.assert_close(found, expected)
+    unknown = worker.compare(heard, None, of(recordings))
+    torch.testing.assert_close(
+        unknown, bare(size=6, temperature=0.3).compare(heard, None, of(recordings))
+    )
+
+
+def test_keys_of_earlier_batches_are_candidates_but_for_the_same_recording() -> None:
+    """The queue holds what the EMA encoder made, and the partner is looked for among its keys."""
+    worker = bare(size=6, temperature=0.3, queue=7)
+    worker.key_head = nn.Sequential(nn.Identity())
     random = torch.Generator().manual_seed(0)
-    old, new = torch.randn(2, 4, 6, generator=random)
-    worker.compare(old, torch.tensor([5, 5, 6, 6]), None, 1.0)
+    heard, old, new = torch.randn(3, 4, 6, generator=random)
+    worker.compare(heard, old, of([5, 5, 6, 6]))
     assert worker.owners.tolist() == [5, 5, 6, 6, -1, -1, -1]
-    before = {key: value.clone() for key, value in worker.state_dict().items()}
-    found = worker.compare(new, torch.tensor([6, 6, 7, 7]), None, 1.0)
-    unit = nn.functional.normalize(torch.cat([new, old]), dim=1)
-    logits = (unit[:4] @ unit.T / 0.3).masked_fill(torch.eye(4, 8, dtype=torch.bool), -torch.inf)
+    torch.testing.assert_close(worker.memory[:4], nn.functional.normalize(old, dim=1))
+    found = worker.compare(heard, new, of([6, 6, 7, 7]))
+    queries = nn.functional.normalize(heard, dim=1)
+    keys = nn.functional.normalize(torch.cat([new, old]), dim=1)
+    logits = (queries @ keys.T / 0.3).masked_fill(torch.eye(4, 8, dtype=torch.bool), -torch.inf)
     logits[:2, 6:] = -torch.inf  # of recording 6, as they are
     wrong = nn.functional.cross_entropy(logits, torch.arange(4) ^ 1, reduction="none")
     chance = torch.tensor([5.0, 5.0, 7.0, 7.0]).log()
     torch.testing.assert_close(found, (wrong / chance).mean())
     assert worker.owners.tolist() == [6, 6, 7, 7, 5, 5, 6]
-    other = Contrast(DIM, size=6, temperature=0.3, memory=7)
-    other.head = nn.Sequential(nn.Identity())
-    other.load_state_dict(before)
-    again = other.eval().compare(new, torch.tensor([6, 6, 7, 7]), None, 1.0)
-    torch.testing.assert_close(again, found)
-    assert other.owners.tolist() == [5, 5, 6, 6, -1, -1, -1]
+    worker.eval().compare(heard, new, of([6, 6, 7, 7]))
+    assert worker.owners.tolist() == [6, 6, 7, 7, 5, 5, 6]
+
+
+def test_the_heads_average_follows_without_a_gradient() -> None:
+    worker = contrast(queue=20, momentum=0.9)
+    assert worker.wants_keys
+    assert worker.key_head is not None
+    assert not contrast().wants_keys
+    assert [*worker.key_head.parameters()] == []
+    before = worker.key_head[0].weight.clone()  # type: ignore[index]
+    with torch.no_grad():
+        worker.head[0].weight += 1
+    frames, batch = torch.randn(4, 25, DIM), a_batch([1, 1, 2, 2])
+    worker.loss(frames, batch, Extras(keys=frames)).backward()
+    torch.testing.assert_close(worker.key_head[0].weight, before + 0.1)  # type: ignore[index]
+    with pytest.raises(ConfigError, match=r"has a queue and needs Extras\.keys"):
+        worker.loss(frames, batch)
+
+
+def test_only_finite_keys_are_remembered() -> None:
+    worker = contrast(queue=6)
+    frames, batch = torch.randn(4, 25, DIM), a_batch([1, 1, 2, 2])
+    keys = frames.clone()
+    keys[1] = float("nan")
+    worker.loss(frames, batch, Extras(keys=keys))
+    assert worker.owners.tolist() == [1, 2, 2, -1, -1, -1]
+    assert worker.memory.isfinite().all()
+
+
+def test_a_queue_of_another_length_begins_empty() -> None:
+    old = contrast(queue=6)
+    frames = torch.randn(4, 25, DIM)
+    old.loss(frames, a_batch([1, 1, 2, 2]), Extras(keys=frames))
+    state = {key: value for key, value in old.state_dict().items() if "key_head" not in key}
+    contrast().load_state_dict(state)  # as of a state that was saved when all had a memory
+    again = contrast(queue=6)
+    again.load_state_dict(old.state_dict())
+    assert again.owners.tolist() == old.owners.tolist()
 
 
 def test_overlapping_excerpts_are_not_looked_for() -> None:
-    worker = Contrast(DIM).eval()
+    worker = contrast()
     frames = torch.randn(4, 25, DIM)
     apart = worker.loss(frames, a_batch([1, 1, 2, 2], [0.0, 2.0, 0.0, 2.0]))
     torch.testing.assert_close(apart, worker.loss(frames, a_batch([1, 1, 2, 2])))
-    assert worker.loss(frames, a_batch([1, 1, 2, 2], [0.0, 0.5, 0.0, 0.9])).item() == 0
+    overlapping = a_batch([1, 1, 2, 2], [0.0, 0.5, 0.0, 0.9])
+    assert worker.loss(frames, overlapping).item() == 0
+    assert not worker.asks(overlapping)
+
+
+def test_segments_are_looked_for_in_other_excerpts_alone() -> None:
+    """Two stretches of one excerpt heard the same surroundings and the same distortion."""
+    worker = segments(seconds=0.2)
+    worker.head = nn.Sequential(nn.Identity())
+    frames = torch.zeros(4, 25, DIM)
+    frames[torch.arange(4), :, torch.arange(4)] = 1.0  # every excerpt has a sound of its own
+    worker.loss(frames, a_batch([1, 1, 2, 2]))
+    assert worker.metrics()["accuracy"] == 0
+    frames[1], frames[3] = frames[0].clone(), frames[2].clone()
+    assert worker.loss(frames, a_batch([1, 1, 2, 2])).item() < 0.01
+    assert worker.metrics()["accuracy"] == 1
+    overlapping = a_batch([1, 1, 2, 2], [0.0, 0.9, 0.0, 0.9])
+    assert worker.loss(frames, overlapping).item() == 0
+
+
+def spc(dim: int = 1, **settings: Any) -> Spc:
+    return Spc(SpcConfig(**settings), dim, GRID)
+
+
+def times(rows: int) -> Batch:
+    """Excerpts of 4 s whose samples say where they are: excerpt * 10,000 + sample."""
+    audio = torch.arange(rows)[:, None] * 10_000.0 + torch.arange(4000)
+    return Batch(CleanAudio(audio, GRID), torch.arange(rows), random=torch.Generator())
+
+
+@pytest.mark.parametrize("seconds", [0.4, 1.0, 1.9, 50.0])
+@pytest.mark.parametrize("rows", [1, 3, 20])
+def test_stretches_are_cut_from_one_excerpt_with_a_gap_between(rows: int, seconds: float) -> None:
+    worker = spc(seconds=seconds, share=0.6)
+    batch = times(rows)
+    before = batch.sound.audio.clone()
+    firsts = []
+    for _ in range(20):
+        views = worker.extra_views(batch)
+        assert torch.equal(batch.sound.audio, before)
+        assert views.audio.shape[1] == 4000
+        length = views.frames * 40
+        assert length == min(round(seconds * 25) * 40, (100 - 4) // 2 * 40)
+        used = views.audio[:, : views.per_row * length].reshape(2, -1, length)
+        pairs = torch.arange(used.shape[1])
+        middle = slice(20, -20)  # fades
+        first = used[views.earlier, pairs][:, middle]
+        second = used[1 - views.earlier, pairs][:, middle]
+        torch.testing.assert_close(second - first, torch.full_like(first, length + 160))
+        owners = (first[:, 0] / 10_000).floor()
+        assert owners.unique().numel() == len(pairs)
+        assert not views.audio[:, views.per_row * length :].any()
+        firsts += (first[:, 0] % 10_000 - 20).tolist()
+    latest = 4000 - 2 * length - 160
+    assert 0 <= min(firsts) <= max(firsts) <= latest
+    assert max(firsts) - min(firsts) >= 0.5 * latest
+
+
+def test_the_place_in_the_views_does_not_tell_the_order() -> None:
+    worker, batch = spc(share=1.0), times(20)
+    coins = torch.cat([worker.extra_views(batch).earlier for _ in range(50)])
+    assert len(coins) > 500
+    assert abs(coins.float().mean() - 0.5) < 0.1
 
 
 class Asked(nn.Module):
@@ -149,30 +314,42 @@ class Asked(nn.Module):
         return x[..., :1] * 0
 
 
-def test_spc_asks_about_after_and_before() -> None:
-    worker = Spc(1, GRID, gap_seconds=0.16, window=5, anchors=50)
+def stretches(first: list[float], second: list[float]) -> Extras:
+    """Two pairs of stretches of ten frames in two rows each; of the second, the halves change."""
+    one, two = (torch.tensor(x).repeat_interleave(10)[:, None] for x in (first, second))
+    earlier, later = torch.cat([one[:10], two[10:]]), torch.cat([two[:10], one[10:]])
+    rows = torch.stack([earlier, later])
+    pad = torch.full((2, 7, 1), 99.0)  # the rest of the row
+    views = StretchViews(torch.zeros(2, 10), torch.tensor([0, 1]), 10, 2)
+    return Extras(views=views, view_frames=torch.cat([rows, pad], dim=1))
+
+
+def test_spc_asks_both_ways_about_pairs_of_one_excerpt() -> None:
+    worker = spc(anchors=30)
     worker.head = asked = Asked()  # type: ignore[assignment]
-    frames = torch.arange(60.0)[None, :, None].expand(2, -1, -1)
-    worker.loss(frames, a_batch([1, 2]))
-    after, before = (x[0] for x in asked.heard)  # (anchors, 1 + window)
-    assert torch.equal(after[:, 1:] - after[:, :1], torch.arange(4.0, 9.0).expand(50, -1))
-    assert torch.equal(before[:, 1:] - before[:, :1], torch.arange(-8.0, -3.0).expand(50, -1))
-    assert after[:, 0].unique().numel() > 20
-    assert before.min() >= 0
-    assert after.max() <= 59
+    loss = worker.loss(torch.zeros(2, 10, 1), a_batch([1, 2]), stretches([1, 2], [11, 12]))
+    assert loss.item() == pytest.approx(1)
+    yes, no = asked.heard  # (pairs, anchors, 1 + window)
+    assert yes.shape == no.shape == (2, 30, 6)
+    for pair, (before, after) in enumerate([(1.0, 11.0), (2.0, 12.0)]):
+        assert yes[pair].unique(dim=0).tolist() == [[before] + [after] * 5]
+        assert no[pair].unique(dim=0).tolist() == [[after] + [before] * 5]
 
 
 def test_spc_learns_the_sign() -> None:
     """Frames that rise with time: what is higher comes after."""
-    worker = Spc(1, GRID)
+    worker = spc()
     weights = torch.tensor([[-5.0, 1, 1, 1, 1, 1]])
     worker.head = nn.Sequential(nn.Linear(6, 1, bias=False))  # type: ignore[assignment]
     worker.head[0].weight.data = weights
-    rising = torch.arange(60.0)[None, :, None]
-    assert worker.loss(rising, a_batch([1])).item() < 1e-3
-    assert worker.loss(-rising, a_batch([1])).item() > 10
+    frames, batch = torch.zeros(2, 10, 1), a_batch([1, 2])
+    assert worker.loss(frames, batch, stretches([1, 2], [11, 12])).item() < 1e-3
+    assert worker.metrics()["accuracy"] == 1
+    assert worker.loss(frames, batch, stretches([11, 12], [1, 2])).item() > 10
+    assert worker.loss(frames, batch).item() == 0  # without views
 
 
 def test_spc_refuses_excerpts_too_short_to_ask() -> None:
-    with pytest.raises(ConfigError, match="more than 16 frames, got 16"):
-        Spc(1, GRID).loss(torch.zeros(1, 16, 1), a_batch([1]))
+    short = Batch(CleanAudio(torch.zeros(1, 520), GRID), torch.tensor([1]))
+    with pytest.raises(ConfigError, match="at least 14 frames, got 13"):
+        spc().extra_views(short)

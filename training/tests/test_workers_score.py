@@ -8,11 +8,18 @@ from torch import Tensor
 from musicssl_training.midi.score import Score
 from musicssl_training.targets.features import CleanAudio, FrameGrid
 from musicssl_training.workers import Batch
-from musicssl_training.workers.score import Classes, Labels, key_classes, tempo_classes
+from musicssl_training.workers.score import (
+    MultiClass,
+    MultiLabel,
+    ScoreConfig,
+    key_classes,
+    tempo_classes,
+)
 
 GRID = FrameGrid(sample_rate=1000, hop=40)
 DIM = 6
 NAN = float("nan")
+CONFIG = ScoreConfig(name="score", hidden=16)
 
 
 def scores(count: int) -> list[Score]:
@@ -36,21 +43,21 @@ def rare(given: list[Score], frames: int, seconds: float) -> Tensor:
 
 
 def test_labels_start_at_one_however_rare() -> None:
-    worker = Labels(DIM, GRID, rare, (1, 1, 1))
+    worker = MultiLabel(CONFIG, DIM, GRID, rare, (1, 1, 1))
     batch = a_batch([*scores(40)])
     worker.measure(batch)
     worker.measure(a_batch([None, None]))
     torch.testing.assert_close(worker.values.mean, torch.tensor([0.12, 0.52, 5 / 13]).double())
     loss = worker.loss(torch.randn(40, 25, DIM), batch)
     assert loss.item() == pytest.approx(1, abs=0.01)
-    single = Labels(DIM, GRID, rare, (3,))
+    single = MultiLabel(CONFIG, DIM, GRID, rare, (3,))
     single.measure(batch)
     assert single.loss(torch.randn(40, 25, DIM), batch).item() == pytest.approx(1, abs=0.01)
 
 
 @pytest.mark.parametrize("pool", [1, 5, 1000])
 def test_rows_without_a_score_and_unknown_labels_carry_no_loss(pool: int) -> None:
-    worker = Labels(DIM, GRID, rare, (3,), pool=pool)
+    worker = MultiLabel(CONFIG, DIM, GRID, rare, (3,), pool=pool)
     torch.nn.init.normal_(worker.head[2].weight, std=0.1)
     first, second = scores(2)
     frames = torch.randn(4, 25, DIM, requires_grad=True)
@@ -58,7 +65,7 @@ def test_rows_without_a_score_and_unknown_labels_carry_no_loss(pool: int) -> Non
     assert frames.grad is not None
     assert frames.grad[[0, 2]].abs().max() == 0
     assert frames.grad[[1, 3]].abs().min() > 0
-    only = Labels(DIM, GRID, lambda *given: rare(*given)[..., 2:], (1,))
+    only = MultiLabel(CONFIG, DIM, GRID, lambda *given: rare(*given)[..., 2:], (1,))
     torch.nn.init.normal_(only.head[2].weight, std=0.1)
     frames.grad = None
     only.loss(frames, a_batch([first] * 4)).backward()
@@ -66,8 +73,28 @@ def test_rows_without_a_score_and_unknown_labels_carry_no_loss(pool: int) -> Non
     assert frames.grad[:, 12:].abs().max() > 0
 
 
+def test_a_group_of_which_nothing_is_known_does_not_look_solved() -> None:
+    def known(given: list[Score], frames: int, seconds: float) -> Tensor:
+        return rare(given, frames, seconds)[..., :2]
+
+    def half_known(given: list[Score], frames: int, seconds: float) -> Tensor:
+        out = known(given, frames, seconds)
+        out[..., 1] = NAN  # downbeats, say, where nobody knows them
+        return out
+
+    worker = MultiLabel(CONFIG, DIM, GRID, known, (1, 1))  # type: ignore[arg-type]
+    worker.measure(a_batch([*scores(40)]))
+    frames = torch.randn(40, 25, DIM)
+    worker.truth = half_known  # type: ignore[assignment]
+    batch = a_batch([*scores(40)])
+    assert worker.loss(frames, batch).item() == pytest.approx(1, abs=0.01)
+    assert worker.asks(batch)
+    worker.truth = lambda *given: half_known(*given) * NAN
+    assert not worker.asks(a_batch([*scores(40)]))
+
+
 def test_a_pooled_label_holds_if_it_does_in_any_frame() -> None:
-    labels = Labels(DIM, GRID, rare, (3,), pool=5).labels(a_batch([*scores(1)]), 25)
+    labels = MultiLabel(CONFIG, DIM, GRID, rare, (3,), pool=5).labels(a_batch([*scores(1)]), 25)
     assert labels[0, :, 0].tolist() == [1, 0, 1, 0, 1]
     assert labels[0, :, 1].tolist() == [1] * 5
     assert labels[0, :2, 2].isnan().all()
@@ -82,11 +109,16 @@ def key(given: list[Score]) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    "worker", [Labels(DIM, GRID, rare, (3,)), Classes(DIM, key, 24), Classes(DIM, tempo, 42)]
+    "worker",
+    [
+        MultiLabel(CONFIG, DIM, GRID, rare, (3,)),
+        MultiClass(CONFIG, DIM, GRID, key, 24),
+        MultiClass(CONFIG, DIM, GRID, tempo, 42),
+    ],
 )
 @pytest.mark.parametrize("rows", [0, 3])
 def test_a_batch_that_knows_nothing_gives_a_zero_with_a_graph(
-    worker: Labels | Classes, rows: int
+    worker: MultiLabel | MultiClass, rows: int
 ) -> None:
     frames = torch.randn(3, 25, DIM, requires_grad=True)
     batch = Batch(CleanAudio(torch.zeros(3, 1000), GRID), torch.arange(3), [None] * rows)
@@ -103,7 +135,7 @@ def test_a_batch_that_knows_nothing_gives_a_zero_with_a_graph(
 
 
 def test_classes_start_at_one_and_leave_out_the_unknown() -> None:
-    worker = Classes(DIM, key, 24)
+    worker = MultiClass(CONFIG, DIM, GRID, key, 24)
     given = [*scores(480)]
     worker.measure(a_batch(given))
     unknown = Score(given[0].notes, given[0].beats)

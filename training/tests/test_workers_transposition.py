@@ -1,17 +1,28 @@
 """Transposed copies, and that no read-out without pitch can profit from them."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from musicssl_training.targets.features import CleanAudio, FrameGrid
-from musicssl_training.workers import Batch
-from musicssl_training.workers.equivariance import Transposition, ratio, transposed
+from musicssl_training.workers import Batch, Extras
+from musicssl_training.workers.equivariance import (
+    TransposedViews,
+    Transposition,
+    TranspositionConfig,
+    ratio,
+    transposed,
+)
 
 GRID = FrameGrid(sample_rate=8000, hop=160, stride=2)
 SECONDS = 2
+
+
+def make(dim: int, **settings: Any) -> Transposition:
+    return Transposition(TranspositionConfig(**settings), dim, GRID)
 
 
 def tone(hertz: float, seconds: float = SECONDS, sample_rate: int = 8000) -> Tensor:
@@ -44,17 +55,17 @@ def test_nothing_is_left_above_the_cut() -> None:
 
 
 def test_views_are_copies_of_an_excerpts_length_without_silence() -> None:
-    worker = Transposition(4, GRID, share=0.5)
+    worker = make(4, share=0.5)
     batch = a_batch()
     before = batch.sound.audio.clone()
-    view = worker.view(batch)
-    assert view is not None
+    views = worker.extra_views(batch)
+    view = views.audio
     assert view.shape == (4, 16_000)
     assert torch.equal(batch.sound.audio, before)
     levels = view.unflatten(1, (20, -1)).square().mean(dim=2)
     assert levels.min() > 0.5 * levels.max()
-    assert worker._shifts.abs().max() <= 5
-    assert (worker._shifts[:, 0] != worker._shifts[:, 1]).all()
+    assert views.shifts.abs().max() <= 5
+    assert (views.shifts[:, 0] != views.shifts[:, 1]).all()
 
 
 def test_intervals_on_the_circle_are_uniform() -> None:
@@ -63,24 +74,24 @@ def test_intervals_on_the_circle_are_uniform() -> None:
     assert intervals.bincount().tolist() == [0] + [10] * 11
 
 
-def read_out(worker: Transposition, batch: Batch, classes: Tensor) -> float:
+def read_out(worker: Transposition, batch: Batch, views: TransposedViews, classes: Tensor) -> float:
     """Return the loss of copies that read as these classes, (copies, frames), surely."""
     worker.head = torch.nn.Sequential(torch.nn.Identity())
     surely = 50 * torch.nn.functional.one_hot(classes.remainder(12), 12).float()
-    frames = torch.cat([torch.zeros(len(batch.recordings), *surely.shape[1:]), surely])
-    return worker.loss(frames, batch).item()
+    frames = torch.zeros(len(batch.recordings), *surely.shape[1:])
+    return worker.loss(frames, batch, Extras(views=views, view_frames=surely)).item()
 
 
 def test_the_true_pitch_costs_nothing_and_others_more_than_a_guess() -> None:
-    worker = Transposition(12, GRID, share=1.0)
+    worker = make(12, share=1.0)
     true, constant, wrong = [], [], []
     for seed in range(30):
         batch = a_batch(seed)
-        worker.view(batch)
-        pitch = (7 + worker._shifts).flatten()[:, None].expand(-1, 50)
-        true.append(read_out(worker, batch, pitch))
-        constant.append(read_out(worker, batch, torch.zeros_like(pitch)))
-        wrong.append(read_out(worker, batch, -pitch))
+        views = worker.extra_views(batch)
+        pitch = (7 + views.shifts).flatten()[:, None].expand(-1, 50)
+        true.append(read_out(worker, batch, views, pitch))
+        constant.append(read_out(worker, batch, views, torch.zeros_like(pitch)))
+        wrong.append(read_out(worker, batch, views, -pitch))
     assert max(true) < 1e-6
     assert sum(constant) / 30 == pytest.approx(2 + 2 / 11, abs=0.15)  # 1 + c^2 + 2 c / 11, c = 1
     assert sum(wrong) / 30 > 1.5
@@ -88,17 +99,17 @@ def test_the_true_pitch_costs_nothing_and_others_more_than_a_guess() -> None:
 
 def test_copies_are_compared_at_the_same_place_of_the_music() -> None:
     """Read-outs that change along the music by whole steps, a step a second of the original."""
-    worker = Transposition(12, GRID, share=1.0)
+    worker = make(12, share=1.0)
     batch = a_batch()
-    worker.view(batch)
-    speeds = 2 ** (worker._shifts.flatten() / 12)
+    views = worker.extra_views(batch)
+    speeds = 2 ** (views.shifts.flatten() / 12)
     seconds = torch.arange(90) * 0.04 * speeds[:, None]  # in the original
-    classes = worker._shifts.flatten()[:, None] + 3 * seconds.floor().long()
-    assert read_out(worker, batch, classes) < 0.2  # but for frames at a step
+    classes = views.shifts.flatten()[:, None] + 3 * seconds.floor().long()
+    assert read_out(worker, batch, views, classes) < 0.2  # but for frames at a step
 
 
 def test_without_a_view_there_is_nothing_to_learn() -> None:
-    worker = Transposition(4, GRID)
+    worker = make(4)
     frames = torch.randn(8, 100, 4, requires_grad=True)
     loss = worker.loss(frames, a_batch())
     loss.backward()
@@ -113,17 +124,16 @@ def test_it_teaches_pitch_that_holds_for_other_tones() -> None:
     bins = torch.fft.rfftfreq(2048, 1 / 8000).clamp(min=1)
     semitones = 12 * (bins / 150).log2()
     bank = (1 - (semitones - torch.arange(48.0)[:, None]).abs()).clamp(min=0)
-    worker = Transposition(48, GRID, hidden=64, share=1.0)
+    worker = make(48, hidden=64, share=1.0)
     optimizer = torch.optim.Adam(worker.parameters(), lr=1e-2)
     losses = []
     for step in range(90):
         batch = a_batch(step)
-        view = worker.view(batch)
-        assert view is not None
-        pieces = torch.nn.functional.pad(view, (1024, 1024)).unfold(1, 2048, 320)[:, :50]
+        views = worker.extra_views(batch)
+        pieces = torch.nn.functional.pad(views.audio, (1024, 1024)).unfold(1, 2048, 320)[:, :50]
         power = torch.fft.rfft(pieces * torch.hann_window(2048)).abs().square() @ bank.T
         frames = torch.nn.functional.layer_norm(torch.log10(1 + power), (48,))
-        loss = worker.loss(torch.cat([frames[:8] * 0, frames]), batch)
+        loss = worker.loss(frames[:8] * 0, batch, Extras(views=views, view_frames=frames))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

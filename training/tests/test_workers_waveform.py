@@ -7,7 +7,13 @@ import torch
 
 from musicssl_training.targets.features import CleanAudio, FrameGrid
 from musicssl_training.workers import Batch
-from musicssl_training.workers.waveform import Decoder, Waveform, WaveformSpectra, strides
+from musicssl_training.workers.waveform import (
+    Decoder,
+    Waveform,
+    WaveformConfig,
+    WaveformSpectra,
+    strides,
+)
 
 GRID = FrameGrid(sample_rate=4000, hop=80, stride=2)
 SMALL = (8, 8, 8)
@@ -48,7 +54,7 @@ def test_frames_stand_for_the_samples_around_their_centres() -> None:
 
 @pytest.mark.parametrize("kind", [Waveform, WaveformSpectra])
 def test_silence_costs_one_and_the_truth_nothing(kind: type[Waveform]) -> None:
-    worker = kind(4, GRID, rows=3, channels=SMALL)
+    worker = kind(WaveformConfig(rows=3, channels=SMALL), 4, GRID)
     _, target = worker.stretch(torch.zeros(3, 50, 4), a_batch())
     assert target.shape == (3, 4000)
     assert worker.distance(torch.zeros_like(target), target).item() == pytest.approx(1, abs=1e-3)
@@ -60,7 +66,7 @@ def test_silence_costs_one_and_the_truth_nothing(kind: type[Waveform]) -> None:
 
 @pytest.mark.parametrize("gain", [0.01, 0.3])
 def test_the_target_has_rms_one_whatever_the_gain(gain: float) -> None:
-    worker = Waveform(4, GRID, channels=SMALL)
+    worker = Waveform(WaveformConfig(channels=SMALL), 4, GRID)
     _, loud = worker.stretch(torch.zeros(3, 50, 4), a_batch())
     _, soft = worker.stretch(torch.zeros(3, 50, 4), a_batch(gain))
     torch.testing.assert_close(loud, soft, atol=1e-4, rtol=1e-4)
@@ -69,7 +75,7 @@ def test_the_target_has_rms_one_whatever_the_gain(gain: float) -> None:
 
 @pytest.mark.parametrize("kind", [Waveform, WaveformSpectra])
 def test_silence_gives_finite_losses_and_gradients(kind: type[Waveform]) -> None:
-    worker = kind(4, GRID, channels=SMALL)
+    worker = kind(WaveformConfig(channels=SMALL), 4, GRID)
     frames = torch.randn(3, 50, 4, requires_grad=True)
     loss = worker.loss(frames, a_batch(0.0))
     loss.backward()
@@ -79,7 +85,7 @@ def test_silence_gives_finite_losses_and_gradients(kind: type[Waveform]) -> None
 
 
 def test_the_stretch_holds_its_frames_samples() -> None:
-    worker = Waveform(4, GRID, rows=3, channels=SMALL, seconds=0.2)
+    worker = Waveform(WaveformConfig(rows=3, channels=SMALL, seconds=0.2), 4, GRID)
     batch = a_batch()
     audio = batch.sound.audio / batch.sound.audio.square().mean(dim=1, keepdim=True).sqrt()
     places = set()
@@ -93,7 +99,7 @@ def test_the_stretch_holds_its_frames_samples() -> None:
 
 
 def test_some_excerpts_are_decoded_and_each_with_its_own_target() -> None:
-    worker = Waveform(4, GRID, channels=SMALL, rows=2)
+    worker = Waveform(WaveformConfig(channels=SMALL, rows=2), 4, GRID)
     batch = a_batch()
     power = batch.sound.audio.square().mean(dim=1, keepdim=True).sqrt()
     chosen = set()

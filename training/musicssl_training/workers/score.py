@@ -157,9 +157,11 @@ class MultiClass(Worker):
         known = ~truth.isnan().any(dim=1)
         rows = torch.tensor(scored(batch), dtype=torch.int64)[known.cpu()].to(frames.device)
         share = (self.values.mean * self.values.seen + 1) / (self.values.seen + self.size)
-        logits = self.head(pooled(frames[rows])).float() + share.log().float()
         entropy: Tensor = torch.special.entr(share).sum().float()
-        wrong = F.cross_entropy(logits, truth[known].to(frames.device), reduction="sum")
+        wrong = self.zero_loss(frames)
+        if len(rows):
+            logits = self.head(pooled(frames[rows])).float() + share.log().float()
+            wrong = F.cross_entropy(logits, truth[known].to(frames.device), reduction="sum")
         count = torch.tensor(len(rows), device=frames.device)
         return mean_over_all(wrong, count) / entropy.clamp(min=0.1)
 
