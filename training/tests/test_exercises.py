@@ -53,7 +53,8 @@ def test_every_kind_says_its_tempo_metre_and_programs(kind: str, seed: int) -> N
     assert mido.tempo2bpm(tempo) == pytest.approx(sheet.tempo, rel=1e-4)
     places = beats(midi)
     np.testing.assert_allclose(np.diff(places[:, 0]), 60 / sheet.tempo, rtol=1e-4)
-    np.testing.assert_array_equal(places[:, 1], np.arange(len(places)) % 4 + 1)
+    barred = kind in ("drums", "band")  # nothing sounds the bars of the others
+    np.testing.assert_array_equal(places[:, 1], barred * (np.arange(len(places)) % 4 + 1))
     melodic = {event.channel for event in events if event.type == "note_on"} - {9}
     assert {event.channel for event in events if event.type == "program_change"} == melodic
     names = {event.key for event in events if event.type == "key_signature"}

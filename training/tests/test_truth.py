@@ -14,7 +14,8 @@ from versions import FONT, a_version, needs_fluidsynth
 from musicssl.errors import ConfigError
 from musicssl_training.data import Pack, write_pack
 from musicssl_training.midi.arrange import rewrite
-from musicssl_training.midi.parse import Clock, beats, key_of, sounding, stated_key
+from musicssl_training.midi.meter import confirm_downbeats
+from musicssl_training.midi.parse import Clock, beats, key_of, meters, sounding, stated_key
 from musicssl_training.midi.render import read_score, render, truth
 from musicssl_training.midi.score import DRUMS, Score, from_row, merge, read_scores, to_row
 from musicssl_training.midi.synthetic import KINDS, Sheet, write_exercises
@@ -70,6 +71,81 @@ def test_beats_follow_signatures_and_tempi() -> None:
     assert unknown[:, 1].tolist() == [0, 0, 0]
 
 
+def hymn(upbeat: int, bars: int = 12, accents: bool = True) -> mido.MidiFile:
+    """Four beats a bar after `upbeat` of them: long, loud and low on the first, a chord a bar."""
+    sheet = Sheet(tempo=120, barred=True)
+    rng = random.Random(0)
+    for beat in range(upbeat + 4 * bars):
+        first = (beat - upbeat) % 4 == 0
+        if first:
+            low = 36 + 5 * ((beat - upbeat) // 4 % 3)
+            sheet.add(1, beat, 3.8 if accents else 0.9, low, 90)
+        if accents:
+            sheet.add(
+                0, beat, 1.8 if first else 0.9, rng.choice((60, 64, 67)), 100 if first else 80
+            )
+        else:
+            sheet.add(0, beat, 0.9, rng.choice((60, 64, 67)), rng.randint(70, 90))
+            sheet.add(1, beat, 0.9, rng.choice((36, 41, 46)), rng.randint(70, 90))
+    return sheet.midi()
+
+
+@pytest.mark.parametrize("upbeat", [0, 1, 2, 3])
+def test_bars_with_an_upbeat_are_unknown_and_never_wrong(upbeat: int) -> None:
+    score = hymn(upbeat)
+    found = confirm_downbeats(meters(score), sounding(score))
+    np.testing.assert_array_equal(found[:, 0], beats(score)[:, 0])
+    assert set(found[:, 1]) == ({0} if upbeat else {1, 2, 3, 4})
+    played = a_version(start=1.0, seconds=10.0)
+    kept = truth(score, rewrite(score, played), played, {})
+    assert set(kept.beats[:, 1]) == ({0} if upbeat else {1, 2, 3, 4})
+    assert math.isclose(kept.tempo, 120, rel_tol=1e-3)  # beats are known all the same
+
+
+def test_bars_that_nothing_marks_are_unknown_unless_the_index_vouches_for_them() -> None:
+    score = hymn(0, accents=False)
+    for notes in (sounding(score), np.zeros((0, 5), np.float32)):
+        assert set(confirm_downbeats(meters(score), notes)[:, 1]) == {0}
+    played = a_version(seconds=10.0)
+    for source, known in (("file", {1, 2, 3, 4}), ("unreliable (counted)", {0}), ("", {0})):
+        kept = truth(score, rewrite(score, played), played, {"downbeat_source": source})
+        assert set(kept.beats[:, 1]) == known
+    vouched = truth(hymn(0), hymn(0), played, {"downbeat_source": "unreliable (counted)"})
+    assert set(vouched.beats[:, 1]) == {0}
+
+
+def test_later_signatures_stand_at_bar_lines() -> None:
+    signature = mido.MetaMessage("time_signature", numerator=4, denominator=4)
+    three = mido.MetaMessage("time_signature", numerator=3, denominator=4, time=500)
+    score = file(signature, three, on(60, 600), on(60, 0, velocity=0))
+    first, second = meters(score)
+    assert first[:, 1].tolist() == [1, 2, 3, 4, 1]  # cut within a bar: not counted from a bar line
+    assert second[:, 1].tolist() == [1, 2, 3, 1, 2, 3, 1]
+    assert confirm_downbeats([first, second], sounding(score))[:, 1].tolist() == [0] * 5 + [
+        *(1, 2, 3, 1, 2, 3, 1)
+    ]
+
+
+def test_signatures_that_repeat_and_contradict_each_other() -> None:
+    four = [
+        mido.MetaMessage("time_signature", numerator=4, denominator=4, time=t) for t in (0, 800)
+    ]
+    again = meters(file(*four, on(60, 800), on(60, 0, velocity=0)))
+    assert len(again) == 1  # the second says nothing new
+    six = mido.MetaMessage("time_signature", numerator=6, denominator=8)
+    two = mido.MetaMessage("time_signature", numerator=2, denominator=4)
+    for last, bar in ((six, 2), (two, 2), (four[0], 4)):
+        (found,) = meters(file(six, four[0], two, last, on(60, 1200), on(60, 0, velocity=0)))
+        assert found[:, 1].max() == bar
+        assert len(found) == (9 if last is six else 13)
+
+
+def test_of_several_tempi_at_one_tick_the_last_counts() -> None:
+    slow, fast = (mido.MetaMessage("set_tempo", tempo=tempo) for tempo in (1_000_000, 500_000))
+    assert Clock.of(file(slow, fast))(100) == pytest.approx(0.5)
+    assert Clock.of(file(fast, slow))(100) == pytest.approx(1.0)
+
+
 def test_the_clock_follows_changes_of_tempo() -> None:
     clock = Clock.of(file(mido.MetaMessage("set_tempo", tempo=250_000, time=200)))
     assert [clock(tick) for tick in (0, 100, 200, 300)] == [0, 0.5, 1.0, 1.25]
@@ -104,8 +180,9 @@ def test_only_keys_that_can_be_trusted() -> None:
 
 def test_a_version_carries_its_truth_along() -> None:
     sheet = Sheet(tempo=120, key=9, minor=True, keyed=True)
+    sheet.barred = True
     for beat in range(40):
-        sheet.add(0, beat, 0.5, 60, 80)
+        sheet.add(0, beat, 0.5, 60, 80 if beat % 4 else 110)
     score = sheet.midi()
     played = a_version(start=2.0, seconds=10.0, tempo=1.25, shift=4)
     found = truth(score, rewrite(score, played), played, {})
@@ -114,6 +191,7 @@ def test_a_version_carries_its_truth_along() -> None:
     assert set(found.notes[:, 2]) == {64}
     np.testing.assert_allclose(np.diff(found.notes[:, 0]), 0.4, atol=2e-3)
     downbeats = found.beats[found.beats[:, 1] == 1, 0]
+    assert len(downbeats) > 5
     np.testing.assert_allclose(downbeats / 1.6, np.rint(downbeats / 1.6), atol=1e-5)
     unsure = truth(score, rewrite(score, played), played, {"tempo_source": "unreliable (MUS)"})
     assert math.isnan(unsure.tempo)
@@ -157,6 +235,25 @@ def test_scores_survive_json_and_packs_keep_them(tmp_path: Path) -> None:
         read_scores(tmp_path, rows)
     with pytest.raises(ConfigError, match=r"holds no scores\.jsonl"):
         read_scores(tmp_path / "elsewhere", rows)
+
+
+def test_packs_of_older_versions_do_not_say_where_bars_begin(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    beat = np.array([[0.0, 1], [0.5, 2]], np.float32)
+    row = {"path": "a"} | to_row(Score(np.zeros((0, 5), np.float32), beat, 120.0))
+    for format, places in ((2, [1, 2]), (None, [0, 0])):
+        caplog.clear()
+        kept = row if format else {key: row[key] for key in row if key != "format"}
+        (tmp_path / "scores.jsonl").write_text(json.dumps(kept) + "\n")
+        (score,) = read_scores(tmp_path, [{"path": "a"}])
+        assert score.beats[:, 1].tolist() == places
+        assert score.beats[:, 0].tolist() == [0, 0.5]
+        assert ("taken to be unknown" in caplog.text) == (format is None)
+        assert targets.beat_phase([score], 6, 0.1)[0, :, 1].isnan().all() == (format is None)
+    (tmp_path / "scores.jsonl").write_text(json.dumps(row | {"format": 3}) + "\n")
+    with pytest.raises(ConfigError, match="has format 3, this version reads up to 2"):
+        read_scores(tmp_path, [{"path": "a"}])
 
 
 def test_rolls_of_a_score() -> None:

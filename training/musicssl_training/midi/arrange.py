@@ -1,4 +1,4 @@
-"""How a score is played: random instruments, key, tempo and sound font.
+"""Random arrangements of a score: instruments, key, tempo and sound font.
 
 Scores often name no instruments, or a piano for every part; a corpus rendered as written would
 be half pianos. So parts get random General MIDI programs, by families, and the whole piece is

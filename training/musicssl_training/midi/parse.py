@@ -1,10 +1,11 @@
-"""What a MIDI file says: notes as they sound, beats, tempo, key."""
+"""MIDI parsing: notes as they sound, beats, tempo and key."""
 
 import re
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import mido
@@ -31,12 +32,13 @@ class Clock:
     @classmethod
     def of(cls, score: mido.MidiFile) -> "Clock":
         """Return the clock of a MIDI file; 120 beats a minute until it says otherwise."""
-        changes = sorted(
+        changes = [
             (tick, event.tempo)
             for track in score.tracks
             for tick, event in timed(track)
             if event.type == "set_tempo"
-        )
+        ]
+        changes.sort(key=itemgetter(0))  # of several at one tick, the last in the file counts
         beat = score.ticks_per_beat * 1e6
         places = [(0, 0.0, 500_000 / beat)]
         for tick, tempo in changes:
@@ -114,36 +116,64 @@ def sounding(score: mido.MidiFile) -> NDArray[np.float32]:
 
 
 def beats(score: mido.MidiFile) -> NDArray[np.float64]:
-    """Return beats as seconds of the file and places in the bar, (beats, 2).
+    """Return beats as seconds of the file and places in the bar, (beats, 2), see `meters`."""
+    return np.concatenate([np.zeros((0, 2)), *meters(score)])
+
+
+def meters(score: mido.MidiFile) -> list[NDArray[np.float64]]:
+    """Return the beats from each time signature on: seconds and places in the bar, (beats, 2).
 
     A beat is the lower figure of the time signature, three of them where the upper one is 6, 9 or
     12 over 8 or 16. Where no signature was given yet, or one that cannot be, quarters in bars that
-    are unknown (place 0).
+    are unknown (place 0). Bars are counted from the signature, also where there is an upbeat: see
+    `meter.confirm_downbeats`.
     """
-    clock = Clock.of(score)
-    signatures = sorted(
+    clock, signatures = Clock.of(score), _signatures(score)
+    last = max((sum(event.time for event in track) for track in score.tracks), default=0)
+    out = []
+    ends = [tick for tick, _, _ in signatures[1:]] + [last + 1]
+    for (start, upper, lower), end in zip(signatures, ends, strict=True):
+        size, bar = _bar(score, upper, lower)
+        count = max(0, -int(-(end - start) // size))
+        places = [i % bar + 1 if upper else 0 for i in range(count)]
+        seconds = [clock(start + i * size) for i in range(count)]
+        out.append(np.array([seconds, places], np.float64).T)
+    return out
+
+
+def _signatures(score: mido.MidiFile) -> list[tuple[int, int, int]]:
+    """Return where time signatures stand and what they are: ticks, upper and lower figure.
+
+    Those that say again what holds already are left out.
+    """
+    found = [
         (tick, event.numerator, event.denominator)
         if event.numerator and event.denominator <= FINEST
         else (tick, 0, 4)
         for track in score.tracks
         for tick, event in timed(track)
         if event.type == "time_signature"
-    )
-    last = max((sum(event.time for event in track) for track in score.tracks), default=0)
-    if not signatures or signatures[0][0] >= score.ticks_per_beat:  # some write it at tick 1
-        signatures.insert(0, (0, 0, 4))
-    out: list[tuple[float, int]] = []
-    ends = [tick for tick, _, _ in signatures[1:]] + [last + 1]
-    for (start, upper, lower), end in zip(signatures, ends, strict=True):
-        compound = upper in (6, 9, 12) and lower >= 8
-        size = score.ticks_per_beat * 4 / lower * (3 if compound else 1)
-        bar = max(1, upper // 3 if compound else upper)
-        count = 0
-        while start + count * size < end:
-            place = count % bar + 1 if upper else 0
-            out.append((clock(start + count * size), place))
-            count += 1
-    return np.array(out, np.float64).reshape(-1, 2)
+    ]
+    found.sort(key=itemgetter(0))  # of several at one tick, the last in the file counts
+    if not found or found[0][0] >= score.ticks_per_beat:  # some write it at tick 1
+        found.insert(0, (0, 0, 4))
+    out: list[tuple[int, int, int]] = []
+    for tick, upper, lower in found:
+        if out and out[-1][0] == tick:
+            out.pop()
+        if out and out[-1][1:] == (upper, lower):
+            size, bar = _bar(score, upper, lower)
+            if (tick - out[-1][0]) % (size * bar) == 0:
+                continue
+        out.append((tick, upper, lower))
+    return out
+
+
+def _bar(score: mido.MidiFile, upper: int, lower: int) -> tuple[float, int]:
+    """Return the ticks of a beat, and the beats of a bar."""
+    compound = upper in (6, 9, 12) and lower >= 8
+    size = score.ticks_per_beat * 4 / lower * (3 if compound else 1)
+    return size, max(1, upper // 3 if compound else upper)
 
 
 def has_tempo(score: mido.MidiFile) -> bool:

@@ -1,4 +1,4 @@
-"""MIDI scores to music: a random version of each, rendered by fluidsynth, and what sounds in it."""
+"""MIDI to audio by fluidsynth: a random version of a score, and what sounds in it."""
 
 import random
 import shutil
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from musicssl.errors import AudioError, DependencyError
 from musicssl_training.midi.arrange import Version, choose_version, rewrite
-from musicssl_training.midi.parse import beats, has_tempo, sounding, stated_key
+from musicssl_training.midi.meter import confirm_downbeats
+from musicssl_training.midi.parse import beats, has_tempo, meters, sounding, stated_key
 from musicssl_training.midi.score import AROUND, DRUMS, Score
 
 
@@ -51,12 +52,13 @@ def truth(
     version
         How it is played.
     about
-        What an index says of it; see `truth.stated_key`. A ``tempo_source`` that begins with
-        "unreliable" means that beats and tempo are not to be taken from the file.
+        What an index says of it; see `parse.stated_key`. A ``tempo_source`` that begins with
+        "unreliable" means that beats and tempo are not to be taken from the file, such a
+        ``downbeat_source`` that bars are not; where that is "file", bars need no confirmation.
     """
     places = np.zeros((0, 2))
     if has_tempo(score) and not about.get("tempo_source", "").startswith("unreliable"):
-        places = beats(score)
+        places = _places(score, about.get("downbeat_source", ""))
         places[:, 0] = (places[:, 0] - version.start) / version.tempo
     seconds = version.seconds / version.tempo
     inside = places[(places[:, 0] >= 0) & (places[:, 0] <= seconds), 0]
@@ -70,6 +72,16 @@ def truth(
         60 / beat if beat > 0 else float("nan"),
         (key + version.shift) % 12 + key // 12 * 12 if key >= 0 else -1,
     )
+
+
+def _places(score: mido.MidiFile, source: str) -> NDArray[np.float64]:
+    """Return the beats of a file, and their places in the bar where these can be trusted."""
+    if source == "file":
+        return beats(score)
+    places = confirm_downbeats(meters(score), sounding(score))
+    if source.startswith("unreliable"):
+        places[:, 1] = 0
+    return places
 
 
 def render(

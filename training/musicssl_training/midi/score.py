@@ -1,6 +1,7 @@
-"""What truly sounds in rendered music: notes, beats, tempo, key."""
+"""Ground truth of rendered music: notes, beats, tempo and key."""
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 
 from musicssl.errors import ConfigError
 
+log = logging.getLogger(__name__)
 DRUMS = 128  # in the place of a General MIDI program
 SCORES = "scores.jsonl"  # beside a pack's index.jsonl, one line a recording
+FORMAT = 2  # of its lines; in those without a format, 1, bars are counted across upbeats
 AROUND = 8.0  # seconds before and after an excerpt in which beats are kept
 
 
@@ -26,7 +29,8 @@ class Score:
         Shape (notes, 5): onset, end of the sound, MIDI pitch, General MIDI program from 0 (or
         `DRUMS`), velocity 1 to 127.
     beats
-        Shape (beats, 2): time, place in the bar (1 is the downbeat; 0 where bars are unknown).
+        Shape (beats, 2): time, place in the bar (1 is the downbeat; 0 where bars are unknown, as
+        wherever notes do not confirm them).
     tempo
         Beats a minute; NaN where unknown.
     key
@@ -79,6 +83,7 @@ def merge(a: Score, b: Score) -> Score:
 def to_row(score: Score) -> dict[str, Any]:
     """Return a score as JSON-able values, times to the millisecond."""
     return {
+        "format": FORMAT,
         "notes": [
             [round(on, 3), round(off, 3), *map(int, rest)]
             for on, off, *rest in score.notes.tolist()
@@ -90,11 +95,14 @@ def to_row(score: Score) -> dict[str, Any]:
 
 
 def from_row(row: Mapping[str, Any]) -> Score:
-    """Return the score of `to_row`'s values."""
+    """Return the score of `to_row`'s values; bars are unknown in those of format 1."""
     tempo = row["tempo"]
+    beats = np.array(row["beats"], np.float32).reshape(-1, 2)
+    if row.get("format", 1) < 2:
+        beats[:, 1] = 0
     return Score(
         np.array(row["notes"], np.float32).reshape(-1, 5),
-        np.array(row["beats"], np.float32).reshape(-1, 2),
+        beats,
         float("nan") if tempo is None else float(tempo),
         int(row["key"]),
     )
@@ -106,7 +114,7 @@ def read_scores(root: Path, rows: Iterable[Mapping[str, Any]]) -> list[Score]:
     Raises
     ------
     ConfigError
-        If the pack has none, or not of every recording.
+        If the pack has none, or not of every recording, or in a later format.
     """
     file = root / SCORES
     if not file.is_file():
@@ -114,12 +122,21 @@ def read_scores(root: Path, rows: Iterable[Mapping[str, Any]]) -> list[Score]:
             f"{root} holds no {SCORES}: what sounds in it is not known. "
             "Was it made of recordings, or by an older version? `musicssl-train render` writes it."
         )
-    found = {}
+    found, formats = {}, set()
     with file.open(encoding="utf-8") as lines:
         for line in lines:
             if line.endswith("\n"):
                 row = json.loads(line)
                 found[row["path"]] = from_row(row)
+                formats.add(row.get("format", 1))
+    if max(formats, default=FORMAT) > FORMAT:
+        raise ConfigError(f"{file} has format {max(formats)}, this version reads up to {FORMAT}.")
+    if min(formats, default=FORMAT) < FORMAT:
+        log.warning(
+            "%s was written by an older version, which counted bars across upbeats: its downbeats "
+            "are taken to be unknown. `musicssl-train render` into a new folder tells them.",
+            file,
+        )
     scores = []
     for row in rows:
         if row["path"] not in found:

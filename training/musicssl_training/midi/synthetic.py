@@ -1,4 +1,4 @@
-"""Scores that nobody wrote down: single notes and hits, scales, cadences, drum patterns, bands.
+"""Synthetic scores: single notes and hits, scales, cadences, drum patterns and bands.
 
 Collections of music hold none of the short, lone sounds that many a task is about, and little with
 drums. These fill the gap: made from a seed, free of rights, with a tempo and a key that are true.
@@ -65,6 +65,7 @@ class Sheet:
     key: int = 0  # pitch class of the tonic
     minor: bool = False
     keyed: bool = False  # whether the key means something
+    barred: bool = False  # whether bars of four beats can be heard
     parts: dict[int, list[tuple[float, float, int, int]]] = field(default_factory=dict)
     programs: dict[int, int] = field(default_factory=dict)
 
@@ -89,7 +90,8 @@ class Sheet:
         out = mido.MidiFile(ticks_per_beat=BEAT)
         head = mido.MidiTrack()
         head.append(mido.MetaMessage("set_tempo", tempo=round(60e6 / self.tempo)))
-        head.append(mido.MetaMessage("time_signature", numerator=4, denominator=4))
+        if self.barred:
+            head.append(mido.MetaMessage("time_signature", numerator=4, denominator=4))
         if self.keyed:
             head.append(mido.MetaMessage("key_signature", key=self.key_name("m")))
         out.tracks.append(head)
@@ -177,6 +179,7 @@ def hits(sheet: Sheet, rng: random.Random) -> None:
 
 def drums(sheet: Sheet, rng: random.Random) -> None:
     """Write a drum pattern with fills."""
+    sheet.barred = True
     groove = GROOVES[rng.choice(list(GROOVES))]
     swing = rng.choice((0.0, 0.0, 0.08))
     for bar in range(int(sheet.beats // 4)):
@@ -265,7 +268,8 @@ def write_exercises(out: Path, count: int, seed: int = 0) -> int:
     (out / "exercises").mkdir(parents=True, exist_ok=True)
     with (out / "index.csv").open("w", encoding="utf-8", newline="") as file:
         index = csv.writer(file)
-        index.writerow(["path", "source", "licence", "group", "key_signature", "tempo_source"])
+        columns = ["path", "source", "licence", "group", "key_signature", "tempo_source"]
+        index.writerow([*columns, "downbeat_source"])
         for number in range(count):
             kind, sheet = exercise(random.Random(f"{seed}/{number}"))
             path = f"exercises/{number:05d}.mid"
@@ -273,5 +277,6 @@ def write_exercises(out: Path, count: int, seed: int = 0) -> int:
             timed = "file" if kind in ("drums", "band", "chords", "scales") else "unreliable"
             key = sheet.key_name(" minor") if sheet.keyed else ""
             key += " major" if key and not sheet.minor else ""
-            index.writerow([path, "exercises", "CC0 1.0", f"{kind}-{number}", key, timed])
+            barred = "file" if sheet.barred else "unreliable"
+            index.writerow([path, "exercises", "CC0 1.0", f"{kind}-{number}", key, timed, barred])
     return count
