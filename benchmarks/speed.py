@@ -34,6 +34,7 @@ from musicssl.encoders import Dilated
 from musicssl.folder.command import embed_folder
 from musicssl.inference.batching import compute
 from musicssl.inference.device import cpu_has_bf16
+from musicssl.inference.options import EmbedOptions
 
 BATCH_SECONDS = 30  # what the encoder is timed on; the engine's default batch
 
@@ -114,7 +115,7 @@ def encoder_alone(model: MusicEncoder, repeats: int, rate: float) -> list[Row]:
             }
         )
     if cpu_has_bf16():
-        settings = model.settings(dtype="bf16")
+        settings = EmbedOptions(dtype="bf16").resolve(model)
         times = []
         for n in (1, cores):
             with threads(n):
@@ -198,7 +199,7 @@ def folder(
                 rows.append(_part(f"decode and resample {kind}", length, took.cpu, took.wall))
                 decode_cpu, seconds = decode_cpu + took.cpu, seconds + length
             audio = torch.from_numpy(music(rate, BATCH_SECONDS))[None]
-            settings, samples = model.settings(), torch.tensor([audio.shape[1]])
+            settings, samples = EmbedOptions().resolve(model), torch.tensor([audio.shape[1]])
             took = best(lambda: compute(model, audio, samples, settings), 3 * repeats)
             rows.append(_part("encode", BATCH_SECONDS, took.cpu, took.wall))
         both = decode_cpu + seconds * took.cpu / BATCH_SECONDS

@@ -3,26 +3,115 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Never
+from typing import Literal, Never, Unpack, overload
 
 import torch
+from torch import Tensor
 
 from musicssl import arguments, process
 from musicssl.audio import AudioInput
 from musicssl.checkpoint.bundled import CONFIG, DEFAULT_MODEL, MODELS, WEIGHTS
 from musicssl.errors import ConfigError
 from musicssl.inference.device import pick_device
-from musicssl.inference.inputs import Embedded
-from musicssl.model import Layer, MusicEncoder, load_model
+from musicssl.inference.inputs import embed_inputs
+from musicssl.inference.options import ClipPooling, EmbedKeywords, EmbedOptions, FramePooling
+from musicssl.inference.results import Embedded, Embedding, N, NotTensor, TensorEmbedding, Vectors
+from musicssl.model import MusicEncoder, Rates, load_model
+from musicssl.network import Layer
 
 Key = tuple[object, ...]
 _models: dict[Key, tuple[Key, MusicEncoder]] = {}  # where from: in which state, and what
 _loading = process.Lock()
 
 
+class Keywords(EmbedKeywords, total=False):
+    """`EmbedKeywords`, and which model to use, for overloads."""
+
+    model: str | Path | MusicEncoder | None
+    revision: str | None
+    device: str | torch.device
+
+
+@overload
+def get_embedding(
+    audio: NotTensor | list[N] | tuple[N, ...],
+    sr: Rates = None,
+    *,
+    level: Literal["clip"] = "clip",
+    pooling: ClipPooling = None,
+    **options: Unpack[Keywords],
+) -> Vectors: ...
+
+
+@overload
+def get_embedding(
+    audio: Tensor | list[Tensor] | tuple[Tensor, ...],
+    sr: Rates = None,
+    *,
+    level: Literal["clip"] = "clip",
+    pooling: ClipPooling = None,
+    **options: Unpack[Keywords],
+) -> Tensor: ...
+
+
+@overload
+def get_embedding(
+    audio: NotTensor,
+    sr: float | None = None,
+    *,
+    level: Literal["frame"],
+    pooling: FramePooling = None,
+    **options: Unpack[Keywords],
+) -> Embedding: ...
+
+
+@overload
+def get_embedding(
+    audio: Tensor,
+    sr: float | None = None,
+    *,
+    level: Literal["frame"],
+    pooling: FramePooling = None,
+    **options: Unpack[Keywords],
+) -> TensorEmbedding: ...
+
+
+@overload
+def get_embedding(
+    audio: list[N] | tuple[N, ...],
+    sr: Rates = None,
+    *,
+    level: Literal["frame"],
+    pooling: FramePooling = None,
+    **options: Unpack[Keywords],
+) -> list[Embedding]: ...
+
+
+@overload
+def get_embedding(
+    audio: list[Tensor] | tuple[Tensor, ...],
+    sr: Rates = None,
+    *,
+    level: Literal["frame"],
+    pooling: FramePooling = None,
+    **options: Unpack[Keywords],
+) -> list[TensorEmbedding]: ...
+
+
+@overload
 def get_embedding(
     audio: AudioInput | Sequence[AudioInput],
-    sr: float | Sequence[float | None] | None = None,
+    sr: Rates = None,
+    *,
+    level: str = "clip",
+    pooling: str | None = None,
+    **options: Unpack[Keywords],
+) -> Embedded: ...
+
+
+def get_embedding(
+    audio: AudioInput | Sequence[AudioInput],
+    sr: Rates = None,
     *,
     model: str | Path | MusicEncoder | None = None,
     revision: str | None = None,
@@ -117,9 +206,7 @@ def get_embedding(
         encoder = model
     else:
         encoder = _kept(arguments.model_name(model), revision, where)
-    return encoder.embed(
-        audio,
-        sr,
+    options = EmbedOptions(
         level=level,
         pooling=pooling,
         layer=layer,
@@ -130,6 +217,7 @@ def get_embedding(
         channel_axis=channel_axis,
         mono=mono,
     )
+    return embed_inputs(encoder, audio, sr, options)
 
 
 def _kept(model: str | Path | None, revision: str | None, device: torch.device) -> MusicEncoder:

@@ -4,8 +4,6 @@ Its rules: https://hearbenchmark.com/hear-api.html. The sounds of a batch are of
 [-1, 1], at ``model.sample_rate``; timestamps are in milliseconds.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -20,13 +18,10 @@ def load_model(model_file_path: str = "") -> MusicEncoder:
     Returns
     -------
     MusicEncoder
-        On the CPU, with HEAR's ``scene_embedding_size`` and ``timestamp_embedding_size``.
+        On the CPU.
     """
     default = isinstance(model_file_path, str) and not model_file_path
-    model = _model.load_model(None if default else model_file_path, device="cpu")
-    model.timestamp_embedding_size = model.dim
-    model.scene_embedding_size = model.clip_dim
-    return model
+    return _model.load_model(None if default else model_file_path, device="cpu")
 
 
 def get_scene_embeddings(audio: Tensor, model: MusicEncoder) -> Tensor:
@@ -52,9 +47,7 @@ def get_scene_embeddings(audio: Tensor, model: MusicEncoder) -> Tensor:
         If `model` is not a model.
     """
     rows = _rows(audio, model)
-    out: Any = model.embed(rows, model.sample_rate, dtype="fp32")
-    embeddings: Tensor = out
-    return embeddings
+    return model.embed(rows, model.sample_rate, dtype="fp32")
 
 
 def get_timestamp_embeddings(audio: Tensor, model: MusicEncoder) -> tuple[Tensor, Tensor]:
@@ -81,7 +74,7 @@ def get_timestamp_embeddings(audio: Tensor, model: MusicEncoder) -> tuple[Tensor
         If `model` is not a model.
     """
     rows = _rows(audio, model)
-    sounds: Any = model.embed(rows, model.sample_rate, level="frame", dtype="fp32")
+    sounds = model.embed(rows, model.sample_rate, level="frame", dtype="fp32")
     values = torch.stack([sound.values for sound in sounds])
     times = torch.stack([sound.times for sound in sounds])
     return values, (1000 * times).to(audio.device, torch.float32)

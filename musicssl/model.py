@@ -1,31 +1,34 @@
-"""`MusicEncoder`: an encoder with what is needed to use it, and its checkpoint folder."""
+"""`MusicEncoder`: a pretrained model, from audio of any kind to embeddings."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Never
+from typing import Literal, Never, Unpack, overload
 
 import torch
 from torch import Tensor
 
-from musicssl import arguments, process
+from musicssl import arguments
 from musicssl.audio import AudioInput
-from musicssl.checkpoint.files import ModelConfig
-from musicssl.checkpoint.pretrained import Pretrained
-from musicssl.encoders import ENCODERS, Encoder, State
-from musicssl.errors import ConfigError, shown
-from musicssl.inference.batching import Engine
 from musicssl.inference.device import pick_device, pick_dtype
-from musicssl.inference.inputs import Embedded, check_batch, embed_inputs
-from musicssl.inference.options import Settings, check_chunks, pick_pooling
-from musicssl.pooling import POOLINGS
+from musicssl.inference.inputs import embed_inputs
+from musicssl.inference.options import ClipPooling, EmbedKeywords, EmbedOptions, FramePooling
+from musicssl.inference.results import (
+    Embedded,
+    Embedding,
+    N,
+    NotTensor,
+    TensorEmbedding,
+    Vectors,
+)
+from musicssl.network import Layer, Network
 
-Layer = int | Sequence[int] | str | None
+Rates = float | Sequence[float | None] | None  # Hz: one, one per sound, or None for files
 
 
-class MusicEncoder(Pretrained):
+class MusicEncoder(Network):
     """Music in, embeddings out.
 
-    Every layer's values are standardised: over the music of the pre-training their mean is 0 and
+    Every layer's values are standardized: over the music of the pre-training their mean is 0 and
     their standard deviation 1, so that layers can be compared, joined and searched as they are.
 
     Attributes
@@ -33,13 +36,14 @@ class MusicEncoder(Pretrained):
     sample_rate
         Hz; other rates are resampled by `embed`, not by `forward`.
     hop, frame_rate
-        Samples between frames; frames a second.
+        Samples between frames; frames per second.
     context
-        Samples that a frame hears to each side of its centre.
+        Samples that a frame hears to each side of its center.
     layers
         How many layers there are to choose from, numbered from 0, the nearest to the sound.
     dim, clip_dim
-        Values a frame and values a clip, with the checkpoint's own choice of layers and pooling.
+        Values per frame and values per clip, with the checkpoint's own choice of layers and
+        pooling.
     config
         The checkpoint's configuration.
     model_id, revision, weights_sha256
@@ -48,176 +52,104 @@ class MusicEncoder(Pretrained):
         Of the arithmetic in `embed`, unless that is told otherwise.
     """
 
-    centre: Tensor  # (layers, encoder.dim)
-    spread: Tensor
-    timestamp_embedding_size: int  # these two are set by `musicssl.hear`
-    scene_embedding_size: int
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config)
-        kind, _ = ENCODERS[config.encoder.name]
-        self.encoder: Encoder = kind(config.encoder)
-        self.sample_rate, self.hop = self.encoder.sample_rate, self.encoder.hop
-        self.frame_rate = self.sample_rate / self.hop
-        self.context, self.layers = self.encoder.context, self.encoder.n_layers
-        shape = (self.layers, self.encoder.dim)
-        self.register_buffer("centre", torch.zeros(shape, dtype=torch.float32))
-        self.register_buffer("spread", torch.ones(shape, dtype=torch.float32))
-        self.dim = len(self.pick_layers(None)) * self.encoder.dim
-        self.dtype: str | torch.dtype = "auto"
-        self.float()  # whatever torch's default is
+    @property
+    def timestamp_embedding_size(self) -> int:
+        """`dim`, by its name in the HEAR API."""
+        return self.dim
 
     @property
-    def clip_dim(self) -> int:
-        """Values a clip, with the checkpoint's own choice of layers and pooling."""
-        return self.dim * POOLINGS[self.config.pooling].factor
+    def scene_embedding_size(self) -> int:
+        """`clip_dim`, by its name in the HEAR API."""
+        return self.clip_dim
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.centre.device
+    @overload
+    def embed(
+        self,
+        audio: NotTensor | list[N] | tuple[N, ...],
+        sr: Rates = None,
+        *,
+        level: Literal["clip"] = "clip",
+        pooling: ClipPooling = None,
+        batch_seconds: float | None = None,
+        **options: Unpack[EmbedKeywords],
+    ) -> Vectors: ...
 
-    def pick_layers(self, layer: Layer) -> tuple[int, ...]:
-        """Return layer numbers for an int, several, "all", or None for the checkpoint's choice.
+    @overload
+    def embed(
+        self,
+        audio: Tensor | list[Tensor] | tuple[Tensor, ...],
+        sr: Rates = None,
+        *,
+        level: Literal["clip"] = "clip",
+        pooling: ClipPooling = None,
+        batch_seconds: float | None = None,
+        **options: Unpack[EmbedKeywords],
+    ) -> Tensor: ...
 
-        Raises
-        ------
-        ConfigError
-            If there is no such layer.
-        """
-        if layer is None or (isinstance(layer, str) and layer == "auto"):
-            layer = self.config.layer
-        if isinstance(layer, str):
-            if layer != "all":
-                raise ConfigError(
-                    f"layer {shown(layer)} is unknown; give a number, several, or 'all'."
-                )
-            return tuple(range(self.layers))
-        numbers = arguments.integers(layer, "layer")
-        for number in numbers:
-            if not -self.layers <= number < self.layers:
-                raise ConfigError(
-                    f"layer {number!r} does not exist; this model has 0 to {self.layers - 1}."
-                )
-        return tuple(number % self.layers for number in numbers)
+    @overload
+    def embed(
+        self,
+        audio: NotTensor,
+        sr: float | None = None,
+        *,
+        level: Literal["frame"],
+        pooling: FramePooling = None,
+        batch_seconds: float | None = None,
+        **options: Unpack[EmbedKeywords],
+    ) -> Embedding: ...
 
-    def forward(
+    @overload
+    def embed(
         self,
         audio: Tensor,
-        samples: Tensor | None = None,
+        sr: float | None = None,
         *,
-        layer: Layer = None,
-    ) -> Tensor:
-        """Return frame embeddings.
+        level: Literal["frame"],
+        pooling: FramePooling = None,
+        batch_seconds: float | None = None,
+        **options: Unpack[EmbedKeywords],
+    ) -> TensorEmbedding: ...
 
-        Parameters
-        ----------
-        audio
-            Shape (batch, samples), mono, in [-1, 1], at `sample_rate`, at least one sample.
-        samples
-            Shape (batch,), where rows are shorter than the tensor and end in zeros. A row's
-            frames are those that it would have alone.
-        layer
-            One layer, several to put side by side, "all", or None for the checkpoint's choice.
-
-        Returns
-        -------
-        Tensor
-            Shape (batch, frames, values), ``frames = ceil(samples / hop)``; frame ``i`` is
-            centred on sample ``i * hop``.
-
-        Raises
-        ------
-        AudioError
-            If `audio` is not a batch of floats, at least one sample each, where the weights are,
-            or `samples` does not fit it.
-        ConfigError
-            If there is no such layer.
-        """
-        check_batch(audio, samples, self.device)
-        chosen = self.pick_layers(layer)
-        process.heed_fork()
-        return self._standardized(self.encoder(audio, samples), chosen)
-
-    def resume(
-        self, audio: Tensor, samples: Tensor | None, state: State, *, layer: Layer = None
-    ) -> tuple[Tensor, Tensor]:
-        """Return frame embeddings of stretches of recordings, and what is remembered after them.
-
-        Parameters
-        ----------
-        audio, samples, layer
-            As for `forward`.
-        state
-            Where the rows stand in their recordings; see `Encoder.resume`.
-
-        Raises
-        ------
-        AudioError
-            As `forward`.
-        ConfigError
-            If there is no such layer, or `state` is none.
-        """
-        if not isinstance(state, State):
-            raise ConfigError(f"state must be a State, got {shown(state, kind=True)}.")
-        check_batch(audio, samples, self.device)
-        chosen = self.pick_layers(layer)
-        process.heed_fork()
-        outputs, after = self.encoder.resume(audio, samples, state)
-        return self._standardized(outputs, chosen), after
-
-    def _standardized(self, outputs: list[Tensor], chosen: tuple[int, ...]) -> Tensor:
-        """Return the chosen layers, standardized, side by side."""
-        with torch.autocast(outputs[0].device.type, enabled=False):
-            parts = [(outputs[i].float() - self.centre[i]) / self.spread[i] for i in chosen]
-            return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
-
-    def settings(
+    @overload
+    def embed(
         self,
+        audio: list[N] | tuple[N, ...],
+        sr: Rates = None,
+        *,
+        level: Literal["frame"],
+        pooling: FramePooling = None,
+        batch_seconds: float | None = None,
+        **options: Unpack[EmbedKeywords],
+    ) -> list[Embedding]: ...
+
+    @overload
+    def embed(
+        self,
+        audio: list[Tensor] | tuple[Tensor, ...],
+        sr: Rates = None,
+        *,
+        level: Literal["frame"],
+        pooling: FramePooling = None,
+        batch_seconds: float | None = None,
+        **options: Unpack[EmbedKeywords],
+    ) -> list[TensorEmbedding]: ...
+
+    @overload
+    def embed(
+        self,
+        audio: AudioInput | Sequence[AudioInput],
+        sr: Rates = None,
         *,
         level: str = "clip",
         pooling: str | None = None,
-        layer: Layer = None,
-        dtype: str | torch.dtype = "auto",
-        batch_size: int | None = None,
         batch_seconds: float | None = None,
-        chunk_seconds: float | None = None,
-    ) -> Settings:
-        """Return every choice made, from what `embed` takes.
-
-        Raises
-        ------
-        ConfigError
-            For a value that does not exist or does not fit the others.
-        """
-        if batch_seconds is None and self.device.type != "cpu":
-            batch_seconds = 600.0
-        chosen: dict[str, Any] = {
-            "batch_size": batch_size,
-            "batch_seconds": batch_seconds,
-            "chunk_seconds": chunk_seconds,
-        }
-        settings = Settings(
-            pooling=pick_pooling(level, pooling, self.config.pooling),
-            layers=self.pick_layers(layer),
-            dtype=self._pick_dtype(dtype),
-            **{name: value for name, value in chosen.items() if value is not None},
-        )
-        return check_chunks(settings, self.hop, self.sample_rate)
-
-    def _pick_dtype(self, dtype: str | torch.dtype) -> torch.dtype:
-        """Return the precision to compute in; "auto" leaves it to the model."""
-        weights = next(self.encoder.parameters(), self.centre).dtype
-        if isinstance(dtype, str) and dtype == "auto":
-            dtype = self.dtype
-        if isinstance(dtype, str) and dtype == "auto" and weights.itemsize == 2:  # it was cast
-            dtype = weights
-        return pick_dtype(dtype, self.device)
+        **options: Unpack[EmbedKeywords],
+    ) -> Embedded: ...
 
     def embed(
         self,
         audio: AudioInput | Sequence[AudioInput],
-        sr: float | Sequence[float | None] | None = None,
+        sr: Rates = None,
         *,
         level: str = "clip",
         pooling: str | None = None,
@@ -257,7 +189,7 @@ class MusicEncoder(Pretrained):
             If a choice does not exist or does not fit the others.
         """
         arguments.no_more(unknown, MusicEncoder.embed)
-        settings = self.settings(
+        options = EmbedOptions(
             level=level,
             pooling=pooling,
             layer=layer,
@@ -265,15 +197,11 @@ class MusicEncoder(Pretrained):
             batch_size=batch_size,
             batch_seconds=batch_seconds,
             chunk_seconds=chunk_seconds,
-        )
-        return embed_inputs(
-            Engine(self, settings),
-            audio,
-            sr,
             resampler=resampler,
             channel_axis=channel_axis,
             mono=mono,
         )
+        return embed_inputs(self, audio, sr, options)
 
 
 def load_model(

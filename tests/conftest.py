@@ -15,8 +15,9 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint folder with a very small, untrained encoder; the same weights every time."""
     import torch
 
+    from musicssl.checkpoint import ModelConfig
     from musicssl.encoders import DilatedConfig
-    from musicssl.model import ModelConfig, MusicEncoder
+    from musicssl.model import MusicEncoder
 
     encoder = DilatedConfig(
         dim=16, inner=32, pitch_channels=(2, 2), mel_channels=8, dilations=(1, 2)

@@ -22,7 +22,7 @@ import musicssl
 from musicssl import hear
 from musicssl.encoders import State
 from musicssl.errors import MusicSSLError, shown
-from musicssl.inference.options import Settings
+from musicssl.inference.options import EmbedOptions, Settings
 from musicssl.model import MusicEncoder
 
 RATE = 22_050
@@ -167,7 +167,7 @@ WRONG: dict[str, dict[str, list[Any]]] = {
         "on_file": [5, "print", object()],
         "overwrite": NO_FLAG, "replace_foreign": NO_FLAG, "prune": NO_FLAG, "dry_run": NO_FLAG,
     },
-    "settings": {**EMBEDDING, **SECONDS, "batch_size": NO_COUNT},
+    "resolve": {**EMBEDDING, **SECONDS, "batch_size": NO_COUNT},
     "forward": {"audio": NO_BATCH, "samples": NO_SAMPLES, "layer": NO_LAYER},
     "resume": {
         "audio": NO_BATCH, "samples": NO_SAMPLES, "layer": NO_LAYER,
@@ -235,7 +235,7 @@ def calls(
     return {
         "embed": partial(model.embed, audio=TONE, sr=RATE),
         "get_embedding": partial(musicssl.get_embedding, audio=TONE, sr=RATE, **tiny),
-        "settings": model.settings,
+        "resolve": lambda **given: EmbedOptions(**given).resolve(model),
         "forward": partial(model, audio=batch),
         "resume": partial(model.resume, audio=batch, samples=None, state=start),
         "pick_layers": partial(model.pick_layers, layer=0),

@@ -14,8 +14,9 @@ from musicssl.checkpoint import ModelConfig
 from musicssl.encoders import DilatedConfig, PasePlusConfig
 from musicssl.errors import ConfigError, ModelError
 from musicssl.inference import device
-from musicssl.inference.batching import Embedding, Engine, compute
-from musicssl.inference.options import Settings
+from musicssl.inference.batching import Engine, compute
+from musicssl.inference.options import EmbedOptions, Settings
+from musicssl.inference.results import Embedding
 from musicssl.model import MusicEncoder
 from musicssl.pooling import POOLINGS
 
@@ -183,7 +184,7 @@ def test_a_click_after_an_hour_has_not_drifted() -> None:
     config = DilatedConfig(dim=4, inner=4, pitch_channels=(1, 1), mel_channels=4, dilations=(1,))
     model = MusicEncoder(ModelConfig(encoder=config, layer=(0,))).requires_grad_(False).eval()
     at = 3_600 * RATE + 12_345
-    (result,) = Engine(model, model.settings(level="frame")).run([Blocks(at)])  # type: ignore[list-item]
+    (result,) = Engine(model, EmbedOptions(level="frame").resolve(model)).run([Blocks(at)])
     assert isinstance(result, Embedding)
     change = np.abs(result.values - result.values[1000]).sum(axis=1)[10:-10]  # edges differ
     times = result.times[10:-10]
@@ -209,7 +210,7 @@ class Overflows(MusicEncoder):
 
 def test_overflow_falls_back_to_fp32_and_warns_once(model: MusicEncoder) -> None:
     fragile = Overflows(model.config).requires_grad_(False).eval()
-    half = replace(fragile.settings(), dtype=torch.float16)
+    half = replace(EmbedOptions().resolve(fragile), dtype=torch.float16)
     audio = torch.from_numpy(music(1))[None]
     device._warned.clear()
     samples = torch.tensor([audio.shape[1]])
@@ -238,9 +239,11 @@ def test_any_chunk_from_one_frame_to_all_gives_the_same(model: MusicEncoder, chu
 
 @pytest.mark.parametrize("chunk", [1e-5, 1e-300, 0.0399])
 def test_chunks_of_less_than_a_frame_are_refused(model: MusicEncoder, chunk: float) -> None:
-    for function in (model.settings, lambda **options: model.embed(music(1), RATE, **options)):
-        with pytest.raises(ConfigError, match=r"at least one frame, 0\.04 s, or inf for all"):
-            function(chunk_seconds=chunk)
+    message = r"at least one frame, 0\.04 s, or inf for all"
+    with pytest.raises(ConfigError, match=message):
+        EmbedOptions(chunk_seconds=chunk).resolve(model)
+    with pytest.raises(ConfigError, match=message):
+        model.embed(music(1), RATE, chunk_seconds=chunk)
 
 
 def test_settings_are_plain_numbers() -> None:
@@ -262,4 +265,4 @@ def test_settings_are_plain_numbers() -> None:
 def test_settings_refuse_nonsense(model: MusicEncoder) -> None:
     for name in ("batch_seconds", "chunk_seconds", "batch_size"):
         with pytest.raises(ConfigError, match=f"{name} must be positive, got -1"):
-            model.settings(**{name: -1})
+            EmbedOptions(**{name: -1}).resolve(model)

@@ -15,6 +15,7 @@ from musicssl import embed
 from musicssl.checkpoint import ModelConfig
 from musicssl.encoders import DilatedConfig
 from musicssl.errors import AudioError, ConfigError, ModelError, OutputError
+from musicssl.inference.options import EmbedOptions
 from musicssl.model import MusicEncoder, load_model
 
 RATE = 22_050
@@ -256,6 +257,6 @@ def test_lists_of_nothing_and_of_numbers(model: MusicEncoder) -> None:
 
 def test_dtype_of_a_loaded_model(tiny_model_folder: Path) -> None:
     loaded = load_model(tiny_model_folder, device="cpu", dtype="fp32")
-    assert loaded.settings().dtype is torch.float32
+    assert EmbedOptions().resolve(loaded).dtype is torch.float32
     with pytest.raises(ConfigError, match="dtype 'double' is unknown"):
         load_model(tiny_model_folder, device="cpu", dtype="double")

@@ -14,7 +14,7 @@ from musicssl.encoders.pase.trunk import BatchNorm, Trunk
 from musicssl.errors import ConfigError
 from musicssl.frontends import SincFilters
 from musicssl.frontends.mel import mel_frequencies
-from musicssl.inference.batching import Embedding
+from musicssl.inference.results import Embedding
 from musicssl.model import MusicEncoder
 
 RATE = 16_000

@@ -25,6 +25,7 @@ from musicssl.encoders import (
 )
 from musicssl.errors import ConfigError, ModelError
 from musicssl.inference import batching, device
+from musicssl.inference.options import EmbedOptions
 from musicssl.model import MusicEncoder
 
 BEGIN = """
@@ -115,7 +116,7 @@ def test_a_gpu_lost_in_a_fork_is_one_clear_error(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(process, "cuda_is_lost", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    settings = musicssl.load_model(device="cpu").settings()
+    settings = EmbedOptions().resolve(musicssl.load_model(device="cpu"))
     with pytest.raises(ModelError, match=r"on a GPU that a forked process cannot use.*'spawn'"):
         batching.compute(OnGpu(), torch.zeros(1, 9), torch.tensor([9]), settings)  # type: ignore[arg-type]
     for name in ("auto", "cuda", "cuda:0"):
@@ -255,15 +256,15 @@ def test_half_weights_are_computed_in_their_precision_where_that_is_fast(
 ) -> None:
     monkeypatch.setattr(device, "cpu_has_bf16", lambda: True)
     model = MusicEncoder(ModelConfig(encoder=ENCODERS[0]))
-    assert model.settings().dtype is torch.float32
+    assert EmbedOptions().resolve(model).dtype is torch.float32
     model.bfloat16()
-    assert model.settings().dtype is torch.bfloat16
-    assert model.settings(dtype="fp32").dtype is torch.float32
+    assert EmbedOptions().resolve(model).dtype is torch.bfloat16
+    assert EmbedOptions(dtype="fp32").resolve(model).dtype is torch.float32
     model.dtype = "fp32"
-    assert model.settings().dtype is torch.float32
+    assert EmbedOptions().resolve(model).dtype is torch.float32
     model.double()
     model.dtype = "auto"
-    assert model.settings().dtype is torch.float32
+    assert EmbedOptions().resolve(model).dtype is torch.float32
 
 
 def test_a_cast_model_is_no_longer_the_file_that_it_came_from(

@@ -66,7 +66,7 @@ class Dilated(Encoder):
         return self.spectrum
 
     def features(self, audio: Tensor) -> Spectra:
-        return self.spectrum(audio, self.stride * self.frames(audio.shape[-1]))  # type: ignore[no-any-return]
+        return self.spectrum(audio, self.stride * self.frames(audio.shape[-1]))
 
     def encode(self, features: Features) -> list[Tensor]:
         spectra, mask = Spectra(*features.values), features.inside

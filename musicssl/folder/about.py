@@ -6,7 +6,7 @@ from typing import Any
 
 from musicssl import __version__
 from musicssl.folder.space import Space
-from musicssl.inference.batching import Settings
+from musicssl.inference.options import Settings
 from musicssl.model import MusicEncoder
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from musicssl import arguments
 from musicssl.audio import AUDIO_EXTENSIONS, RESAMPLERS
-from musicssl.audio.mix import MIXES
 from musicssl.checkpoint.hashing import hash_weights
 from musicssl.errors import ConfigError, OutputError, pick, shown
 from musicssl.folder.listing import Listing, Shard
@@ -18,7 +17,9 @@ from musicssl.folder.space import Space
 from musicssl.folder.stores import FORMATS
 from musicssl.folder.summary import Summary
 from musicssl.inference.device import pick_device
-from musicssl.model import Layer, MusicEncoder, load_model
+from musicssl.inference.options import EmbedOptions
+from musicssl.model import MusicEncoder, load_model
+from musicssl.network import Layer
 
 
 def embed_folder(
@@ -121,10 +122,18 @@ def embed_folder(
         An `Interrupted`, on Ctrl-C.
     """
     kind = pick(FORMATS, format, "format")
-    pick({"clip": 0, "frame": 0}, level, "level")
+    options = EmbedOptions(
+        level=level,
+        pooling=pooling,
+        layer=layer,
+        dtype=dtype,
+        batch_seconds=batch_seconds,
+        chunk_seconds=chunk_seconds,
+        resampler=resampler,
+        mono=mono,
+    )
     pick({"skip": 0, "stop": 0}, on_error, "on_error")
-    pick(MIXES, mono, "mono")
-    pick(RESAMPLERS, resampler, "resampler")(2000, 1000)  # a missing package shows here
+    RESAMPLERS[resampler](2000, 1000)  # a missing package shows here
     jobs = None if jobs is None else arguments.integer(jobs, "jobs")
     switches = {"overwrite": overwrite, "replace_foreign": replace_foreign, "prune": prune}
     for name, value in (switches | {"dry_run": dry_run}).items():
@@ -149,14 +158,7 @@ def embed_folder(
             local_files_only=local_files_only,
             device=pick_device(device),
         )
-    settings = model.settings(
-        level=level,
-        pooling=pooling,
-        layer=layer,
-        dtype=dtype,
-        batch_seconds=batch_seconds,
-        chunk_seconds=chunk_seconds,
-    )
+    settings = options.resolve(model)
     space = Space(
         model=model.model_id,
         weights_sha256=model.weights_sha256 or hash_weights(model.state_dict()),

@@ -22,7 +22,7 @@ from musicssl.folder.settle import Ground
 from musicssl.folder.space import Space
 from musicssl.folder.summary import KEPT_FAILURES, Interrupted, Summary
 from musicssl.folder.workers import Workers
-from musicssl.inference.batching import Settings
+from musicssl.inference.options import Settings
 from musicssl.model import MusicEncoder
 from musicssl.pooling import POOLINGS
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from queue import Full, Queue
-from typing import Self, cast
+from typing import Self
 
 import numpy as np
 import torch
@@ -22,7 +22,9 @@ from musicssl.folder.output import Output, Row
 from musicssl.folder.places import DISK, TakenError, reason
 from musicssl.folder.records import GONE, Record
 from musicssl.frames import frame_count
-from musicssl.inference.batching import Embedding, Engine, Result, Settings
+from musicssl.inference.batching import AudioStream, Engine
+from musicssl.inference.options import Settings
+from musicssl.inference.results import Embedding, Result
 from musicssl.model import MusicEncoder
 
 log = logging.getLogger(__name__)
@@ -35,7 +37,7 @@ class _Stopped(Exception):
 
 @dataclass(eq=False)
 class _Reading:
-    """A file under way: a `Source` that counts what it gives and heeds `stop`."""
+    """A file under way: an `AudioStream` that counts what it gives and heeds `stop`."""
 
     item: Item
     seen: Seen
@@ -165,7 +167,7 @@ class Workers:
         """Embed until there is no file left (False) or something unforeseen happens (True)."""
         under_way: deque[_Reading] = deque()
 
-        def sources() -> Iterator[Source | MusicSSLError]:
+        def sources() -> Iterator[AudioStream | MusicSSLError]:
             while (taken := self._take()) is not None:
                 under_way.append(_Reading(*taken, stop=self.stop, ahead=self.threads > 1))
                 yield self._open(under_way[-1])
@@ -197,7 +199,7 @@ class Workers:
             self.stop.set()
             raise _Stopped from error
 
-    def _open(self, reading: _Reading) -> Source | MusicSSLError:
+    def _open(self, reading: _Reading) -> AudioStream | MusicSSLError:
         item = reading.item
         reading.samples, reading.started = 0, time.perf_counter()
         if item.error is not None:
@@ -212,7 +214,7 @@ class Workers:
         except OSError as error:
             return AudioError(f"{item.path}: {reason(error)}")
         reading.source = source
-        return cast("Source", reading)
+        return reading
 
     def _alone(self, reading: _Reading) -> None:
         """Embed one file in the smallest batches, so that only the cause of a failure fails."""

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,51 +15,28 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from musicssl import process
-from musicssl.audio import Source
-from musicssl.encoders import Encoder, State
+from musicssl.encoders import State
 from musicssl.errors import ModelError, MusicSSLError
 from musicssl.frames import frame_times
 from musicssl.inference.chunking import Chunk, cut
 from musicssl.inference.device import warn_once
-from musicssl.inference.options import Settings as Settings
+from musicssl.inference.options import Settings
+from musicssl.inference.results import Embedding, Result
+from musicssl.network import Network
 from musicssl.pooling import POOLINGS, Every, Pool
 
 
-class Embedding(NamedTuple):
-    """Frame embeddings and the time of each."""
+class AudioStream(Protocol):
+    """Mono audio at the model's rate, to be read once; such as `musicssl.audio.Source`."""
 
-    values: NDArray[np.float32] | Tensor  # (frames, dim)
-    times: NDArray[np.float64] | Tensor  # (frames,), seconds from the start to the centres
+    def __enter__(self) -> Any: ...
 
+    def __exit__(self, *_: object) -> None: ...
 
-class FrameModel(Protocol):
-    """What the engine needs of a model."""
-
-    sample_rate: int
-    hop: int
-    context: int
-    encoder: Encoder
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-
-    def __call__(
-        self,
-        audio: Tensor,
-        samples: Tensor | None,
-        *,
-        layer: tuple[int, ...],
-    ) -> Tensor:
-        """Return (batch, frames, dim)."""
-
-    def resume(
-        self, audio: Tensor, samples: Tensor | None, state: State, *, layer: tuple[int, ...]
-    ) -> tuple[Tensor, Tensor]:
-        """Return (batch, frames, dim), and what is remembered after them."""
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the samples, each block of shape (samples,)."""
 
 
-Result = NDArray[np.float32] | Embedding | MusicSSLError
 _GPU = process.Lock()  # threads take turns on it; meanwhile the others decode
 
 
@@ -85,7 +62,7 @@ class _Piece:
 class Engine:
     """Embeds sources in the calling thread; memory is set by the settings, not by the sources."""
 
-    model: FrameModel
+    model: Network
     settings: Settings
     pending: list[_Piece] = field(default_factory=list, init=False)
 
@@ -93,7 +70,7 @@ class Engine:
         process.heed_fork()
         self.model = in_full_precision(self.model)
 
-    def run(self, sources: Iterable[Source | MusicSSLError]) -> Iterator[Result]:
+    def run(self, sources: Iterable[AudioStream | MusicSSLError]) -> Iterator[Result]:
         """Yield one result a source, in order; what was wrong with one stands in its place."""
         process.heed_fork()
         jobs: deque[_Job] = deque()
@@ -110,7 +87,7 @@ class Engine:
         for job in jobs:
             yield self._result(job)
 
-    def _read(self, source: Source, job: _Job) -> None:
+    def _read(self, source: AudioStream, job: _Job) -> None:
         """Cut one source into pieces, encoding whenever enough of them wait."""
         rate = self.model.sample_rate
         length = self.settings.chunk_seconds * rate
@@ -211,10 +188,7 @@ class Engine:
         )
 
 
-M = TypeVar("M", bound="FrameModel")
-
-
-def in_full_precision(model: M) -> M:
+def in_full_precision(model: Network) -> Network:
     """Return a model, or, if its weights are in another precision, a copy of it in fp32.
 
     Raises
@@ -224,8 +198,6 @@ def in_full_precision(model: M) -> M:
     """
     if model.device.type == "meta":
         raise ModelError("the model is on the device 'meta', which holds no weights; load it.")
-    if not isinstance(model, nn.Module):
-        return model
     odd = list(_not_float32(model))
     if any(tensor.is_complex() for tensor in odd):
         raise ModelError("the model's weights are complex numbers; load it anew.")
@@ -251,7 +223,7 @@ def _default_device() -> contextlib.AbstractContextManager[object]:
 
 
 def compute(
-    model: FrameModel,
+    model: Network,
     audio: Tensor,
     samples: Tensor,
     settings: Settings,

@@ -5,73 +5,36 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from musicssl import arguments
-from musicssl.audio import RESAMPLERS, AudioInput, Source, open_source
-from musicssl.audio.mix import MIXES
-from musicssl.errors import AudioError, MusicSSLError, pick, shown
-from musicssl.inference.batching import Embedding, Engine
-
-Embedded = NDArray[np.float32] | Tensor | Embedding | list[Embedding]
+from musicssl.audio import AudioInput, Source, open_source
+from musicssl.errors import AudioError, MusicSSLError, shown
+from musicssl.inference.batching import Engine
+from musicssl.inference.options import EmbedOptions
+from musicssl.inference.results import Embedding
+from musicssl.network import Network
 
 
 def embed_inputs(
-    engine: Engine,
+    model: Network,
     audio: AudioInput | Sequence[AudioInput],
     sr: float | Sequence[float | None] | None,
-    *,
-    resampler: str,
-    channel_axis: int | None,
-    mono: str,
-) -> Embedded:
-    """Embed one sound or a list of them; see `musicssl.get_embedding`."""
-    pick(RESAMPLERS, resampler, "resampler")
-    pick(MIXES, mono, "mono")
-    if channel_axis is not None:
-        channel_axis = arguments.integer(
-            channel_axis, "channel_axis", least=-2, most=1, error=AudioError
-        )
-    choices = {"resampler": resampler, "channel_axis": channel_axis, "mono": mono}
+    options: EmbedOptions,
+) -> Any:
+    """Embed one sound or a list of them: an `Embedded`; see `musicssl.get_embedding`."""
+    engine = Engine(model, options.resolve(model))
     if not isinstance(audio, (list, tuple)):
         if (rates := _several(sr)) is not None:
             raise AudioError(f"sr is a list of {len(rates)} rates for one sound; give one number.")
-        return _results(engine, [audio], [_rate(sr, "sr")], choices)[0]  # type: ignore[no-any-return]
+        return _results(engine, [audio], [_rate(sr, "sr")], options)[0]
     _check_list(audio)
-    results = _results(engine, audio, _rates(sr, audio), choices)
+    results = _results(engine, audio, _rates(sr, audio), options)
     if engine.settings.pooling == "none":
         return results
     if all(isinstance(result, Tensor) for result in results):
         return torch.stack([result.to(results[0].device) for result in results])
     return np.stack([x.cpu().numpy() if isinstance(x, Tensor) else x for x in results])
-
-
-def check_batch(audio: Any, samples: Any, device: torch.device) -> None:
-    """Refuse what a model cannot take: see `musicssl.MusicEncoder.forward`.
-
-    Raises
-    ------
-    AudioError
-        If it is no batch of audio on that device, or `samples` does not fit it.
-    """
-    if not isinstance(audio, Tensor) or not audio.is_floating_point():
-        kind = audio.dtype if isinstance(audio, Tensor) else type(audio).__name__
-        raise AudioError(f"audio must be a tensor of floats in [-1, 1], got {kind}.")
-    if audio.ndim != 2 or 0 in audio.shape:
-        raise AudioError(f"audio must have the shape (batch, samples), got {tuple(audio.shape)}.")
-    if audio.device != device:
-        raise AudioError(f"audio is on the device {audio.device}, the model on {device}.")
-    if samples is None:
-        return
-    whole = isinstance(samples, Tensor) and not (
-        samples.is_floating_point() or samples.is_complex() or samples.dtype is torch.bool
-    )
-    if not whole or samples.shape != audio.shape[:1]:
-        raise AudioError(
-            f"samples must be a tensor of {len(audio)} whole numbers, one a row, "
-            f"got {shown(samples, kind=True)}."
-        )
 
 
 def _check_list(audio: Sequence[Any]) -> None:
@@ -89,14 +52,21 @@ def _check_list(audio: Sequence[Any]) -> None:
 
 
 def _results(
-    engine: Engine, items: Sequence[Any], rates: Sequence[Any], choices: dict[str, Any]
+    engine: Engine, items: Sequence[Any], rates: Sequence[Any], options: EmbedOptions
 ) -> list[Any]:
     """Return one result a sound, of its kind; of several, errors name which."""
 
     def sources() -> Iterator[Source | MusicSSLError]:
         for item, rate in zip(items, rates, strict=True):
             try:
-                yield open_source(item, rate, sample_rate=engine.model.sample_rate, **choices)
+                yield open_source(
+                    item,
+                    rate,
+                    sample_rate=engine.model.sample_rate,
+                    resampler=options.resampler,
+                    channel_axis=options.channel_axis,
+                    mono=options.mono,
+                )
             except MusicSSLError as error:
                 yield error
 

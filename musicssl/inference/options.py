@@ -1,21 +1,108 @@
-"""How to embed: what callers may choose, and every choice made."""
+"""Options of an embedding: as they are given, and resolved for a model."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias, TypedDict
 
 import torch
 
 from musicssl import arguments
-from musicssl.errors import ConfigError, pick, shown
-from musicssl.inference.device import DTYPES
+from musicssl.audio import RESAMPLERS
+from musicssl.audio.mix import MIXES
+from musicssl.errors import AudioError, ConfigError, pick, shown
+from musicssl.inference.device import DTYPES, pick_dtype
+from musicssl.network import Layer, Network
 from musicssl.pooling import POOLINGS
 
 LEVELS = {"clip": True, "frame": False}  # whether frames are pooled
+ClipPooling: TypeAlias = Literal["mean", "max", "meanstd"] | None
+FramePooling: TypeAlias = Literal["none"] | None
+
+
+class EmbedKeywords(TypedDict, total=False):
+    """`EmbedOptions` that do not decide which type an embedding has, for overloads."""
+
+    layer: Layer
+    dtype: str | torch.dtype
+    batch_size: int | None
+    chunk_seconds: float | None
+    resampler: str
+    channel_axis: int | None
+    mono: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedOptions:
+    """Options of an embedding, as `musicssl.get_embedding` describes them.
+
+    Raises
+    ------
+    AudioError
+        If there is no such axis of channels.
+    ConfigError
+        For a value that does not exist whatever the model is.
+    """
+
+    level: str = "clip"
+    pooling: str | None = None
+    layer: Layer = None
+    dtype: str | torch.dtype = "auto"
+    batch_size: int | None = None  # None: the defaults of `Settings`
+    batch_seconds: float | None = None
+    chunk_seconds: float | None = None
+    resampler: str = "soxr"
+    channel_axis: int | None = None
+    mono: str = "mean"
+
+    def __post_init__(self) -> None:
+        pooled = pick(LEVELS, self.level, "level")
+        if self.pooling is not None:
+            pick(POOLINGS, self.pooling, "pooling")
+        if not pooled and self.pooling not in (None, "none"):
+            raise ConfigError(
+                f"level='frame' does not pool, but pooling={self.pooling!r} was given."
+            )
+        pick(RESAMPLERS, self.resampler, "resampler")
+        pick(MIXES, self.mono, "mono")
+        if self.channel_axis is not None:
+            axis = arguments.integer(
+                self.channel_axis, "channel_axis", least=-2, most=1, error=AudioError
+            )
+            object.__setattr__(self, "channel_axis", axis)
+
+    def resolve(self, model: Network) -> "Settings":
+        """Return every choice made, for a model.
+
+        Raises
+        ------
+        ConfigError
+            For a value that this model does not have.
+        """
+        batch_seconds = self.batch_seconds
+        if batch_seconds is None and model.device.type != "cpu":
+            batch_seconds = 600.0
+        pooling = self.pooling or model.config.pooling
+        chosen: dict[str, Any] = {
+            "batch_size": self.batch_size,
+            "batch_seconds": batch_seconds,
+            "chunk_seconds": self.chunk_seconds,
+        }
+        settings = Settings(
+            pooling=pooling if LEVELS[self.level] else "none",
+            layers=model.pick_layers(self.layer),
+            dtype=_pick_dtype(self.dtype, model),
+            **{name: value for name, value in chosen.items() if value is not None},
+        )
+        if settings.chunk_seconds * model.sample_rate < model.hop:
+            raise ConfigError(
+                f"chunk_seconds must be at least one frame, {model.hop / model.sample_rate:g} s, "
+                f"or inf for all in one piece, got {settings.chunk_seconds:g}."
+            )
+        return settings
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How to embed, every choice made.
+    """Settings of an `Engine`: every choice made.
 
     Raises
     ------
@@ -47,35 +134,11 @@ class Settings:
             object.__setattr__(self, name, value)
 
 
-def pick_pooling(level: str, pooling: str | None, default: str) -> str:
-    """Return the pooling of a level.
-
-    Raises
-    ------
-    ConfigError
-        If one does not exist or they do not fit each other.
-    """
-    pooled = pick(LEVELS, level, "level")
-    if pooling is not None:
-        pick(POOLINGS, pooling, "pooling")
-    if pooled:
-        return pooling or default
-    if pooling not in (None, "none"):
-        raise ConfigError(f"level='frame' does not pool, but pooling={pooling!r} was given.")
-    return "none"
-
-
-def check_chunks(settings: Settings, hop: int, sample_rate: int) -> Settings:
-    """Return the settings if chunks hold a frame.
-
-    Raises
-    ------
-    ConfigError
-        If they do not.
-    """
-    if settings.chunk_seconds * sample_rate < hop:
-        raise ConfigError(
-            f"chunk_seconds must be at least one frame, {hop / sample_rate:g} s, or inf for all "
-            f"in one piece, got {settings.chunk_seconds:g}."
-        )
-    return settings
+def _pick_dtype(dtype: str | torch.dtype, model: Network) -> torch.dtype:
+    """Return the precision to compute in; "auto" leaves it to the model."""
+    weights = next(model.encoder.parameters(), model.centre).dtype
+    if isinstance(dtype, str) and dtype == "auto":
+        dtype = model.dtype
+    if isinstance(dtype, str) and dtype == "auto" and weights.itemsize == 2:  # it was cast
+        dtype = weights
+    return pick_dtype(dtype, model.device)

@@ -19,7 +19,8 @@ LIMIT = 1800  # seconds
 TINY = """
 import sys
 from musicssl.encoders import DilatedConfig
-from musicssl.model import ModelConfig, MusicEncoder
+from musicssl.checkpoint import ModelConfig
+from musicssl.model import MusicEncoder
 shape = dict(dim=16, inner=32, pitch_channels=(2, 2), mel_channels=8, dilations=(1, 2))
 MusicEncoder(ModelConfig(encoder=DilatedConfig(**shape))).save_pretrained(sys.argv[1])
 """

@@ -30,9 +30,10 @@ import numpy as np
 import soundfile
 import torch
 
+from musicssl.checkpoint import ModelConfig
 from musicssl.encoders import DilatedConfig
 from musicssl.folder.command import embed_folder
-from musicssl.model import ModelConfig, MusicEncoder
+from musicssl.model import MusicEncoder
 
 FORMATS = ("npz", "parquet", "h5")
 KILLS_A_STEP = 4

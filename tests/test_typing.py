@@ -1,0 +1,41 @@
+"""A user's script under strict type checkers."""
+
+import subprocess
+import sys
+from dataclasses import fields
+from importlib.util import find_spec
+from inspect import signature
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+
+import musicssl
+from musicssl.inference.options import EmbedKeywords, EmbedOptions
+
+SCRIPTS = Path(__file__).parent / "typing"
+
+
+def mypy(*args: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", *args]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+
+
+@pytest.mark.skipif(find_spec("mypy") is None, reason="needs mypy")
+@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.stem)
+def test_a_users_script_needs_no_cast(script: Path, tmp_path: Path) -> None:
+    done = mypy(f"--cache-dir={tmp_path}", str(script))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_options_are_the_same_everywhere() -> None:
+    options = {field.name: field.default for field in fields(EmbedOptions)}
+    typed_apart = {"level", "pooling", "batch_seconds"}
+    assert get_type_hints(EmbedKeywords).keys() | typed_apart == options.keys()
+    for function in (musicssl.get_embedding, musicssl.MusicEncoder.embed, musicssl.embed_folder):
+        parameters = signature(function).parameters
+        shared = options.keys() & parameters.keys()
+        assert {name: parameters[name].default for name in shared} == {
+            name: options[name] for name in shared
+        }
+    assert signature(musicssl.MusicEncoder.embed).parameters.keys() >= options.keys()

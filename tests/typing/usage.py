@@ -1,0 +1,80 @@
+"""An ordinary script of a user's: passes ``mypy --strict`` and pyright without a cast.
+
+Never run; `tests/test_typing.py` has it checked.
+"""
+
+from pathlib import Path
+from typing import BinaryIO, assert_type
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import musicssl
+from musicssl import hear
+
+tone: NDArray[np.float64] = np.sin(np.arange(22_050))
+files = sorted(Path("Music").glob("*.flac"))
+tensor = torch.zeros(22_050)
+
+
+def clips(binary: BinaryIO) -> None:
+    """One vector per clip, whatever the audio comes in."""
+    assert_type(musicssl.get_embedding("song.flac"), NDArray[np.float32])
+    assert_type(musicssl.get_embedding(Path("song.flac"), level="clip"), NDArray[np.float32])
+    assert_type(musicssl.get_embedding(binary), NDArray[np.float32])
+    assert_type(musicssl.get_embedding(tone, 22_050, pooling="max"), NDArray[np.float32])
+    assert_type(musicssl.get_embedding(files, layer=[2, 5]), NDArray[np.float32])
+    assert_type(musicssl.get_embedding(["a.wav", "b.wav"]), NDArray[np.float32])
+    assert_type(musicssl.get_embedding([tone, tone], [22_050, 44_100]), NDArray[np.float32])
+    mixed: list[str | NDArray[np.float64]] = [tone, "a.wav"]
+    assert_type(musicssl.get_embedding(mixed, [22_050, None]), NDArray[np.float32])
+    assert_type(musicssl.get_embedding(tensor, 22_050), torch.Tensor)
+    assert_type(musicssl.get_embedding([tensor, tensor], 22_050), torch.Tensor)
+    similarity = float(musicssl.get_embedding("a.wav") @ musicssl.get_embedding("b.wav"))
+    print(f"{similarity:.2f}")
+
+
+def frames() -> None:
+    """Frames with their times."""
+    values, times = musicssl.get_embedding("song.flac", level="frame")
+    assert_type(values, NDArray[np.float32])
+    assert_type(times, NDArray[np.float64])
+    np.savez("song.npz", values=values, times=times)
+    for clip in musicssl.get_embedding(files, level="frame"):
+        print(clip.values.mean(axis=0), float(clip.times[-1]))
+    embedding: musicssl.Embedding = musicssl.get_embedding(tone, 22_050, level="frame")
+    print(embedding.values[embedding.times < 1].shape)
+    on_device = musicssl.get_embedding(tensor, 22_050, level="frame")
+    print(on_device.values.softmax(dim=1).to("cpu"), on_device.times.device)
+    several = musicssl.get_embedding([tensor, tensor], 22_050, level="frame")
+    print(torch.cat([one.values for one in several]))
+
+
+def models(name: str | None) -> None:
+    """A model that is kept, and its options."""
+    model = musicssl.load_model(name, device="cpu", dtype="bf16")
+    assert_type(model, musicssl.MusicEncoder)
+    vectors = model.embed(files, batch_seconds=60.0, mono="left")
+    assert_type(vectors, NDArray[np.float32])
+    values, times = model.embed(tone, 22_050, level="frame", layer="all", chunk_seconds=10.0)
+    print(values.shape, times.shape, model.dim * model.frame_rate)
+    assert_type(model.embed(tensor, model.sample_rate), torch.Tensor)
+    scenes = hear.get_scene_embeddings(torch.zeros(2, 22_050), model)
+    assert_type(scenes, torch.Tensor)
+    model.save_pretrained("checkpoint")
+    for info in musicssl.list_models():
+        print(info.name, info.dim, info.weights_licence)
+
+
+def folders(on_error: str = "skip") -> None:
+    """A folder, and what came of it."""
+    summary = musicssl.embed_folder("Music", "embeddings", level="frame", on_error=on_error)
+    print(summary.done, summary.failures)
+
+
+def any_level(level: str) -> None:
+    """A level that is known at run time only: any kind of embedding."""
+    found = musicssl.get_embedding("song.flac", level=level)
+    if isinstance(found, musicssl.Embedding):
+        print(found.times)
