@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from musicssl.embed import get_embedding
     from musicssl.folder.command import embed_folder
     from musicssl.frames import frame_times
-    from musicssl.inference.batching import Embedding
+    from musicssl.inference.results import Embedding
     from musicssl.library import EmbeddingTable, load_embeddings
     from musicssl.model import MusicEncoder, load_model
     from musicssl.search import Index, Neighbor
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Embedding": "inference.batching",
+    "Embedding": "inference.results",
     "EmbeddingTable": "library",
     "Index": "search",
     "ModelInfo": "checkpoint.bundled",
