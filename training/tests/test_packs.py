@@ -1,6 +1,7 @@
 """Packs: whole, resumable, the same however they are made."""
 
 import json
+import re
 import shutil
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ import soundfile
 
 from musicssl.errors import AudioError, ConfigError, DependencyError
 from musicssl_training.cli.main import main
-from musicssl_training.data import Pack, write_pack
+from musicssl_training.data import IncompleteError, Pack, decode_complete, write_pack
 
 
 def test_pack_goes_on_where_it_was_cut(tmp_path: Path) -> None:
@@ -22,14 +23,14 @@ def test_pack_goes_on_where_it_was_cut(tmp_path: Path) -> None:
             raise AudioError("a bad file")
         return np.full(10, 0.1 * (1 + int(row["path"])), np.float32), {"more": 1}, None
 
-    assert write_pack(rows[:2], tmp_path, read) == 2
+    assert write_pack(rows[:2], tmp_path, read).recordings == 2
     with (
         (tmp_path / "audio.i16").open("ab") as audio,
         (tmp_path / "index.jsonl").open("a") as index,
     ):
         audio.write(b"half")  # as a kill leaves it
         index.write('{"path": "3", "st')
-    assert write_pack(rows, tmp_path, read) == 3
+    assert write_pack(rows, tmp_path, read).recordings == 3
     pack = Pack.open(tmp_path)
     assert [item["path"] for item in pack.items] == ["0", "1", "3"]
     for item, level in zip(pack.items, (0.1, 0.2, 0.4), strict=True):
@@ -49,7 +50,7 @@ def test_a_pack_is_the_same_for_any_number_of_jobs(tmp_path: Path) -> None:
         return np.full(5 + int(row["path"]), 2.0, np.float32), {}, None
 
     for jobs in (1, 4):
-        assert write_pack(rows, tmp_path / str(jobs), read, jobs) == 29
+        assert write_pack(rows, tmp_path / str(jobs), read, jobs).recordings == 29
     for name in ("audio.i16", "index.jsonl"):
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "4" / name).read_bytes()
     assert (Pack.open(tmp_path / "1").audio == 32767).all()  # clipped, not wrapped round
@@ -82,6 +83,71 @@ def test_a_pack_at_another_rate_is_refused(toy_pack: Path, tmp_path: Path) -> No
     index.write_text("".join(json.dumps(item) + "\n" for item in items))
     with pytest.raises(ConfigError, match="is at 16000 Hz, the encoder at 22050 Hz"):
         Pack.open(tmp_path / "pack", 22_050)
+
+
+def tone(seconds: float) -> np.ndarray:
+    return 0.1 * np.sin(np.arange(round(seconds * 22_050)) * 0.05)
+
+
+def cut_short(file: Path, share: float = 0.4) -> None:
+    """Drop the end of a file, as an interrupted download leaves it."""
+    data = file.read_bytes()
+    file.write_bytes(data[: round(len(data) * share)])
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3"])
+def test_recordings_that_are_cut_off_are_left_out_named_and_counted(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    for file in (name, "whole.wav"):
+        soundfile.write(tmp_path / file, tone(20), 22_050)
+    cut_short(tmp_path / name)
+    rows = f"path,source,licence,seconds\n{name},s,CC0,\nwhole.wav,s,CC0,\nno.wav,s,CC0,36\n"
+    if name == "a.mp3":  # a plain MP3 does not say how long it is
+        rows = rows.replace("a.mp3,s,CC0,", "a.mp3,s,CC0,20.0")
+    (tmp_path / "index.csv").write_text(rows)
+    command = ["pack", str(tmp_path / "index.csv"), str(tmp_path / "pack")]
+    for _ in range(2):  # also where the pack is there already
+        caplog.clear()
+        assert main(command) == 0
+        assert [item["path"] for item in Pack.open(tmp_path / "pack").items] == ["whole.wav"]
+        assert re.search(rf"{name}: [78]\.\d s could be decoded, .* says 20\.\d s", caplog.text)
+        said = capsys.readouterr().err
+        assert "1 of 3 recordings, 0.01 of 0.02 hours" in said
+        assert "left out: 1 incomplete (0.01 hours), 1 unreadable (0.01 hours)" in said
+
+
+@pytest.mark.parametrize("column", ["seconds", "duration_s"])
+def test_recordings_shorter_than_the_index_says_are_left_out(
+    column: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, seconds in (("a", 10.0), ("b", 9.6), ("c", 8.0)):
+        soundfile.write(tmp_path / f"{name}.wav", tone(seconds), 22_050)
+    rows = "".join(f"{name}.wav,s,CC0,10\n" for name in "abc")
+    index = tmp_path / "index.csv"
+    index.write_text(f"path,source,licence,{column}\n{rows}")
+    command = ["pack", str(index), str(tmp_path / "pack")]
+    assert main(command) == 0
+    assert [item["path"] for item in Pack.open(tmp_path / "pack").items] == ["a.wav", "b.wav"]
+    assert "2 of 3 recordings" in capsys.readouterr().err
+    index.write_text(f"path,source,licence,{column}\na.wav,s,CC0,12\n")
+    assert main(command) == 2  # a pack that was made without looking at it
+    assert "a.wav (10.0 of 12.0 s); delete the pack" in capsys.readouterr().err
+    index.write_text(f"path,source,licence,{column}\na.wav,s,CC0,3:20\n")
+    assert main(command) == 2
+    assert f"a.wav has {column} '3:20'; not a length" in capsys.readouterr().err
+
+
+def test_what_is_cut_off_and_of_unknown_length_is_vouched_for_by_the_index(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.ogg", tone(20), 22_050)
+    cut_short(tmp_path / "a.ogg")  # its last page, which says how long it is, is gone
+    with pytest.raises(IncompleteError, match="nothing says how long it should be") as caught:
+        decode_complete(tmp_path / "a.ogg", 22_050)
+    assert caught.value.seconds is None
+    with pytest.raises(IncompleteError, match=r"the index says 20\.0 s") as caught:
+        decode_complete(tmp_path / "a.ogg", 22_050, 20.0)
+    assert caught.value.seconds == 20
+    assert len(decode_complete(tmp_path / "a.ogg", 22_050, 3.5)) > 3 * 22_050
 
 
 def test_index_is_read_as_spreadsheets_write_it(

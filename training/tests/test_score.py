@@ -66,7 +66,7 @@ def test_a_killed_pack_goes_on_in_step(tmp_path: Path, left: str) -> None:
     if left != "a whole line":  # killed while the truth was written, or before
         scores = (killed / SCORES).read_text().splitlines(keepends=True)
         (killed / SCORES).write_text("".join(scores[:2]) + left)
-    assert write_pack(ROWS, killed, read) == 4
+    assert write_pack(ROWS, killed, read).recordings == 4
     assert paths(killed / SCORES) == paths(killed / "index.jsonl") == ["0", "1", "2", "3"]
     for name in ("audio.i16", "index.jsonl", SCORES):
         assert (killed / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

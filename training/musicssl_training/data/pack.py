@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -19,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from musicssl.audio import open_source
 from musicssl.errors import AudioError, ConfigError
+from musicssl_training.data.decode import IncompleteError, too_short
 from musicssl_training.data.teaching import Lessons
 from musicssl_training.midi.score import SCORES, Score, read_scores, to_row
 
@@ -118,8 +119,43 @@ def check_audio(folder: Path, items: list[Row]) -> int:
     return int(needed)
 
 
-def write_pack(rows: Iterable[Row], folder: Path, read: Read, jobs: int = 1) -> int:
-    """Read every row into a pack, going on with what is there; return how many it then holds.
+@dataclass(frozen=True)
+class LeftOut:
+    """A recording that is not in the pack."""
+
+    path: str
+    reason: str  # "unreadable" or "incomplete"
+    seconds: float | None  # how long it should be; None: unknown
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What became of the rows that were to be packed."""
+
+    recordings: int  # in the pack
+    seconds: float  # of these
+    left_out: tuple[LeftOut, ...]
+
+    def __str__(self) -> str:
+        """Say in one line how much there is, and what is missing and why."""
+        asked = self.seconds + sum(one.seconds or 0 for one in self.left_out)
+        text = (
+            f"{self.recordings} of {self.recordings + len(self.left_out)} recordings, "
+            f"{self.seconds / 3600:.2f} of {asked / 3600:.2f} hours"
+        )
+        missing = []
+        for reason in sorted({one.reason for one in self.left_out}):
+            some = [one.seconds for one in self.left_out if one.reason == reason]
+            known = sum(seconds for seconds in some if seconds is not None)
+            parts = [f"{known / 3600:.2f} hours"] if known else []
+            if unknown := some.count(None):
+                parts.append(f"{unknown} of unknown length")
+            missing.append(f"{len(some)} {reason} ({', '.join(parts)})")
+        return f"{text}; left out: {', '.join(missing)}" if missing else text
+
+
+def write_pack(rows: Iterable[Row], folder: Path, read: Read, jobs: int = 1) -> Packed:
+    """Read every row into a pack, going on with what is there.
 
     A recording that fails is logged and left out. A run that was killed leaves whole recordings.
     The pack is the same whatever `jobs` is.
@@ -127,7 +163,8 @@ def write_pack(rows: Iterable[Row], folder: Path, read: Read, jobs: int = 1) -> 
     Parameters
     ----------
     rows
-        What to read; rows whose ``path`` is in the pack are skipped.
+        What to read; rows whose ``path`` is in the pack are skipped. ``seconds``, where there is
+        such a value, is how long the recording should be.
     folder
         The pack's.
     read
@@ -136,16 +173,23 @@ def write_pack(rows: Iterable[Row], folder: Path, read: Read, jobs: int = 1) -> 
     jobs
         Rows to read at a time, in threads.
 
+    Returns
+    -------
+    Packed
+        What of `rows` the pack then holds, and what it lacks.
+
     Raises
     ------
     ConfigError
-        If the pack that is there is damaged.
+        If the pack that is there is damaged, or holds recordings that are too short.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    items = read_index(folder)
+    rows, items = list(rows), read_index(folder)
     known = {item["path"] for item in items}
     position = check_audio(folder, items)
+    _check_lengths(folder, items, rows)
     todo = [row for row in rows if row["path"] not in known]
+    left_out: list[LeftOut] = []
     _keep_scores(folder / SCORES, known)
     with (
         cut(folder / "audio.i16", 2 * position) as audio,
@@ -157,6 +201,7 @@ def write_pack(rows: Iterable[Row], folder: Path, read: Read, jobs: int = 1) -> 
                 samples, facts, score = result.result()
             except AudioError as error:
                 log.warning("left out: %s", error)
+                left_out.append(_left_out(row, error))
                 continue
             audio.write((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
             audio.flush()
@@ -168,8 +213,45 @@ def write_pack(rows: Iterable[Row], folder: Path, read: Read, jobs: int = 1) -> 
             index.write(json.dumps(row | facts | place).encode() + b"\n")
             index.flush()
             position += len(samples)
-            known.add(row["path"])
-    return len(known)
+    asked = {row["path"] for row in rows}
+    there = [item for item in read_index(folder) if item["path"] in asked]
+    return Packed(len(there), sum(map(length_of, there)), tuple(left_out))
+
+
+def length_of(item: Row) -> float:
+    """Return the seconds of a recording in a pack."""
+    return float(item["samples"] / item.get("sample_rate", RATE))
+
+
+def _left_out(row: Row, error: AudioError) -> LeftOut:
+    """Return why a recording is left out, and how long it should be."""
+    seconds = row.get("seconds")
+    if isinstance(error, IncompleteError):
+        return LeftOut(row["path"], "incomplete", error.seconds if seconds is None else seconds)
+    return LeftOut(row["path"], "unreadable", seconds)
+
+
+def _check_lengths(folder: Path, items: list[Row], rows: list[Row]) -> None:
+    """Refuse a pack, made before lengths were compared, whose recordings are too short.
+
+    Raises
+    ------
+    ConfigError
+        If one is shorter than its row says.
+    """
+    wanted = {row["path"]: row["seconds"] for row in rows if row.get("seconds") is not None}
+    short = [
+        item
+        for item in items
+        if item["path"] in wanted and too_short(length_of(item), wanted[item["path"]])
+    ]
+    if short:
+        path = short[0]["path"]
+        raise ConfigError(
+            f"{folder} holds {len(short)} recordings that are shorter than the index says, such as "
+            f"{path} ({length_of(short[0]):.1f} of {wanted[path]:.1f} s); "
+            "delete the pack and make it again."
+        )
 
 
 def cut(file: Path, size: int) -> BinaryIO:
@@ -211,9 +293,3 @@ def in_order(
             yield from waiting
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def decode(path: Path, sample_rate: int) -> NDArray[np.float32]:
-    """Return a whole audio file, mono, shape (samples,)."""
-    with open_source(path, sample_rate=sample_rate) as source:
-        return np.concatenate(list(source.blocks()))
