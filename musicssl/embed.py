@@ -10,7 +10,8 @@ from torch import Tensor
 
 from musicssl import arguments, process
 from musicssl.audio import AudioInput
-from musicssl.checkpoint.bundled import CONFIG, DEFAULT_MODEL, MODELS, WEIGHTS
+from musicssl.checkpoint.bundled import DEFAULT_MODEL, bundled_models
+from musicssl.checkpoint.names import CONFIG, WEIGHTS
 from musicssl.errors import ConfigError
 from musicssl.inference.device import pick_device
 from musicssl.inference.inputs import embed_inputs
@@ -205,7 +206,7 @@ def get_embedding(
             raise ConfigError("revision chooses what to load, but a loaded model was given.")
         encoder = model
     else:
-        encoder = _kept(arguments.model_name(model), revision, where)
+        encoder = kept_model(arguments.model_name(model), revision, where)
     options = EmbedOptions(
         level=level,
         pooling=pooling,
@@ -220,7 +221,9 @@ def get_embedding(
     return embed_inputs(encoder, audio, sr, options)
 
 
-def _kept(model: str | Path | None, revision: str | None, device: torch.device) -> MusicEncoder:
+def kept_model(
+    model: str | Path | None, revision: str | None, device: torch.device
+) -> MusicEncoder:
     """Return a model loaded before in this process, loading it the first time."""
     if revision is not None:
         arguments.text(revision, "revision")
@@ -236,7 +239,7 @@ def _kept(model: str | Path | None, revision: str | None, device: torch.device) 
 
 def _identify(model: str | Path | None) -> tuple[Key, Key]:
     """Return what a model's name stands for now, and the state that its files are in."""
-    if model is None or (isinstance(model, str) and model in MODELS):
+    if model is None or (isinstance(model, str) and model in bundled_models()):
         return ("bundled", model or DEFAULT_MODEL), ()
     folder = Path(os.path.realpath(os.path.expanduser(model)))  # noqa: PTH111, of nobody's home
     try:

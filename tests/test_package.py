@@ -13,7 +13,7 @@ import musicssl
 ROOT = Path(__file__).parent.parent
 # a module may import those of the groups before its own
 ORDER = [
-    {"errors", "process", "buffers", "pooling"},
+    {"errors", "process", "buffers", "pooling", "atomic"},
     {"arguments", "config"},
     {"frames"},
     {"audio", "frontends"},
@@ -26,6 +26,7 @@ ORDER = [
     {"folder", "hear"},
     {"library"},
     {"search"},
+    {"sklearn"},
     {"cli"},
 ]
 
