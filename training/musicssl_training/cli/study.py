@@ -3,11 +3,11 @@
 import argparse
 import logging
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musicssl.errors import ConfigError
+from musicssl_training.cli.arguments import count
 from musicssl_training.cli.interrupts import interrupts
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def add_study(parser: argparse.ArgumentParser, count: Callable[[str], int]) -> None:
-    """Add the arguments of the sub-command; `count` reads a number from 1 on."""
+def add_study(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the sub-command."""
     add = parser.add_argument
     add("study", type=Path, metavar="STUDY.toml", help="grid, budget and tasks")
     add("out", type=Path, metavar="OUT", help="folder of the study; any processes may share it")
@@ -102,7 +102,7 @@ def _show_plan(study: "Study", folder: "StudyFolder", threads: int) -> None:
     for plan in plans:
         print(f"{plan.cell.id}  {plan.state:8}  {_minutes(plan):>12}  {plan.cell.name}")
     left = [plan for plan in plans if plan.state != "finished"]
-    print(f"{len(plans)} cells of {study.budget.hours:g} h heard, {len(left)} to do:", end=" ")
+    print(f"{len(plans)} cells, {len(left)} to do:", end=" ")
     known = [plan for plan in left if plan.train_seconds is not None]
     train = sum(plan.train_seconds or 0.0 for plan in known)
     measure = sum(plan.evaluate_seconds or 0.0 for plan in left)

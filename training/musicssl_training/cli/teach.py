@@ -1,13 +1,14 @@
-"""The sub-command `teach` of `musicssl-train`."""
+"""The sub-command `musicssl-train teach`."""
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
+from musicssl_training.cli.arguments import count
 
-def add_teach(parser: argparse.ArgumentParser, count: Callable[[str], int]) -> None:
-    """Add its arguments; `count` reads a number from 1 on."""
+
+def add_teach(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the sub-command."""
     add = parser.add_argument
     add("packs", nargs="+", type=Path, metavar="PACK", help="of pack or render")
     add("--teacher", required=True, metavar="NAME", help="or MODULE:FUNCTION that returns one")
