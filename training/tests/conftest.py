@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from musicssl.encoders import DilatedConfig
-from musicssl_training.train.config import DataConfig, OptimConfig, PretrainConfig
+from musicssl_training.train import DataConfig, OptimConfig, PretrainConfig
 
 RATE = 22_050
 torch.set_num_threads(1)  # for models this small, threads only cost
@@ -40,7 +40,9 @@ def toy_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def toy_config(toy_pack: Path) -> PretrainConfig:
     """Settings of a very small run."""
     return PretrainConfig(
-        data=DataConfig(sources=(str(toy_pack),), shares=(1.0,), seconds=3.52, recordings=3),
+        data=DataConfig(
+            sources=(str(toy_pack),), shares=(1.0,), seconds=3.52, recordings=3, workers=0
+        ),
         workers=("log_mel", "mfcc", "chroma", "onsets", "shape", "contrast"),
         encoder=DilatedConfig(
             dim=32, inner=48, pitch_channels=(2, 3), mel_channels=16, dilations=(1, 2)

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from musicssl.errors import ConfigError
-from musicssl_training.train.metrics import Record, geometry
+from musicssl_training.train.metrics import MetricLogger, gradient_statistics
 from musicssl_training.train.plots import COLOURS, draw, short, similar, spread
 
 STEPS = 40
@@ -26,7 +26,7 @@ def write(folder: Path, count: int) -> None:
     """Write the log of a run with so many workers, one of which fails once and then rises."""
     random = np.random.default_rng(0)
     names = [f"some_worker_{i}" for i in range(count)]
-    with Record(folder, 0, tensorboard=False) as record:
+    with MetricLogger(folder, 0, tensorboard=False) as record:
         for step in range(1, STEPS + 1):
             losses = {n: 3 * math.exp(-step / (9 + i)) + 0.2 for i, n in enumerate(names)}
             losses[names[0]] = math.nan if step == 30 else 0.1 * step
@@ -39,7 +39,7 @@ def write(folder: Path, count: int) -> None:
             }
             if step % 10 == 0:
                 rows = torch.from_numpy(random.standard_normal((count, 99)))
-                values["gradient"], values["cosine"] = geometry(rows @ rows.T, names)
+                values["gradient"], values["cosine"] = gradient_statistics(rows @ rows.T, names)
                 values["probe"] = {"genre": 0.6 - 1 / step, "pitch class": 0.7}
             record.write(step, values)
 
@@ -91,13 +91,13 @@ def test_pictures_are_drawn_and_repeat(
 
 
 def test_what_was_not_logged_is_not_drawn(tmp_path: Path) -> None:
-    with Record(tmp_path, 0, tensorboard=False) as record:
+    with MetricLogger(tmp_path, 0, tensorboard=False) as record:
         record.write(1, {"hours": 0.1, "loss": {"a": 1.0}})
     assert [file.name for file in draw(tmp_path)] == ["losses.png"]
 
 
 def test_equal_weights_and_dead_gradients_are_drawn(tmp_path: Path) -> None:
-    with Record(tmp_path, 0, tensorboard=False) as record:
+    with MetricLogger(tmp_path, 0, tensorboard=False) as record:
         for step in (1, 2):
             same = {"a": 1.0, "b": 1.0, "c": 1.0}
             cosine = {"a-c": -1.0}

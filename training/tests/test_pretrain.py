@@ -1,9 +1,12 @@
 """The loop: the same curve however often it is stopped, and nothing learnt from what is not."""
 
+import itertools
 import json
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,14 +16,42 @@ import torch
 from musicssl.encoders import ENCODERS
 from musicssl.errors import ConfigError, MusicSSLError, OutputError
 from musicssl_training.cli.main import main
-from musicssl_training.train import loop as pretrain_module
-from musicssl_training.train.config import DataConfig, OptimConfig, PretrainConfig, ProbeConfig
-from musicssl_training.train.inputs import hear, moved, read
-from musicssl_training.train.loop import find_losses, learn, learn_apart, pretrain, rate
+from musicssl_training.targets.features import make_grid
+from musicssl_training.train import (
+    OptimConfig,
+    PretrainConfig,
+    ProbeConfig,
+    StepResult,
+    TrainState,
+    loop,
+    pretrain,
+    read_ema_encoder,
+)
+from musicssl_training.train.inputs import EncoderInput, load_batch, make_encoder_input
 from musicssl_training.train.metrics import read_log
-from musicssl_training.train.state import Run
+from musicssl_training.train.schedule import learning_rate_at
+from musicssl_training.train.setup import make_encoder, make_fabric, make_sampler, make_state
 from musicssl_training.weighting import WEIGHTINGS
-from musicssl_training.workers import SELECTIONS, WORKERS
+from musicssl_training.workers import SELECTIONS, WORKERS, Batch
+
+
+class Setup:
+    """What the loop is given, before its first step."""
+
+    def __init__(self, config: PretrainConfig, folder: Path) -> None:
+        self.config, self.fabric = config, make_fabric(config)
+        torch.manual_seed(config.seed)
+        encoder = make_encoder(config)
+        self.grid = make_grid(encoder)
+        self.sampler = make_sampler(config, encoder.sample_rate)
+        self.state = make_state(config, encoder, {}, self.fabric.device)
+        loop.fit_target_statistics(self.state, config, self.sampler, self.grid, self.fabric.device)
+
+    def batch(self, step: int) -> tuple[Batch, EncoderInput]:
+        """Return the first part of a step, and what the encoder hears of it."""
+        batch = load_batch(self.sampler, step, self.grid, self.config)[0]
+        workers = self.state.workers
+        return batch, make_encoder_input(batch, self.state.encoder, workers, self.config)
 
 
 def test_killed_and_resumed_is_the_same_run(toy_config: PretrainConfig, tmp_path: Path) -> None:
@@ -29,27 +60,19 @@ def test_killed_and_resumed_is_the_same_run(toy_config: PretrainConfig, tmp_path
     class Killed(Exception):
         pass
 
-    steps = 0
-    real = pretrain_module.train_step
-
-    def until_four(*args):  # type: ignore[no-untyped-def]
-        nonlocal steps
-        steps += 1
-        if steps == 5:
+    def until_four(state: TrainState, _: StepResult) -> None:
+        if state.progress.step == 4:
             raise Killed
-        return real(*args)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretrain_module, "train_step", until_four)
-        with pytest.raises(Killed):
-            pretrain(toy_config, tmp_path / "cut")
+    with pytest.raises(Killed):
+        pretrain(toy_config, tmp_path / "cut", show=until_four)
     resumed = pretrain(toy_config, tmp_path / "cut")  # from step 3, the last that was saved
     assert resumed.progress.step == whole.progress.step == 6
-    assert resumed.progress.hours == whole.progress.hours
+    assert resumed.progress.hours_heard == whole.progress.hours_heard
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(a, b)
-    for name, value in whole.average.state_dict().items():
-        assert torch.equal(value, resumed.average.state_dict()[name])
+    for name, value in whole.ema_encoder.state_dict().items():
+        assert torch.equal(value, resumed.ema_encoder.state_dict()[name])
     curves = [read_log(tmp_path / name)["loss/chroma"] for name in ("whole", "cut")]
     for a, b in zip(*curves, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -71,30 +94,51 @@ def test_every_weighting_survives_a_stop(
         assert torch.equal(cut.weighting.state_dict()[key], value)
 
 
-def test_each_workers_own_gradients_add_up_to_the_joint_one(
+def test_workers_gradients_add_up_to_that_of_the_weighted_losses(
     toy_config: PretrainConfig, tmp_path: Path
 ) -> None:
-    run = Run(toy_config, tmp_path)
-    pretrain_module.measure(run)
-    run.workers.eval()  # nothing is remembered from one to the next
-    run.weighting.forward = lambda losses, gram: torch.tensor([1.0, 0.5, 2.0, 0.0, 3.0, 1.5])  # type: ignore[method-assign]
-    found = []
-    for apart in (False, True):
-        run.optimizer.zero_grad()
-        batch = moved(run, read(run, 0)[0])
-        if apart:
-            frames, rows = hear(run, batch)
-            losses, weights, gram = learn_apart(run, batch, frames, rows, None, 1.0)
-            assert gram is not None
-            assert gram.shape == (6, 6)
-        else:
-            losses, weights, _ = learn(run, batch, None, 1.0, compare=False)
-        found.append(
-            [losses, weights, *(p.grad.clone() for p in run.parameters() if p.grad is not None)]
+    """What the loop gives encoder and heads is what two plain backward passes give."""
+    config = replace(toy_config, workers=("log_mel", "chroma", "shape", "transposition"), steps=1)
+    setup = Setup(config, tmp_path)
+    weights = torch.tensor([1.0, 0.5, 0.0, 3.0])
+    setup.state.weighting.forward = lambda losses, gram, live: weights  # type: ignore[method-assign, misc, assignment]
+    batch, inputs = setup.batch(0)
+    frames = loop.last_layer(setup.state.encoder, inputs.features)
+    heads = loop.split_output(frames, inputs, setup.state.workers)
+    losses = loop.find_losses(setup.state.workers, heads, batch, setup.fabric)
+    gradients = loop.backward_heads(losses.sum(), heads, frames)
+    frames.backward(loop.weighted_sum(gradients, weights))
+    found = [p.grad.clone() for p in setup.state.parameters() if p.grad is not None]
+
+    for of_encoder in (True, False):
+        setup.state.optimizer.zero_grad()
+        frames = loop.last_layer(setup.state.encoder, inputs.features)
+        losses = torch.stack(
+            [
+                worker.loss(
+                    frames[: inputs.batch],
+                    batch,
+                    replace(
+                        head.extras, view_frames=frames[head.rows] if head.extras.views else None
+                    ),
+                )
+                for worker, head in zip(setup.state.workers.values(), heads.values(), strict=True)
+            ]
         )
-    assert len(found[0]) == len(found[1])
-    for a, b in zip(*found, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+        (losses * (weights if of_encoder else 1.0)).sum().backward()
+        owner = setup.state.encoder if of_encoder else setup.state.workers
+        wished = [p.grad for p in owner.parameters() if p.grad is not None]
+        part = found[: len(wished)] if of_encoder else found[-len(wished) :]
+        for a, b in zip(part, wished, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_logging_cosines_changes_nothing(toy_config: PretrainConfig, tmp_path: Path) -> None:
+    plain = pretrain(toy_config, tmp_path / "plain")
+    compared = pretrain(replace(toy_config, compare_every=2), tmp_path / "compared")
+    assert "cosine/chroma-shape" in read_log(tmp_path / "compared")
+    for a, b in zip(plain.parameters(), compared.parameters(), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_accumulated_parts_learn_what_the_whole_does(
@@ -109,7 +153,7 @@ def test_accumulated_parts_learn_what_the_whole_does(
     )
     parts = replace(config, optim=replace(config.optim, accumulate=2))
     one, two = pretrain(config, tmp_path / "one"), pretrain(parts, tmp_path / "two")
-    assert one.progress.hours == pytest.approx(two.progress.hours)
+    assert one.progress.hours_heard == pytest.approx(two.progress.hours_heard)
     for a, b in zip(one.encoder.parameters(), two.encoder.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=0.01, atol=1e-3)
 
@@ -119,56 +163,228 @@ def test_every_worker_runs_in_the_loop(
     name: str, toy_config: PretrainConfig, tmp_path: Path
 ) -> None:
     data = replace(toy_config.data, recordings=8)
-    run = Run(replace(toy_config, data=data, workers=(name,)), tmp_path)
-    pretrain_module.measure(run)
-    batch = moved(run, read(run, 0)[0])
-    frames, rows = hear(run, batch)
-    loss = find_losses(run, batch, [frames[rows[0]]])[name]
-    assert loss.isfinite()
-    start = run.workers[name].start
+    mask = replace(toy_config.mask, excerpts=1.0)  # `masked` asks for nothing else
+    config = replace(toy_config, data=data, mask=mask, workers=(name,), steps=1)
+    results: list[StepResult] = []
+    state = pretrain(config, tmp_path, show=lambda _, result: results.append(result))
+    assert state.progress.skipped == 0
+    start = state.workers[name].expected_initial_loss
     if name in SELECTIONS["score"]:
-        assert loss == 0  # recordings without a score carry no such loss
+        assert results[0].losses == {}  # nothing is asked of recordings without a score
     elif start is not None:
-        assert loss.item() == pytest.approx(start, rel=0.5)
+        assert results[0].losses[name] == pytest.approx(start, rel=0.5)
+
+
+@pytest.mark.parametrize("name", WEIGHTINGS)
+def test_absent_workers_take_nothing_from_the_others(
+    name: str, toy_config: PretrainConfig, tmp_path: Path
+) -> None:
+    _, kind = WEIGHTINGS[name]
+    config = replace(
+        toy_config, weighting=kind(), workers=("chroma", "shape", "piano_roll", "key"), steps=3
+    )
+    results: list[StepResult] = []
+    pretrain(config, tmp_path, show=lambda _, result: results.append(result))
+    for result in results:
+        assert result.losses.keys() == {"chroma", "shape"}
+        asked = [result.weights[name] for name in result.losses]
+        assert sum(map(abs, asked)) == pytest.approx(2, rel=1e-4)
 
 
 def test_learning_rate_ramps_and_falls() -> None:
     optim = OptimConfig(warm_up=10, cool_down=0.2, learning_rate=1.0)
-    assert rate(0, 100, optim) == pytest.approx(0.1)
-    assert rate(50, 100, optim) == 1.0
-    assert rate(90, 100, optim) == pytest.approx(0.5)
-    assert rate(100, 100, optim) == 0.0
+    assert learning_rate_at(0, 100, optim) == pytest.approx(0.1)
+    assert learning_rate_at(50, 100, optim) == 1.0
+    assert learning_rate_at(90, 100, optim) == pytest.approx(0.5)
+    assert learning_rate_at(100, 100, optim) == 0.0
     cosine = replace(optim, schedule="cosine")
-    assert rate(10, 100, cosine) == 1.0
-    assert rate(55, 100, cosine) == pytest.approx(0.5)
-    assert rate(100, 100, cosine) == pytest.approx(0.0)
+    assert learning_rate_at(10, 100, cosine) == 1.0
+    assert learning_rate_at(55, 100, cosine) == pytest.approx(0.5)
+    assert learning_rate_at(100, 100, cosine) == pytest.approx(0.0)
 
 
-def test_steps_that_are_not_finite_are_left_out_until_patience_ends(
+class NaNGradient(torch.autograd.Function):
+    """Give back what came, and a gradient that is not finite."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient * float("nan")
+
+
+class Breaks:
+    """Makes the loop's loss, gradient or forward pass not finite in some steps."""
+
+    def __init__(self, what: str, patch: pytest.MonkeyPatch) -> None:
+        self.bad: set[int] = set()
+        self.step = -1
+        losses, layer, fetch = loop.find_losses, loop.last_layer, loop.copy_buffers
+
+        def find_losses(*args: Any) -> torch.Tensor:
+            found = losses(*args)
+            if self.step not in self.bad or what == "forward":
+                return found
+            head, rest = found[:1], found[1:]
+            head = head * float("nan") if what == "loss" else NaNGradient.apply(head)
+            return torch.cat([head, rest])
+
+        def last_layer(*args: Any) -> torch.Tensor:
+            frames = layer(*args)
+            return frames * float("nan") if self.step in self.bad and what == "forward" else frames
+
+        def copy_buffers(*args: Any) -> list[torch.Tensor]:
+            self.step += 1  # once in every step, before anything is heard
+            return fetch(*args)
+
+        for function in (find_losses, last_layer, copy_buffers):
+            patch.setattr(loop, function.__name__, function)
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient", "forward"])
+@pytest.mark.parametrize("name", WEIGHTINGS)
+def test_a_step_that_is_not_finite_leaves_no_trace(
+    name: str,
+    what: str,
     toy_config: PretrainConfig,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    real = pretrain_module.find_losses
-    bad: set[int] = {2}
+    _, kind = WEIGHTINGS[name]
+    config = replace(toy_config, weighting=kind(), workers=("chroma", "shape", "contrast"))
+    assert_no_trace(config, what, tmp_path, monkeypatch)
+    what = "loss of chroma" if what != "gradient" else "gradient"
+    assert f"step 3 left out: the {what}" in caplog.text
 
-    def sometimes(run, batch, inputs):  # type: ignore[no-untyped-def]
-        losses = real(run, batch, inputs)
-        if run.progress.step in bad:
-            losses["chroma"] = losses["chroma"] * float("nan")
-        return losses
 
-    monkeypatch.setattr(pretrain_module, "find_losses", sometimes)
-    run = pretrain(toy_config, tmp_path / "once")
-    assert run.progress.skipped == 1
-    assert "step 3 left out: the loss of chroma is not finite" in caplog.text
-    assert all(p.isfinite().all() for p in run.parameters())
-    bad |= set(range(100))
-    with pytest.raises(
-        MusicSSLError, match="the loss of chroma was not finite for 4 steps in a row"
-    ):
-        pretrain(replace(toy_config, patience=4), tmp_path / "always")
+def test_running_statistics_and_memories_are_put_back(
+    toy_config: PretrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = replace(toy_config.data, seconds=0.4, recordings=2)
+    memory: dict[str, Any] = {"name": "contrast", "queue": 8}
+    config = replace(
+        toy_config,
+        encoder=ENCODERS["pase"][1](),
+        data=data,
+        workers=("log_mel", memory),
+        measure_batches=1,
+    )
+    assert_no_trace(config, "forward", tmp_path, monkeypatch)
+
+
+def assert_no_trace(
+    config: PretrainConfig, what: str, folder: Path, patch: pytest.MonkeyPatch
+) -> None:
+    """Take two steps, then a third one that is not finite: nothing but the counts has moved."""
+    config = replace(config, steps=9, save_every=1)
+    breaks = Breaks(what, patch)
+    breaks.bad = {2}
+    saved = []
+    for _ in range(2):
+        steps = 2 if not saved else 1
+        done: list[int] = []
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(
+                config,
+                folder,
+                show=lambda *_, done=done: done.append(1),  # type: ignore[misc]
+                stop=lambda done=done, steps=steps: len(done) == steps - 1,  # type: ignore[misc]
+            )
+        saved.append(torch.load(folder / "state.pt", weights_only=True))
+    before, after = saved
+    assert (before["progress"]["step"], after["progress"]["step"]) == (2, 3)
+    assert (before["progress"]["skipped"], after["progress"]["skipped"]) == (0, 1)
+    for part in ("encoder", "ema_encoder", "workers", "weighting"):
+        for key, value in before[part].items():
+            assert torch.equal(value, after[part][key]), f"{part}.{key}"
+            assert value.isfinite().all(), f"{part}.{key}"
+    for index, values in before["optimizer"]["state"].items():
+        for key, value in values.items():
+            assert torch.equal(value, after["optimizer"]["state"][index][key])
+
+
+def test_a_run_ends_after_too_many_steps_that_are_not_finite(
+    toy_config: PretrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Breaks("loss", monkeypatch).bad = set(range(100))
+    with pytest.raises(MusicSSLError, match="the loss of log_mel was not finite for 4 steps"):
+        pretrain(replace(toy_config, patience=4), tmp_path)
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient", "forward"])
+def test_the_scale_of_losses_backs_off_after_an_overflow(
+    what: str, toy_config: PretrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks = Breaks(what, monkeypatch)
+    breaks.bad = {1}
+    config = replace(toy_config, precision="fp16", workers=("chroma", "shape"), steps=3)
+    scales: list[float] = []
+    state = pretrain(
+        config, tmp_path, show=lambda state, _: scales.append(state.scaler.get_scale())
+    )
+    assert state.progress.skipped == 1
+    assert scales[1] == scales[0] / 2 == scales[2]
+
+
+def test_encoder_and_heads_are_clipped_apart(toy_config: PretrainConfig, tmp_path: Path) -> None:
+    config = replace(toy_config, optim=OptimConfig(clip=1.0, clip_heads=2.0))
+    state = Setup(config, tmp_path).state
+    for module, size in ((state.encoder, 0.5), (state.workers, 100.0)):
+        for p in module.parameters():
+            p.grad = torch.ones_like(p)
+        torch.nn.utils.clip_grad_norm_(module.parameters(), size)
+        total = torch.nn.utils.get_total_norm(
+            [p.grad for p in module.parameters() if p.grad is not None]
+        )
+        for p in module.parameters():
+            assert p.grad is not None
+            p.grad *= size / total
+    norms = loop.clip_gradients(state, config.optim)
+    assert norms == pytest.approx((0.5, 100.0), rel=1e-4)
+    assert loop.clip_gradients(state, config.optim) == pytest.approx((0.5, 2.0), rel=1e-4)
+
+
+def test_a_state_of_an_older_version_is_taken_up(
+    toy_config: PretrainConfig, tmp_path: Path
+) -> None:
+    whole = pretrain(toy_config, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(toy_config, tmp_path / "cut", stop=lambda: True)
+    file = tmp_path / "cut" / "state.pt"
+    state = torch.load(file, weights_only=True)
+    state["average"] = state.pop("ema_encoder")
+    progress = state["progress"]
+    progress["hours"], progress["wall"] = progress.pop("hours_heard"), progress.pop("wall_seconds")
+    torch.save(state, file)
+    resumed = pretrain(toy_config, tmp_path / "cut")
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert resumed.progress.hours_heard == whole.progress.hours_heard
+
+
+def test_the_averaged_encoder_can_be_read_without_the_music(
+    toy_config: PretrainConfig, toy_pack: Path, tmp_path: Path
+) -> None:
+    music = tmp_path / "music"
+    shutil.copytree(toy_pack, music)
+    data = replace(toy_config.data, sources=(str(music),))
+    state = pretrain(replace(toy_config, data=data, steps=2), tmp_path / "run")
+    shutil.rmtree(music)
+    encoder, progress = read_ema_encoder(tmp_path / "run", toy_config.encoder)
+    assert progress.step == 2
+    for a, b in zip(encoder.parameters(), state.ema_encoder.parameters(), strict=True):
+        assert torch.equal(a, b)
+    other = replace(toy_config.encoder, dim=16)  # type: ignore[call-arg]
+    with pytest.raises(ConfigError, match="another encoder"):
+        read_ema_encoder(tmp_path / "run", other)
+    with pytest.raises(ConfigError, match="not a pre-training run"):
+        read_ema_encoder(tmp_path, toy_config.encoder)
+    (tmp_path / "run" / "state.pt").write_bytes(b"half a state")
+    with pytest.raises(ConfigError, match="damaged"):
+        read_ema_encoder(tmp_path / "run", toy_config.encoder)
 
 
 def test_a_full_disk_leaves_the_last_state(
@@ -177,8 +393,8 @@ def test_a_full_disk_leaves_the_last_state(
     pretrain(replace(toy_config, steps=3), tmp_path)
     before = (tmp_path / "state.pt").read_bytes()
 
-    def full(state, path):  # type: ignore[no-untyped-def]
-        Path(path).write_bytes(b"half")
+    def full(state, file):  # type: ignore[no-untyped-def]
+        file.write(b"half")
         raise RuntimeError("No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
@@ -194,8 +410,8 @@ def test_stopping_saves_and_the_log_has_every_step_once(
     config = replace(toy_config, steps=30, save_every=20, log_every=10, workers=("chroma",))
     steps: list[int] = []
 
-    def show(run, heard):  # type: ignore[no-untyped-def]
-        steps.append(run.progress.step)
+    def show(state: TrainState, _: StepResult) -> None:
+        steps.append(state.progress.step)
 
     with pytest.raises(KeyboardInterrupt):
         pretrain(config, tmp_path, show=show, stop=lambda: len(steps) == 4)
@@ -229,31 +445,43 @@ def test_ctrl_c_saves_and_leaves_with_130(
         f"[data]\nsources = ['{toy_pack}']\nshares = [1.0]\nrecordings = 2\n"
         "[encoder]\nname = 'dilated'\ndim = 16\ninner = 24\n"
     )
-    real = pretrain_module.train_step
+    real, steps = loop.copy_buffers, itertools.count()
 
-    def step(run, ahead):  # type: ignore[no-untyped-def]
-        if run.progress.step == 2:
+    def interrupted(*args: Any) -> list[torch.Tensor]:
+        if next(steps) == 2:
             signal.raise_signal(signal.SIGINT)
-        return real(run, ahead)
+        return real(*args)
 
-    monkeypatch.setattr(signal, "getsignal", lambda number: signal.default_int_handler)
-    monkeypatch.setattr(pretrain_module, "train_step", step)
+    handler = signal.getsignal
+    monkeypatch.setattr(
+        signal,
+        "getsignal",
+        lambda n: signal.default_int_handler if n == signal.SIGINT else handler(n),
+    )
+    monkeypatch.setattr(loop, "copy_buffers", interrupted)
     assert main(["pretrain", str(config), str(run_folder)]) == 130
     state = torch.load(run_folder / "state.pt", weights_only=True)
     assert state["progress"]["step"] == 3
 
 
-def test_raw_audio_is_distorted_for_encoders_without_spectra(
-    toy_config: PretrainConfig, tmp_path: Path
+@pytest.mark.parametrize("where", ["wave", "spectrum", "both"])
+def test_what_the_encoder_hears_is_augmented_and_the_batch_is_not(
+    where: str, toy_config: PretrainConfig, tmp_path: Path
 ) -> None:
-    data = DataConfig(sources=toy_config.data.sources, shares=(1.0,), seconds=1.0, recordings=2)
-    config = replace(toy_config, data=data, augment_in="wave", workers=("chroma", "contrast"))
-    run = Run(config, tmp_path)
-    batch = moved(run, read(run, 0)[0])
-    clean = run.encode(batch.sound.audio)
-    frames, _ = hear(run, batch)
-    assert frames.shape == clean.shape
-    assert not torch.allclose(frames, clean)
+    data = replace(toy_config.data, seconds=1.0, recordings=2)
+    config = replace(toy_config, data=data, augment_in=where, workers=("chroma", "contrast"))
+    setup = Setup(config, tmp_path)
+    (batch,) = load_batch(setup.sampler, 0, setup.grid, config)
+    before = batch.sound.audio.clone()
+    encoder = setup.state.encoder
+    inputs = make_encoder_input(batch, encoder, setup.state.workers, config)
+    assert torch.equal(batch.sound.audio, before)
+    clean = encoder.frontend(before).values
+    for a, b in zip(inputs.features.values, clean, strict=True):
+        assert a.shape == b.shape
+        assert not torch.allclose(a, b)
+    assert inputs.masked is not None
+    assert inputs.masked.shape == (len(before), encoder.frames(before.shape[1]))
 
 
 def test_a_run_is_probed_on_labelled_music(toy_config: PretrainConfig, tmp_path: Path) -> None:
@@ -289,7 +517,7 @@ def test_encoders_of_raw_audio_learn(name: str, toy_config: PretrainConfig, tmp_
     config = replace(config, measure_batches=1, save_every=9)
     run = pretrain(config, tmp_path)
     assert run.progress.skipped == 0
-    fresh = Run(config, tmp_path / "fresh").encoder
+    fresh = Setup(config, tmp_path).state.encoder
     moved_by = [
         (a - b).abs().max().item()
         for a, b in zip(run.encoder.parameters(), fresh.parameters(), strict=True)

@@ -16,8 +16,8 @@ from musicssl.errors import ConfigError, OutputError
 from musicssl_training.train import metrics as record_module
 from musicssl_training.train.metrics import (
     Curves,
-    Record,
-    geometry,
+    MetricLogger,
+    gradient_statistics,
     mean_cosines,
     normalized_losses,
     peak_memory,
@@ -31,7 +31,7 @@ from musicssl_training.weighting import output_gradients, output_gram
 
 
 def write(folder: Path, first: int, last: int, start: int = 0, *, tensorboard: bool = True) -> None:
-    with Record(folder, start, tensorboard=tensorboard) as record:
+    with MetricLogger(folder, start, tensorboard=tensorboard) as record:
         for step in range(first, last + 1):
             record.write(step, {"hours": step / 10, "loss": {"a": 1 / step, "b": 2.0}})
 
@@ -64,7 +64,7 @@ def test_tensorboard_shows_the_same(tmp_path: Path) -> None:
 
 def test_both_files_hold_a_step_as_soon_as_it_is_written(tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    with Record(tmp_path, 0) as record:
+    with MetricLogger(tmp_path, 0) as record:
         record.write(1, {"norm": 2.0})
         events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
         events.Reload()
@@ -87,7 +87,7 @@ def test_without_tensorboard_that_is_logged_and_the_rest_written(
 
 
 def test_nested_values_and_tensors_become_numbers_by_name(tmp_path: Path) -> None:
-    with Record(tmp_path, 0, tensorboard=False) as record:
+    with MetricLogger(tmp_path, 0, tensorboard=False) as record:
         r2: dict[str, float | torch.Tensor] = {"log_mel": torch.tensor([0.25]), "mfcc": 1}
         record.write(7, {"norm": torch.tensor(0.5), "r2": r2})
     line = json.loads((tmp_path / "log.jsonl").read_text())
@@ -95,7 +95,7 @@ def test_nested_values_and_tensors_become_numbers_by_name(tmp_path: Path) -> Non
 
 
 def test_what_is_not_finite_becomes_a_gap(tmp_path: Path) -> None:
-    with Record(tmp_path, 0) as record:
+    with MetricLogger(tmp_path, 0) as record:
         record.write(1, {"norm": math.inf, "loss": {"a": math.nan, "b": 1.0}})
     text = (tmp_path / "log.jsonl").read_text()
     assert json.loads(text) == {"step": 1, "norm": None, "loss/a": None, "loss/b": 1}
@@ -105,7 +105,7 @@ def test_what_is_not_finite_becomes_a_gap(tmp_path: Path) -> None:
 
 
 def test_a_long_runs_clock_keeps_its_hundredths(tmp_path: Path) -> None:
-    with Record(tmp_path, 0, tensorboard=False) as record:
+    with MetricLogger(tmp_path, 0, tensorboard=False) as record:
         record.write(1, {"wall": 604_800.12})  # a week
     assert read_log(tmp_path)["wall"][1] == [604_800.12]
 
@@ -150,7 +150,7 @@ def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         def flush(self) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    with Record(tmp_path, 0, tensorboard=False) as record, monkeypatch.context() as patch:
+    with MetricLogger(tmp_path, 0, tensorboard=False) as record, monkeypatch.context() as patch:
         patch.setattr(record, "_lines", Full())
         with pytest.raises(OutputError, match=r"log\.jsonl cannot be written .*No space left"):
             record.write(1, {"norm": 1.0})
@@ -158,7 +158,7 @@ def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_geometry_of_a_known_gram() -> None:
     rows = torch.tensor([[3.0, 4.0], [4.0, -3.0], [0.0, 0.0], [-6.0, -8.0], [1e-7, 0.0]])
-    norms, cosines = geometry(rows @ rows.T, ["a", "b", "c", "d", "e"])
+    norms, cosines = gradient_statistics(rows @ rows.T, ["a", "b", "c", "d", "e"])
     assert norms == pytest.approx({"a": 5, "b": 5, "c": 0, "d": 10, "e": 1e-7})
     assert cosines == pytest.approx({"a-b": 0, "a-d": -1, "b-d": 0})
 
@@ -166,17 +166,17 @@ def test_geometry_of_a_known_gram() -> None:
 def test_geometry_of_workers_gradients() -> None:
     frames = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
     losses = {"a": frames[..., 0].sum(), "b": frames[..., :2].sum(), "c": -2 * frames.sum()}
-    norms, cosines = geometry(output_gram(output_gradients(losses, frames)), [*losses])
+    norms, cosines = gradient_statistics(output_gram(output_gradients(losses, frames)), [*losses])
     assert norms == pytest.approx({"a": 10**0.5, "b": 20**0.5, "c": 2 * 30**0.5})
     expected = {"a-b": 0.5**0.5, "a-c": -((1 / 3) ** 0.5), "b-c": -((2 / 3) ** 0.5)}
     assert cosines == pytest.approx(expected, rel=1e-6)
 
 
 def test_gradients_that_are_not_finite_have_no_cosines() -> None:
-    norms, cosines = geometry(torch.full((2, 2), math.inf), ["a", "b"])
+    norms, cosines = gradient_statistics(torch.full((2, 2), math.inf), ["a", "b"])
     assert norms == {"a": math.inf, "b": math.inf}
     assert cosines == {}
-    assert geometry(torch.full((2, 2), math.nan), ["a", "b"])[1] == {}
+    assert gradient_statistics(torch.full((2, 2), math.nan), ["a", "b"])[1] == {}
 
 
 def test_losses_are_divided_by_their_start() -> None:

@@ -255,11 +255,13 @@ def effective_rank(frames: Tensor) -> float:
     ----------
     .. [1] Roy and Vetterli, "The effective rank: a measure of effective dimensionality", 2007.
     """
-    rows = frames.flatten(0, -2).double()
+    rows = frames.flatten(0, -2).cpu().double()
+    if not rows.isfinite().all():
+        return math.nan
     around = rows - rows.mean(dim=0)
-    # singular values are the roots of the eigenvalues of a small matrix
+    # the singular values are the roots of the eigenvalues of a smaller matrix
     values = torch.linalg.eigvalsh(around.T @ around).clamp(min=0).sqrt()
-    if not values.isfinite().all() or not values.sum() > 0:
+    if not values.sum() > 0:
         return math.nan
     return float(torch.special.entr(values / values.sum()).sum().exp())
 
