@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from musicssl.checkpoint.files import ModelConfig
+from musicssl.checkpoint import ModelConfig
 from musicssl.encoders import EncoderConfig
 from musicssl.errors import ConfigError
 from musicssl.model import MusicEncoder
@@ -20,9 +20,9 @@ from musicssl_training.evaluation.embedders.adapters import ModelEmbedder
 from musicssl_training.evaluation.report.results import Report
 from musicssl_training.evaluation.suite import EvaluateConfig, evaluate
 from musicssl_training.study.design import Cell
-from musicssl_training.train.config import PretrainConfig, write_config
-from musicssl_training.train.loop import Heard, pretrain
-from musicssl_training.train.state import Run
+from musicssl_training.train import PretrainConfig, StepResult, TrainState, pretrain, write_config
+from musicssl_training.weighting import make_weighting
+from musicssl_training.workers import resolve
 
 Stop = Callable[[], bool]
 FACTS = "study.json"  # beside a model: what its training cost and was made of
@@ -60,23 +60,21 @@ def train_cell(cell: Cell, running: Path, model: Path, stop: Stop) -> None:
             "wall_seconds": before["wall_seconds"] + time.perf_counter() - wall,
         }
 
-    def show(run: Run, heard: Heard) -> None:
-        step = run.progress.step
-        if step % run.config.save_every == 0 or stop():  # it was saved just now
+    def show(state: TrainState, result: StepResult) -> None:
+        if state.progress.step % cell.config.save_every == 0 or stop():  # it was saved just now
             (running / COST).write_text(json.dumps(spent()), "utf-8")
 
-    run = pretrain(cell.config, running, show=show, stop=stop)
-    made = run.provenance()
+    state = pretrain(cell.config, running, show=show, stop=stop)
     facts = spent() | {
-        "steps": run.progress.step,
-        "hours_heard": run.progress.hours,
-        "steps_left_out": run.progress.skipped,
-        "parameters": sum(p.numel() for p in run.encoder.parameters()),
+        "steps": state.progress.step,
+        "hours_heard": state.progress.hours_heard,
+        "steps_left_out": state.progress.skipped,
+        "parameters": sum(p.numel() for p in state.encoder.parameters()),
         "threads": torch.get_num_threads(),
-        "made_by": {k: made[k] for k in ("commit", "versions", "device", "sources") if k in made},
+        "made_by": _made_by(running),
     }
     part = running / "model"
-    _as_model(run).save_pretrained(part)
+    _as_model(state, cell.config.encoder).save_pretrained(part)
     (part / FACTS).write_text(json.dumps(facts, indent=1), "utf-8")
     model.parent.mkdir(parents=True, exist_ok=True)
     part.replace(model)
@@ -131,27 +129,40 @@ def time_steps(config: PretrainConfig) -> float:
     moments: list[float] = []
     short = replace(config, steps=TIMED_STEPS, measure_batches=1)
     with tempfile.TemporaryDirectory() as folder:
-        pretrain(short, Path(folder), show=lambda run, heard: moments.append(time.perf_counter()))
+        pretrain(
+            short, Path(folder), show=lambda state, result: moments.append(time.perf_counter())
+        )
     return (moments[-1] - moments[0]) / (len(moments) - 1)
 
 
-@functools.cache
-def check_layers(encoder: EncoderConfig, layer: tuple[int, ...], pooling: str) -> None:
-    """Make sure that an encoder has the layers that are to be measured.
+def check_cell(cell: Cell) -> None:
+    """Make sure that a cell's weighting fits its workers, and that its layers exist.
 
     Raises
     ------
     ConfigError
-        If it has not, or there is no such pooling.
+        If not.
     """
+    make_weighting(cell.config.weighting, resolve(cell.config.workers))
+    _check_layers(cell.config.encoder, cell.evaluate.layer, cell.evaluate.pooling)
+
+
+@functools.cache
+def _check_layers(encoder: EncoderConfig, layer: tuple[int, ...], pooling: str) -> None:
     MusicEncoder(ModelConfig(encoder=encoder, pooling=pooling, layer=layer))
 
 
-def _as_model(run: Run) -> MusicEncoder:
+def _as_model(state: TrainState, config: EncoderConfig) -> MusicEncoder:
     """Return the averaged encoder as a model."""
-    model = MusicEncoder(ModelConfig(encoder=run.config.encoder))
-    model.encoder.load_state_dict(run.average.state_dict())
+    model = MusicEncoder(ModelConfig(encoder=config))
+    model.encoder.load_state_dict(state.ema_encoder.state_dict())
     return model.requires_grad_(False).eval()
+
+
+def _made_by(running: Path) -> dict[str, Any]:
+    """Return code, device and data of a run, as of its last start."""
+    last = json.loads((running / "runs.jsonl").read_text("utf-8").splitlines()[-1])
+    return {key: last.get(key) for key in ("commit", "versions", "device", "sources")}
 
 
 def _read_cost(running: Path) -> dict[str, float]:

@@ -14,17 +14,6 @@ KEYS = ("base", "settings", "budget", "evaluate", "grid", "block", "report")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BudgetConfig:
-    """How long each cell trains."""
-
-    hours: float  # of audio heard
-
-    def __post_init__(self) -> None:
-        if not self.hours > 0:
-            raise ConfigError(f"budget.hours must be positive, got {self.hours}.")
-
-
-@dataclass(frozen=True, kw_only=True)
 class ReportConfig:
     """What the report says besides the figures."""
 
@@ -38,7 +27,6 @@ class Study:
 
     factors: tuple[Factor, ...]
     cells: tuple[Cell, ...]
-    budget: BudgetConfig
     report: ReportConfig
 
     @property
@@ -74,19 +62,21 @@ def read_study(file: Path) -> Study:
     factors = tuple(read_factor(name, v) for name, v in flatten(values["grid"]).items())
     if not any(factor.name == SEED for factor in factors):
         factors += (read_factor(SEED, [settings.get(SEED, 0)]),)
-    budget = from_dict(BudgetConfig, values["budget"], "study.budget")
     blocks = values.get("block", [{}])
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
         raise ConfigError("study.block must be a list of tables: [[block]].")
     chosen = combine(factors, [flatten(block) for block in blocks])
     try:
-        cells = make_cells(chosen, settings, values["evaluate"], budget.hours)
+        cells = make_cells(
+            chosen,
+            {"settings": settings, "evaluate": values["evaluate"], "budget": values["budget"]},
+        )
     except MusicSSLError as error:
         raise ConfigError(f"{file}: {error}") from error
     seeds = next(factor.labels for factor in factors if factor.name == SEED)
     cells.sort(key=lambda cell: seeds.index(cell.levels[SEED]))  # stable: one whole design a seed
     report = from_dict(ReportConfig, values.get("report", {}), "study.report")
-    return Study(factors, tuple(cells), budget, report)
+    return Study(factors, tuple(cells), report)
 
 
 def read_toml(file: Path) -> dict[str, Any]:

@@ -16,7 +16,18 @@ from musicssl_training.evaluation.protocol.splits import PARTS
 from musicssl_training.evaluation.tasks import TASKS
 from musicssl_training.train.config import PretrainConfig, read_config, write_config
 
-EVALUATE = "evaluate."  # keys that say how a cell is measured, not how it is trained
+APART = ("evaluate", "budget")  # tables that are not settings of a run; "evaluate.layer" is a key
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetConfig:
+    """How long a cell trains."""
+
+    hours: float  # of audio heard
+
+    def __post_init__(self) -> None:
+        if not self.hours > 0:
+            raise ConfigError(f"budget.hours must be positive, got {self.hours}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,13 +212,15 @@ def _narrow(factor: Factor, wanted: Any) -> tuple[Level, ...]:
     return tuple(by_label[text] for text in texts)
 
 
-def make_cells(
-    combinations: Sequence[Combination],
-    settings: dict[str, Any],
-    evaluate: dict[str, Any],
-    hours: float,
-) -> list[Cell]:
-    """Return the cells of a design, with steps that hear `hours` of audio.
+def make_cells(combinations: Sequence[Combination], tables: dict[str, Any]) -> list[Cell]:
+    """Return the cells of a design, with as many steps as hear the budget's hours of audio.
+
+    Parameters
+    ----------
+    combinations
+        From `combine`.
+    tables
+        ``settings`` of the runs, ``evaluate`` and ``budget``, which the levels replace parts of.
 
     Raises
     ------
@@ -216,17 +229,15 @@ def make_cells(
     """
     cells: dict[str, Cell] = {}
     for levels in combinations:
-        cell = _make_cell(levels, settings, evaluate, hours)
+        cell = _make_cell(levels, tables)
         same = cells.setdefault(cell.id, cell)
         if same is not cell:
             raise ConfigError(f"these cells are the same run: {same.name}; {cell.name}.")
     return list(cells.values())
 
 
-def _make_cell(
-    levels: Combination, settings: dict[str, Any], evaluate: dict[str, Any], hours: float
-) -> Cell:
-    run, measure = copy.deepcopy(settings), copy.deepcopy(evaluate)
+def _make_cell(levels: Combination, tables: dict[str, Any]) -> Cell:
+    tables = copy.deepcopy(tables)
     labels = {factor: level.label for factor, level in levels.items()}
     where = ", ".join(f"{factor}={label}" for factor, label in labels.items())
     given: dict[str, str] = {}
@@ -235,16 +246,14 @@ def _make_cell(
             if key in given:
                 raise ConfigError(f"cell {where}: both {given[key]} and {factor} set {key!r}.")
             given[key] = factor
-            inside, path = (
-                (measure, key.removeprefix(EVALUATE)) if key.startswith(EVALUATE) else (run, key)
-            )
-            put(inside, path, value)
+            put(tables, key if key.split(".")[0] in APART else f"settings.{key}", value)
     try:
-        config = read_config(run)
+        config = read_config(tables["settings"])
         data = config.data
         heard = data.recordings * data.per_recording * data.seconds / 3600  # hours a step
-        config = replace(config, steps=max(1, round(hours / heard)))
-        return Cell(labels, config, from_dict(MeasureConfig, measure, "study.evaluate"))
+        budget = from_dict(BudgetConfig, tables["budget"], "study.budget")
+        config = replace(config, steps=max(1, round(budget.hours / heard)))
+        return Cell(labels, config, from_dict(MeasureConfig, tables["evaluate"], "study.evaluate"))
     except MusicSSLError as error:
         raise ConfigError(f"cell {where}: {error}") from error
 

@@ -281,7 +281,8 @@ def _sum_codes(levels: int) -> Array:
 
 def _products(a: Array, b: Array) -> Array:
     """Return all products of the columns of two factors, in the order of `np.outer`."""
-    return np.einsum("ni,nj->nij", a, b).reshape(len(a), -1)
+    products: Array = np.einsum("ni,nj->nij", a, b).reshape(len(a), -1)
+    return products
 
 
 def _basis(x: Array) -> Array:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
-from musicssl.errors import MusicSSLError
 from musicssl_training.study.config import SEED, Study
 from musicssl_training.study.design import Cell
 from musicssl_training.study.folder import StudyFolder
@@ -105,6 +104,6 @@ def _but_seed(levels: dict[str, str]) -> dict[str, str]:
 def _time(cell: Cell, timing: Callable[[PretrainConfig], float]) -> float | None:
     try:
         return timing(cell.config)
-    except MusicSSLError as error:
+    except Exception as error:  # the cell itself would fail, and say so in its turn
         log.warning("%s cannot be timed: %s", cell.name, error)
         return None

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from musicssl.errors import ConfigError, MusicSSLError
 from musicssl_training.cli.interrupts import interrupts
-from musicssl_training.study.cell import check_layers, measure_cell, train_cell
+from musicssl_training.study.cell import check_cell, measure_cell, train_cell
 from musicssl_training.study.config import Study, read_study
 from musicssl_training.study.design import Cell
 from musicssl_training.study.folder import StudyFolder
@@ -32,12 +32,12 @@ class Outcome:
 
 
 def check_study(study: Study) -> None:
-    """Look for the data of all cells, and for the layers that are to be measured.
+    """Look for the data of all cells, and whether their settings fit together.
 
     Raises
     ------
     ConfigError
-        For what is not there.
+        For what is not there, or does not fit.
     """
     for cell in study.cells:
         for place in cell.config.data.sources:
@@ -46,11 +46,10 @@ def check_study(study: Study) -> None:
         for name, folder in cell.evaluate.roots.items():
             if not folder.is_dir():
                 raise ConfigError(f"evaluate.collections: {name}: {folder} is no folder.")
-        measure = cell.evaluate
         try:
-            check_layers(cell.config.encoder, measure.layer, measure.pooling)
+            check_cell(cell)
         except MusicSSLError as error:
-            raise ConfigError(f"cell {cell.name}: evaluate: {error}") from error
+            raise ConfigError(f"cell {cell.name}: {error}") from error
 
 
 def run_study(study: Study, folder: StudyFolder, stop: Stop, *, threads: int = 1) -> Outcome:
@@ -183,7 +182,7 @@ def _run_cell(cell: Cell, folder: StudyFolder, lock: Lock, stop: Stop) -> None:
     except Exception as error:
         if lock.lost:
             return
-        log.exception("%s failed: %s", cell.id, cell.name, exc_info=error)
+        log.error("%s failed: %s: %s", cell.id, type(error).__name__, error)
         folder.write_failure(cell, error)
     else:
         folder.write_result(cell, values)

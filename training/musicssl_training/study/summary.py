@@ -51,7 +51,7 @@ def summarize(study: Study, folder: StudyFolder) -> dict[str, Any]:
             "finished": len(results),
             "failed": len(failed),
         },
-        "hours_heard": study.budget.hours,
+        "hours_heard": sorted({round(r["hours_heard"], 2) for r in results}),
         "steps": sorted({r["steps"] for r in results}),
         "seeds": design.blocks,
         "lead": names[-1],
@@ -190,9 +190,10 @@ def _notes(study: Study, results: Sequence[Result], design: Design, failed: int)
     if not design.df:
         notes.append("No degrees of freedom are left for an error: there are no intervals.")
     steps = _span([r["steps"] for r in results])
+    hours = _span([round(r["hours_heard"], 2) for r in results])
     notes.append(
-        f"Each cell heard {study.budget.hours:g} h of audio ({steps} steps). What leads after so "
-        "much may not lead after more."
+        f"Each cell heard {hours} h of audio ({steps} steps). What leads after so much may not "
+        "lead after more."
     )
     notes.append(
         "Intervals are for other seeds on the same labeled music; other music would move the "
@@ -205,6 +206,6 @@ def _notes(study: Study, results: Sequence[Result], design: Design, failed: int)
     return notes
 
 
-def _span(numbers: Sequence[int]) -> str:
+def _span(numbers: Sequence[float]) -> str:
     low, high = min(numbers), max(numbers)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return f"{low:,g}" if low == high else f"{low:,g} to {high:,g}"

@@ -22,6 +22,7 @@ from musicssl_training.study.report.words import interval, label, points
 
 ROW = 34  # px of a level
 SHOWN = 24  # configurations in a figure of all
+CROWDED = 36  # characters, from which names under an axis are tilted
 
 
 @mpl.rc_context(STYLE)
@@ -59,7 +60,8 @@ def interaction(found: dict[str, Any], factors: dict[str, list[str]]) -> Markup:
     The factor with more levels goes along the axis.
     """
     a, b = sorted(found["factors"], key=lambda name: -len(factors[name]))
-    canvas = Canvas(WIDTH, 240, left=38, right=10, bottom=40)
+    crowded = sum(map(len, factors[a])) > CROWDED
+    canvas = Canvas(WIDTH, 260, left=38, right=10, bottom=70 if crowded else 26)
     ax = canvas.axes
     cells = {
         frozenset(zip(found["factors"], one["levels"], strict=True)): one for one in found["means"]
@@ -76,8 +78,9 @@ def interaction(found: dict[str, Any], factors: dict[str, list[str]]) -> Markup:
     )
     ax.set_xlim(-0.5, len(factors[a]) - 0.5)
     ax.set_xticks(range(len(factors[a])), factors[a])
-    if sum(map(len, factors[a])) > 40:
-        ax.tick_params("x", rotation=20)
+    if crowded:
+        for text in ax.get_xticklabels():
+            text.set(rotation=30, ha="right", rotation_mode="anchor")
     for i, level in enumerate(factors[b]):
         here = [cells[frozenset({(a, one), (b, level)})] for one in factors[a]]
         if any(one["value"] is None for one in here):
@@ -105,7 +108,7 @@ def interaction(found: dict[str, Any], factors: dict[str, list[str]]) -> Markup:
 @mpl.rc_context(STYLE)
 def front(configurations: list[dict[str, Any]], lead: str, hues: dict[str, int], by: str) -> Markup:
     """Return score against cost, a dot a configuration, and the Pareto front as a line."""
-    canvas = Canvas(2 * WIDTH, 320, left=38, right=16, bottom=44)
+    canvas = Canvas(WIDTH, 300, left=38, right=12, bottom=44)
     ax = canvas.axes
     score_axis(ax, "y", [one["scores"][lead]["mean"] / 100 for one in configurations])
     ax.set_xscale("log")
@@ -138,16 +141,14 @@ def front(configurations: list[dict[str, Any]], lead: str, hues: dict[str, int],
 def spread(configurations: list[dict[str, Any]], lead: str) -> Markup:
     """Return the configurations, the best first: every seed a dot, and their mean a line."""
     ranked = sorted(configurations, key=lambda one: -one["scores"][lead]["mean"])[:SHOWN]
-    canvas = Canvas(2 * WIDTH, ROW * len(ranked) + 30, left=14, right=14, bottom=26)
+    canvas = Canvas(WIDTH, ROW * len(ranked) + 30, left=14, right=14, bottom=26)
     ax = canvas.axes
     seeds = [list(one["scores"][lead]["seeds"].values()) for one in ranked]
     score_axis(ax, "x", [v / 100 for values in seeds for v in values])
     ax.set_ylim(ROW * len(ranked), 0)
     for i, (one, values) in enumerate(zip(ranked, seeds, strict=True)):
         y = ROW * i + 25
-        write_label(
-            ax, label(", ".join(one["levels"].values()) or "all settings as given", 90), y - 14
-        )
+        write_label(ax, label(", ".join(one["levels"].values()) or "all settings as given"), y - 14)
         middle = one["scores"][lead]["mean"]
         ax.plot([middle / 100] * 2, [y - 6, y + 6], color=color("ink"), linewidth=1.5)
         dots = ax.plot(
