@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from musicssl.audio.clock import FrameClock
 from musicssl.audio.decoder import MOST_PEAK, Decoder, falls_short
 from musicssl.audio.headers import (
     mp3_has_tag,
@@ -31,7 +32,6 @@ TIMED = frozenset({"flac", "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "ogg", "f
 BARE = frozenset(
     {"flac", "mp3", "aac", "ac3", "eac3", "tta", "wv", "ape", "dts", "tak", "mpc", "mpc8"}
 )
-GAP = 0.02  # seconds that a packet comes too late: something between was lost
 MOST_PLANES = 7
 NOT_A_REST = 4096  # bytes that cannot be decoded at the end: more than half a frame or a tag
 LATE = 16_384  # bytes in packets that cannot be decoded, before the first that can
@@ -196,7 +196,7 @@ class FFmpegDecoder(Decoder):
         """Yield decoded frames, past all that cannot be decoded."""
         lost = rest = 0  # bytes since the last frame, in packets that could not be decoded
         tag = begun = False
-        clock = Clock(even=self._container.format.name == "flac")
+        clock = FrameClock(even=self._container.format.name == "flac")
         end = 0  # of the last packet that could be decoded, in the file
         biggest = last = 0  # bytes of a packet before the last one, and of that
         for packet in self._packets():
@@ -246,55 +246,6 @@ class FFmpegDecoder(Decoder):
                 if errors > PATIENCE:
                     self.broken = error.strerror or str(error)
                     return
-
-
-class Clock:
-    """Compares when frames are said to be with how long those before them last.
-
-    Parameters
-    ----------
-    even
-        Times are numbers of frames times their length, so they mean nothing unless all but the
-        last are equally long.
-    """
-
-    def __init__(self, *, even: bool) -> None:
-        self._gaps = 0
-        self._even, self._lengths = even, set[int]()
-        self._first: float | None = None
-        self._due: float | None = None
-        self._heard = 0.0
-        self._rates: set[int] = set()
-
-    def add(self, frame: Any, *, counted: bool) -> None:
-        """Take the next frame; a gap before it is not counted again."""
-        self._rates.add(frame.sample_rate)
-        if self._even:
-            self._lengths.add(frame.samples)
-        length = frame.samples / frame.sample_rate
-        self._heard += length
-        if frame.time is None:
-            return
-        if self._due is None:
-            self._first = frame.time
-        elif frame.time > self._due + GAP and not counted:
-            self._gaps += 1
-        self._due = frame.time + length
-
-    @property
-    def reached(self) -> float:
-        """When the last frame ends, in seconds."""
-        return 0.0 if self._due is None or len(self._rates) > 1 else self._due
-
-    @property
-    def holes(self) -> int:
-        """How many gaps there were, if time is really missing: some times are not exact."""
-        if self._due is None or self._first is None:
-            return 0
-        if len(self._rates) > 1 or len(self._lengths) > 2:
-            return 0
-        missing = self._due - self._first - self._heard
-        return min(self._gaps, max(1, int(missing / GAP))) if missing > GAP else 0
 
 
 def _kind(frame: Any) -> tuple[int, str, str]:

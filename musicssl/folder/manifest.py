@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from musicssl.atomic import atomic_write
 from musicssl.errors import OutputError, shown
 from musicssl.folder.places import (
     SHARD,
@@ -258,9 +259,7 @@ class Manifest:
         self._file = None
         last = {digest(record["source"]): i for i, record in enumerate(read_lines(self.path))}
         part = self.out / STATE / f"{self.path.name}.part"
-        with writing(self.path):
-            with not_a_link(part).open("wb") as file:
-                for i, record in enumerate(read_lines(self.path)):
-                    if last[digest(record["source"])] == i and record["status"] != GONE:
-                        file.write(json_line(record))
-            part.replace(self.path)
+        with writing(self.path), atomic_write(self.path, part=not_a_link(part)) as file:
+            for i, record in enumerate(read_lines(self.path)):
+                if last[digest(record["source"])] == i and record["status"] != GONE:
+                    file.write(json_line(record))

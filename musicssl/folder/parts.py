@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from musicssl.atomic import atomic_write
 from musicssl.folder.output import Row
 from musicssl.folder.outputs import Npz, read_npz
 from musicssl.folder.places import (
@@ -60,14 +61,13 @@ class Parts:
     def write(self, row: Row, scratch: Path) -> None:
         """Write a part, whole or not at all."""
         path, part = self.path(row.key), scratch / f"{threading.get_ident()}.npz"
-        with part.open("wb") as file:
-            Npz(self.out, self.space).save(row, ".npz", file)
         if not path.parent.is_dir():
             not_a_link(self.folder)
             make_folder(path.parent)
         if there(path) and self._load(path) is None:
             put_aside(path)
-        part.replace(path)
+        with atomic_write(path, part=part) as file:
+            Npz(self.out, self.space).save(row, ".npz", file)
 
     def drop(self, key: str) -> None:
         """Remove the part for `key`, if there is one."""
