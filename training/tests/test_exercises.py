@@ -9,21 +9,17 @@ import numpy as np
 import pytest
 
 from musicssl_training.midi import synthetic as exercises
-from musicssl_training.midi.arrange import FAMILIES
-from musicssl_training.midi.parse import beats, key_of, sounding, stated_key
-from musicssl_training.midi.score import DRUMS
+from musicssl_training.midi.parse import beats, sounding, stated_key
 from musicssl_training.midi.synthetic import (
     GROOVES,
     KINDS,
-    MAJOR,
-    MINOR,
-    NAMES,
     PROGRESSIONS,
     QUALITIES,
     RANGES,
     Sheet,
     write_exercises,
 )
+from musicssl_training.midi.theory import DRUMS, FAMILIES, MAJOR, MINOR, SIGNATURES, parse_key
 
 SEEDS = range(6)
 
@@ -58,7 +54,7 @@ def test_every_kind_says_its_tempo_metre_and_programs(kind: str, seed: int) -> N
     melodic = {event.channel for event in events if event.type == "note_on"} - {9}
     assert {event.channel for event in events if event.type == "program_change"} == melodic
     names = {event.key for event in events if event.type == "key_signature"}
-    assert {key_of(name) for name in names} == (
+    assert {parse_key(name) for name in names} == (
         {sheet.key + 12 * sheet.minor} if sheet.keyed else set()
     )
 
@@ -191,7 +187,7 @@ def test_degrees_climb_the_scale(key: int, minor: bool) -> None:
     sheet = Sheet(100, key, minor)
     pitches = [sheet.degree(step, 48) for step in range(15)]
     assert pitches[0] in range(48, 60)
-    assert pitches[0] % 12 == key == key_of(NAMES[key])
+    assert pitches[0] % 12 == key == parse_key(SIGNATURES[key])
     assert pitches[7] - pitches[0] == pitches[14] - pitches[7] == 12
     assert np.diff(pitches).min() >= 1
     assert np.diff(pitches).max() <= (3 if minor else 2)  # harmonic minor has a step of three

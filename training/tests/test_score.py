@@ -12,11 +12,12 @@ from versions import FONT, a_version, needs_fluidsynth
 
 from musicssl.errors import AudioError
 from musicssl_training.data import Pack, write_pack
-from musicssl_training.midi.arrange import FAMILIES, rewrite
+from musicssl_training.midi.arrange import rewrite
 from musicssl_training.midi.parse import beats, sounding, stated_key
 from musicssl_training.midi.render import read_score, render, truth
-from musicssl_training.midi.score import DRUMS, SCORES, Score
+from musicssl_training.midi.score import SCORES, Score
 from musicssl_training.midi.synthetic import Sheet
+from musicssl_training.midi.theory import DRUMS, FAMILIES
 from musicssl_training.targets import score as targets
 
 ROWS = [{"path": str(i)} for i in range(4)]

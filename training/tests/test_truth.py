@@ -15,10 +15,11 @@ from musicssl.errors import ConfigError
 from musicssl_training.data import Pack, write_pack
 from musicssl_training.midi.arrange import rewrite
 from musicssl_training.midi.meter import confirm_downbeats
-from musicssl_training.midi.parse import Clock, beats, key_of, meters, sounding, stated_key
+from musicssl_training.midi.parse import Clock, beats, meters, sounding, stated_key
 from musicssl_training.midi.render import read_score, render, truth
-from musicssl_training.midi.score import DRUMS, Score, from_row, merge, read_scores, to_row
+from musicssl_training.midi.score import Score, from_row, merge, read_scores, to_row
 from musicssl_training.midi.synthetic import KINDS, Sheet, write_exercises
+from musicssl_training.midi.theory import DRUMS, KEYS, parse_key
 from musicssl_training.targets import score as targets
 
 
@@ -159,12 +160,17 @@ def test_the_clock_follows_changes_of_tempo() -> None:
         ("F# minor", 18),
         ("Ebm", 15),
         ("Cb", 11),
+        ("Eb min", 15),
+        ("G maj", 7),
+        ("E minor | F major", -1),
         ("", -1),
         ("H", -1),
     ],
 )
 def test_keys(name: str, number: int) -> None:
-    assert key_of(name) == number
+    assert parse_key(name) == number
+    assert number < 0 or parse_key(KEYS[number], mode_needed=True) == number
+    assert parse_key(name[:2], mode_needed=True) == -1
 
 
 def test_only_keys_that_can_be_trusted() -> None:

@@ -22,24 +22,10 @@ from musicssl_training.midi.parse import (
     Clock,
     timed,
 )
+from musicssl_training.midi.theory import FAMILIES
 
 VOLUME, RESET = 7, 121  # controllers
 TICKS = 960  # a second, in the scores we write
-FAMILIES: dict[str, range | tuple[int, ...]] = {  # General MIDI programs, from 0
-    "piano": range(8),
-    "mallet": range(8, 16),
-    "organ": range(16, 24),
-    "guitar": range(24, 32),
-    "bass": range(32, 40),
-    "strings": range(40, 52),
-    "voice": range(52, 55),
-    "brass": range(56, 64),
-    "reed": range(64, 72),
-    "pipe": range(72, 80),
-    "lead": range(80, 88),
-    "pad": range(88, 96),
-    "ethnic": range(104, 112),
-}
 MELODIC = [name for name in FAMILIES if name not in ("bass", "pad")]
 LOW = 45  # MIDI pitch: a part with a lower median may get a bass
 Part = tuple[int, int]  # track, channel

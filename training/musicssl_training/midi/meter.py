@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from musicssl_training.midi.score import DRUMS
+from musicssl_training.midi.theory import DRUMS
 
 CLEAR = 3.0  # standard errors by which downbeats stand out from any other place in the bar
 NEAR = 0.12  # beats between a note's onset and the beat that it is taken to be on

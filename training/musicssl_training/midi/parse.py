@@ -1,6 +1,5 @@
 """MIDI parsing: notes as they sound, beats, tempo and key."""
 
-import re
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping
@@ -12,13 +11,12 @@ import mido
 import numpy as np
 from numpy.typing import NDArray
 
-from musicssl_training.midi.score import DRUMS
+from musicssl_training.midi.theory import DRUMS, parse_key
 
 DRUM_CHANNEL = 9  # the channel that General MIDI keeps for percussion
 PEDAL, SOUND_OFF, NOTES_OFF = 64, 120, 123  # controllers
 SHORTEST = 0.03  # seconds that a note is taken to sound at least
 FINEST = 64  # lower figure of a time signature; beyond it a file is taken to be damaged
-STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 
 
 @dataclass(frozen=True)
@@ -182,22 +180,6 @@ def has_tempo(score: mido.MidiFile) -> bool:
     return bool(kinds & {"set_tempo", "time_signature"})
 
 
-def key_of(name: str) -> int:
-    """Return the number of a key such as "C# minor" or "Bbm", as in `Score.key`; -1 if unknown.
-
-    Examples
-    --------
-    >>> key_of("Bb major"), key_of("F#m"), key_of("")
-    (10, 18, -1)
-    """
-    found = re.fullmatch(r"([A-G])([#b]*)\s*(m|major|minor|)", name.strip())
-    if found is None:
-        return -1
-    step, signs, mode = found.groups()
-    pitch = (STEPS[step] + signs.count("#") - signs.count("b")) % 12
-    return pitch + (12 if mode in ("m", "minor") else 0)
-
-
 def stated_key(score: mido.MidiFile, about: Mapping[str, str]) -> int:
     """Return the key that can be trusted, or -1.
 
@@ -215,9 +197,9 @@ def stated_key(score: mido.MidiFile, about: Mapping[str, str]) -> int:
     if len(keys) > 1:
         return -1
     if about.get("key_source_label"):
-        return key_of(about["key_source_label"])
+        return parse_key(about["key_source_label"])
     if "key_mode_reliable" in about and about["key_mode_reliable"] != "1":
         return -1
     if "key_signature" in about:
-        return key_of(about["key_signature"])
-    return key_of(keys.pop()) if keys else -1
+        return parse_key(about["key_signature"])
+    return parse_key(keys.pop()) if keys else -1

@@ -18,7 +18,8 @@ from musicssl.errors import AudioError, DependencyError
 from musicssl_training.midi.arrange import Version, choose_version, rewrite
 from musicssl_training.midi.meter import confirm_downbeats
 from musicssl_training.midi.parse import beats, has_tempo, meters, sounding, stated_key
-from musicssl_training.midi.score import AROUND, DRUMS, Score
+from musicssl_training.midi.score import AROUND, Score
+from musicssl_training.midi.theory import DRUMS
 
 
 def read_score(path: Path) -> mido.MidiFile:

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.errors import ConfigError
+from musicssl_training.midi.theory import DRUMS as DRUMS
 
 log = logging.getLogger(__name__)
-DRUMS = 128  # in the place of a General MIDI program
 SCORES = "scores.jsonl"  # beside a pack's index.jsonl, one line a recording
 FORMAT = 2  # of its lines; in those without a format, 1, bars are counted across upbeats
 AROUND = 8.0  # seconds before and after an excerpt in which beats are kept

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import mido
 
-from musicssl_training.midi.arrange import FAMILIES, MELODIC
+from musicssl_training.midi.arrange import MELODIC
 from musicssl_training.midi.parse import DRUM_CHANNEL
+from musicssl_training.midi.theory import FAMILIES, MAJOR, MINOR, SIGNATURES
 
 BEAT = 480  # ticks
-NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
-MAJOR, MINOR = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 11)  # the minor one is harmonic
 RANGES = {  # MIDI pitches that suit a family
     "piano": (28, 100),
     "mallet": (53, 96),
@@ -114,7 +113,7 @@ class Sheet:
 
     def key_name(self, minor: str) -> str:
         """Return the key's name, with `minor` behind that of a minor one."""
-        return NAMES[self.key] + (minor if self.minor else "")
+        return SIGNATURES[self.key] + (minor if self.minor else "")
 
 
 def single_notes(sheet: Sheet, rng: random.Random) -> None:

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from musicssl_training.midi.arrange import FAMILIES
-from musicssl_training.midi.score import DRUMS, Score
+from musicssl_training.midi.score import Score
+from musicssl_training.midi.theory import DRUMS, FAMILIES
 
 LOWEST, KEYS = 21, 88  # the piano's
 FAMILY = np.full(DRUMS + 1, -1)  # of each program
