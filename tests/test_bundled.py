@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import musicssl
-from musicssl.checkpoint.bundled import CHECKPOINTS, DEFAULT_MODEL, MODELS
+from musicssl.checkpoint.bundled import CHECKPOINTS, DEFAULT_MODEL, bundled_models, describe_model
 from musicssl.inference.device import cpu_has_bf16
 from musicssl.model import MusicEncoder
 
@@ -28,17 +28,17 @@ def sound() -> np.ndarray:
     return out.astype(np.float32)
 
 
-@pytest.fixture(scope="module", params=list(MODELS))
+@pytest.fixture(scope="module", params=list(bundled_models()))
 def model(request: pytest.FixtureRequest) -> MusicEncoder:
     return musicssl.load_model(request.param, device="cpu")
 
 
 def test_the_default_is_there() -> None:
-    assert DEFAULT_MODEL in MODELS
+    assert DEFAULT_MODEL in bundled_models()
 
 
 def test_the_list_tells_the_truth(model: MusicEncoder) -> None:
-    info = MODELS[model.model_id]
+    info = describe_model(bundled_models()[model.model_id])
     assert info.dim == model.dim
     assert info.layers == model.layers
     assert info.frame_rate == model.frame_rate

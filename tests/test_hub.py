@@ -16,7 +16,7 @@ from hub_server import CONFIG, FILES, REPO, WEIGHTS, go_offline, right, weights
 from huggingface_hub import constants, file_download
 
 from musicssl.checkpoint import bundled as models
-from musicssl.checkpoint.bundled import MODELS, list_models
+from musicssl.checkpoint.bundled import bundled_models, describe_model, list_models
 from musicssl.checkpoint.hub import Checkpoint, download, find_checkpoint, push, push_folder
 from musicssl.checkpoint.hub.repository import Repository
 from musicssl.errors import ModelError
@@ -60,18 +60,20 @@ def bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_bundled_models_describe_themselves(bundled: Path) -> None:
-    assert list(MODELS) == ["musicssl-small", "musicssl-tiny"]
-    assert len(MODELS) == 2
-    assert asdict(MODELS["musicssl-small"]) == {
+    assert list(bundled_models()) == ["musicssl-small", "musicssl-tiny"]
+    assert len(bundled_models()) == 2
+    assert asdict(describe_model(bundled_models()["musicssl-small"])) == {
         **{"name": "musicssl-small", "source": "bundled", "revision": None},
         **{"parameters": 4003, "dim": 8, "layers": 4, "frame_rate": 25.0, "sample_rate": 22050},
         **{"megabytes": round(len(WEIGHTS) / 1e6, 1), "code_licence": "MIT"},
         **{"weights_licence": "cc0-1.0", "data_licences": "CC0, public domain"},
         "summary": "A test.",
     }
-    assert list_models() == [MODELS["musicssl-small"], MODELS["musicssl-tiny"]]
+    assert list_models() == [
+        describe_model(bundled / name) for name in ("musicssl-small", "musicssl-tiny")
+    ]
     with pytest.raises(KeyError):
-        MODELS["notes"]
+        bundled_models()["notes"]
 
 
 def test_the_code_licence_is_the_projects() -> None:
@@ -79,9 +81,9 @@ def test_the_code_licence_is_the_projects() -> None:
     assert models.CODE_LICENCE in project["license"].split(" AND ")  # of code and weights
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", bundled_models())
 def test_every_model_here_has_a_card_and_weights(name: str) -> None:
-    assert MODELS[name].parameters > 0
+    assert describe_model(bundled_models()[name]).parameters > 0
     assert find_checkpoint(name).folder.name == name
 
 
@@ -97,7 +99,7 @@ def test_every_model_here_has_a_card_and_weights(name: str) -> None:
 def test_a_card_must_be_whole(bundled: Path, old: str, new: str, message: str) -> None:
     (bundled / "musicssl-tiny" / "README.md").write_text(CARD.replace(old, new))
     with pytest.raises(ModelError, match=message):
-        MODELS["musicssl-tiny"]
+        describe_model(bundled_models()["musicssl-tiny"])
 
 
 def test_bundled_and_local_need_no_network(bundled: Path, tmp_path: Path, no_sockets: None) -> None:

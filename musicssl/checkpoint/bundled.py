@@ -1,34 +1,32 @@
-"""The bundled models: what is known of each before it is loaded."""
+"""The bundled models, and what is known of each before it is loaded."""
 
 import math
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import safetensors
 
+from musicssl.checkpoint.names import CARD, CONFIG, WEIGHTS
 from musicssl.config import from_dict
 from musicssl.errors import ConfigError, ModelError
 
-CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"  # one folder a bundled model
+CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"  # one folder per bundled model
 DEFAULT_MODEL = "musicssl-small"
 CODE_LICENCE = "MIT"
-CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
-FACTS = "training.json"  # how it was trained
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What there is to know of a model before it is loaded."""
+    """Description of a model that can be loaded by name."""
 
     name: str
     source: str  # "bundled", or a Hugging Face repository
     revision: str | None  # the commit that a repository is pinned to
     parameters: int
-    dim: int  # values a frame, with the checkpoint's own choice of layers
+    dim: int  # values per frame, with the checkpoint's own choice of layers
     layers: int  # to choose from
-    frame_rate: float  # frames a second
+    frame_rate: float  # frames per second
     sample_rate: int  # Hz
     megabytes: float  # of the weights file
     code_licence: str
@@ -49,34 +47,24 @@ class _Facts:
     summary: str
 
 
-class _Bundled(Mapping[str, ModelInfo]):
-    """The bundled models by name; a model's files are read when its entry is asked for."""
-
-    def __getitem__(self, name: str) -> ModelInfo:
-        if name not in self:
-            raise KeyError(name)
-        return _read_info(CHECKPOINTS / name)
-
-    def __contains__(self, name: object) -> bool:
-        return any(name == known for known in self)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(sorted(path.parent.name for path in CHECKPOINTS.glob(f"*/{CONFIG}")))
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-
-MODELS: Mapping[str, ModelInfo] = _Bundled()
+def bundled_models() -> dict[str, Path]:
+    """Return the folder of each bundled model, by name."""
+    return {path.parent.name: path.parent for path in sorted(CHECKPOINTS.glob(f"*/{CONFIG}"))}
 
 
 def list_models() -> list[ModelInfo]:
     """Return the models that can be loaded by name."""
-    return list(MODELS.values())
+    return [describe_model(folder) for folder in bundled_models().values()]
 
 
-def _read_info(folder: Path) -> ModelInfo:
-    """Gather what the files of a bundled checkpoint say."""
+def describe_model(folder: Path) -> ModelInfo:
+    """Return what the files of a bundled checkpoint say.
+
+    Raises
+    ------
+    ModelError
+        If they are not those of a whole checkpoint.
+    """
     from huggingface_hub import metadata_load
 
     weights = folder / WEIGHTS

@@ -13,7 +13,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from musicssl.checkpoint.bundled import CONFIG, WEIGHTS
+from musicssl.atomic import atomic_write
+from musicssl.checkpoint.names import CONFIG, WEIGHTS
 from musicssl.checkpoint.untrusted import (
     DamageError,
     TensorEntry,
@@ -102,9 +103,8 @@ def write_checkpoint(
     weights = safetensors.torch.save(kept, metadata={"format": "pt"})
     text = json.dumps(config.to_dict(), indent=2) + "\n"
     for name, data in ((WEIGHTS, weights), (CONFIG, text.encode())):
-        part = folder / f".{name}.part"
-        part.write_bytes(data)
-        part.replace(folder / name)
+        with atomic_write(folder / name) as file:
+            file.write(data)
 
 
 def read_config(folder: Path) -> ModelConfig:

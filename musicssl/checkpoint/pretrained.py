@@ -10,9 +10,9 @@ from torch import Tensor
 
 from musicssl import arguments, process
 from musicssl.buffers import ConstantBuffers
-from musicssl.checkpoint.bundled import CONFIG
 from musicssl.checkpoint.files import ModelConfig, read_config, read_weights, write_checkpoint
 from musicssl.checkpoint.hub import find_checkpoint, push_folder
+from musicssl.checkpoint.names import CONFIG
 from musicssl.checkpoint.untrusted import printable
 from musicssl.errors import ConfigError, ModelError, OutputError, shown
 

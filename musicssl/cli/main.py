@@ -13,8 +13,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from musicssl.cli.interrupts import INTERRUPTED, interrupts
 from musicssl.cli.options import build_parser
-from musicssl.cli.terminal import INTERRUPTED, interrupts, one_line, process, put_name, say
+from musicssl.cli.terminal import one_line, process, put_name, say
 from musicssl.errors import ConfigError, ModelError, MusicSSLError
 
 # What needs torch is imported when it is needed: --help and a typing mistake answer at once.

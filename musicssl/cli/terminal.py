@@ -3,14 +3,12 @@
 import contextlib
 import faulthandler
 import os
-import signal
 import sys
-import threading
 import unicodedata
 from collections.abc import Iterator
-from typing import NoReturn, TextIO
+from typing import TextIO
 
-INTERRUPTED = 130  # exit code
+from musicssl.cli.interrupts import quiet_interrupts
 
 # What moves the cursor, clears the screen, ends lines or turns the direction of writing.
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -77,7 +75,7 @@ def process() -> Iterator[None]:
     if os.name != "posix":
         yield
         return
-    _quiet_interrupts()
+    quiet_interrupts()
     for number in (0, 1, 2):
         _occupy(number)
     before = sys.stdout, sys.stderr
@@ -136,34 +134,3 @@ def _back(moved: TextIO, number: int) -> None:
         os.dup2(moved.fileno(), number)
     with contextlib.suppress(OSError, ValueError):  # what is still in it has nowhere to go
         moved.close()
-
-
-def _quiet_interrupts() -> None:
-    """End at once on Ctrl-C as long as there is no work to put in order."""
-    here = threading.current_thread() is threading.main_thread()
-    if here and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _leave)
-
-
-def _leave(*_: object) -> NoReturn:
-    os._exit(INTERRUPTED)
-
-
-@contextlib.contextmanager
-def interrupts() -> Iterator[None]:
-    """Let the first Ctrl-C stop in good order and the second at once."""
-    before = signal.getsignal(signal.SIGINT)
-    here = threading.current_thread() is threading.main_thread()
-    if not here or before not in (signal.default_int_handler, _leave):
-        yield
-        return
-
-    def stop(*_: object) -> NoReturn:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

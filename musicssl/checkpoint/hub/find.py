@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from musicssl.checkpoint import bundled
-from musicssl.checkpoint.bundled import CONFIG, DEFAULT_MODEL, MODELS, WEIGHTS
+from musicssl.checkpoint.bundled import DEFAULT_MODEL, bundled_models
 from musicssl.checkpoint.hub.messages import say_lacking
 from musicssl.checkpoint.hub.repository import check_revision, open_repository
+from musicssl.checkpoint.names import CONFIG, WEIGHTS
 from musicssl.checkpoint.untrusted import printable
 from musicssl.errors import ModelError, nearest, shown
 
@@ -63,16 +63,16 @@ def find_checkpoint(
             f"model must be a name, a folder or a repository, got {shown(model, kind=True)}."
         )
     name = DEFAULT_MODEL if model is None else str(model)
-    known = not isinstance(model, Path) and name in MODELS
-    folder = bundled.CHECKPOINTS / name if known else Path(os.path.expanduser(name))  # noqa: PTH111
-    if known or _is_file(folder / CONFIG):
+    bundled = None if isinstance(model, Path) else bundled_models().get(name)
+    folder = bundled or Path(os.path.expanduser(name))  # noqa: PTH111
+    if bundled or _is_file(folder / CONFIG):
         if revision is not None:
             raise ModelError(
                 f"revision {shown(revision)} was given for {shown(name)}, which is "
-                f"{'bundled' if known else 'a folder'}; only repositories have revisions."
+                f"{'bundled' if bundled else 'a folder'}; only repositories have revisions."
             )
         check_folder(folder)
-        return Checkpoint(folder, name if known else folder.resolve().name, None)
+        return Checkpoint(folder, name if bundled else folder.resolve().name, None)
     if isinstance(model, Path) or not REPOSITORY.fullmatch(name):
         raise ModelError(_unknown(name, folder))
     repository = open_repository(name, cache_dir, token, local_files_only)
@@ -115,11 +115,12 @@ def _unknown(name: str, folder: Path) -> str:
         return f"{shown(name)} is a file; give the checkpoint folder that it stands in."
     if folder.is_dir():
         return say_lacking(printable(name), CONFIG, _names(folder))
-    names = ", ".join(MODELS) or "none here"
+    models = list(bundled_models())
+    names = ", ".join(models) or "none here"
     return (
         f"model {shown(name)} is unknown: expected a bundled model ({names}), a folder with "
         "config.json and model.safetensors, or a Hugging Face repository 'owner/name'."
-        f"{nearest(name[:100], list(MODELS))}"
+        f"{nearest(name[:100], models)}"
     )
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from musicssl.checkpoint.bundled import WEIGHTS
 from musicssl.checkpoint.hub.download import LOGIN, endpoint
+from musicssl.checkpoint.names import WEIGHTS
 from musicssl.checkpoint.untrusted import printable
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from musicssl.checkpoint.bundled import CARD, CONFIG, FACTS, WEIGHTS
 from musicssl.checkpoint.hub.find import check_folder
 from musicssl.checkpoint.hub.messages import explain_status
+from musicssl.checkpoint.names import CARD, CONFIG, TRAINING_INFO, WEIGHTS
 from musicssl.errors import ModelError
 
-PUSHED = (CONFIG, WEIGHTS, CARD, FACTS)
+PUSHED = (CONFIG, WEIGHTS, CARD, TRAINING_INFO)
 
 
 def push_folder(

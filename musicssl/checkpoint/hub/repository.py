@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from musicssl.checkpoint.bundled import CONFIG, WEIGHTS
 from musicssl.checkpoint.hub.download import COMMIT, LOGIN, SHA256, RemoteRepository, endpoint
 from musicssl.checkpoint.hub.messages import explain_status, say_lacking
 from musicssl.checkpoint.hub.transfer import MismatchError, RefusalError, TransferError
+from musicssl.checkpoint.names import CONFIG, WEIGHTS
 from musicssl.checkpoint.untrusted import (
     JSON_LIMIT,
     DamageError,

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from musicssl.checkpoint import ModelConfig
-from musicssl.checkpoint.bundled import CARD, FACTS
 from musicssl.checkpoint.hub import find_checkpoint
+from musicssl.checkpoint.names import CARD, TRAINING_INFO
 from musicssl.encoders import Encoder
 from musicssl.errors import ConfigError, MusicSSLError
 from musicssl.inference.device import pick_device
@@ -109,7 +109,7 @@ def release(
     facts = provenance(settings, sampler, progress, uses_augmentation(trained, settings))
     facts = ancestry(facts, settings.start_from, config.average_with)
     facts["cosine_of_fp16_to_fp32"] = round(similarity, 7)
-    write_whole(out / FACTS, json.dumps(facts, indent=2) + "\n")
+    write_whole(out / TRAINING_INFO, json.dumps(facts, indent=2) + "\n")
     write_whole(out / CARD, card(out.name, model, facts, config))
     return out
 
