@@ -12,7 +12,6 @@ import soundfile as sf
 from musicssl.errors import ConfigError
 from musicssl_training.cli.main import main
 from musicssl_training.evaluation.datasets import COLLECTIONS, Clip, Collection
-from musicssl_training.evaluation.datasets.theory import tempo_class
 from musicssl_training.evaluation.embedders.adapters import (
     ArrayEmbedder,
     BaselineEmbedder,
@@ -35,8 +34,9 @@ from musicssl_training.evaluation.protocol.frame_labels import (
     onsets,
     pitch_classes,
 )
-from musicssl_training.evaluation.protocol.labels import LABEL_TYPES, Multiclass
+from musicssl_training.evaluation.protocol.labels import Multiclass
 from musicssl_training.evaluation.protocol.metrics import METRICS
+from musicssl_training.evaluation.protocol.probes import LINEAR_FAMILIES
 from musicssl_training.evaluation.protocol.splits import PARTS, make_splits
 from musicssl_training.evaluation.report.html import render_page
 from musicssl_training.evaluation.report.results import Report
@@ -52,7 +52,7 @@ RATE = 8000
 def test_tasks_name_what_there_is(name: str) -> None:
     task = TASKS[name]
     assert task.collection in COLLECTIONS
-    assert task.kind in LABEL_TYPES
+    assert task.kind in LINEAR_FAMILIES
     assert task.level in ("clip", "frame")
     assert set(task.metrics) <= set(METRICS)
     if task.level == "frame":
@@ -310,12 +310,6 @@ def test_frames_of_baselines_are_where_they_say(name: str) -> None:
     assert len(times) == len(values)
     assert np.average(times, weights=change) == pytest.approx(0.4, abs=0.03)
     assert np.isfinite(embedder.frames(Clip("b", Path("b")), np.zeros(10, np.float32))[0]).all()
-
-
-@pytest.mark.parametrize("bpm", [0.0, float("nan"), 20.0, 400.0])
-def test_a_tempo_that_nobody_taps_is_no_class(bpm: float) -> None:
-    assert tempo_class(bpm) == ""
-    assert float(tempo_class(120.0)) == pytest.approx(120, rel=0.015)
 
 
 def test_the_tempogram_peaks_at_the_tempo() -> None:

@@ -18,6 +18,7 @@ from musicssl_training.evaluation.embedders.cache import embed_collection
 from musicssl_training.evaluation.embedders.spec import make_embedder
 from musicssl_training.evaluation.errors import DataError
 from musicssl_training.evaluation.instances import Prepared, prepare
+from musicssl_training.evaluation.protocol.metrics import METRICS
 from musicssl_training.evaluation.protocol.regimes import FULL
 from musicssl_training.evaluation.protocol.scoring import predict
 from musicssl_training.evaluation.suite import read_collection
@@ -139,14 +140,15 @@ def _score_task(task: Prepared) -> float:
     Raises
     ------
     DataError
-        If it is not finite.
+        If the predictions are not finite.
     """
     instance = task.instance
     ((_, x),) = task.values.items()
     with threadpool_limits(1):
         predictions = predict(x, instance, "linear", FULL)
     assert predictions is not None
-    score = instance.leading_metric(instance.labels.take(instance.tested), predictions[0])
-    if not np.isfinite(score):
-        raise DataError(f"{instance.name}: the predictions or their score are not finite.")
-    return score
+    if not np.isfinite(predictions[0]).all():
+        raise DataError(f"{instance.name}: the predictions are not finite.")
+    exact = METRICS[instance.metrics[0]].exact
+    score = exact(instance.labels.take(instance.tested), predictions[0])
+    return float(score)

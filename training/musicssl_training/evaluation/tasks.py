@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from musicssl_training.evaluation.datasets import EMOTIONS
 from musicssl_training.evaluation.protocol.labels import Labels, Multiclass, Multilabel, Regression
+from musicssl_training.evaluation.protocol.tempo import Tempo
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ TASKS: dict[str, Task] = {
     "pitch class": Task("orchestra_notes", Multiclass, ("pitch_class",), ("instrument",), CLASSES),
     "octave": Task("orchestra_notes", Multiclass, ("octave",), ("instrument",), CLASSES),
     "key": Task("rendered", Multiclass, ("key",), ("group",), ("mirex", "accuracy")),
-    "tempo": Task("rendered", Multiclass, ("tempo",), ("group",), TEMPO),
+    "tempo": Task("rendered", Tempo, ("tempo",), ("group",), TEMPO),
     "instrument families": Task("rendered", Multilabel, ("family:*",), ("group",), TAGS[::-1]),
     "onsets": Task("rendered", Multilabel, ("onsets",), ("group",), FRAMES, "frame"),
     "beats": Task("rendered", Multilabel, ("beats",), ("group",), FRAMES, "frame"),
@@ -67,5 +68,5 @@ TASKS: dict[str, Task] = {
     "VocalSet technique": Task("vocalset", Multiclass, ("technique",), ("singer",), CLASSES),
     "VocalSet singer": Task("vocalset", Multiclass, ("singer",), (), CLASSES),
     "Ballroom dance": Task("ballroom", Multiclass, ("genre",), (), CLASSES),
-    "Ballroom tempo": Task("ballroom", Multiclass, ("tempo",), (), TEMPO),
+    "Ballroom tempo": Task("ballroom", Tempo, ("tempo",), (), TEMPO),
 }

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from musicssl_training.evaluation.datasets.collection import Clip, Collection, Column
-from musicssl_training.evaluation.datasets.theory import parse_key, tempo_class
+from musicssl_training.evaluation.datasets.theory import parse_key
 from musicssl_training.evaluation.errors import DataError
 
 Row = dict[str, Any]  # columns of one clip
@@ -69,7 +69,7 @@ def read_giantsteps(root: Path) -> Collection:
 def read_ballroom(root: Path) -> Collection:
     """Load Ballroom (Gouyon et al., 2006) through mirdata: dance and tempo."""
     rows = [
-        (Path(t.audio_path), {"genre": t.genre, "tempo": tempo_class(float(t.tempo or 0))})
+        (Path(t.audio_path), {"genre": t.genre, "tempo": float(t.tempo or 0)})
         for t in _mirdata("ballroom", root).values()
     ]
     return _collect("ballroom", root, rows, "mirdata, ballroom")

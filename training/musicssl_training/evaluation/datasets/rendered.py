@@ -7,9 +7,9 @@ import numpy as np
 from musicssl.errors import ConfigError
 from musicssl_training.data.pack import RATE, check_audio, read_index
 from musicssl_training.evaluation.datasets.collection import Clip, Collection, Column
-from musicssl_training.evaluation.datasets.theory import KEYS, tempo_class
+from musicssl_training.evaluation.datasets.theory import KEYS
 from musicssl_training.evaluation.errors import DataError
-from musicssl_training.midi.arrange import FAMILIES
+from musicssl_training.midi.theory import FAMILIES
 from musicssl_training.midi.score import DRUMS, read_scores
 
 ADVICE = "Make a pack with `musicssl-train render INDEX.csv PACK`."
@@ -21,7 +21,7 @@ def read_rendered(root: Path) -> Collection:
     Renderings are transposed and stretched in time; the labels describe the rendering, not the
     written score.
 
-    Columns: ``key`` ("C# minor"; "" if unknown), ``tempo`` (the center of its class in BPM),
+    Columns: ``key`` ("C# minor"; "" if unknown), ``tempo`` (BPM; 0 if unknown),
     ``family:NAME`` (1 if an instrument of that family plays), ``group`` (the work if the index
     names it, otherwise the path). Frame tasks read notes and beats from
     `Collection.musical_scores`.
@@ -50,7 +50,7 @@ def read_rendered(root: Path) -> Collection:
     columns: dict[str, Column] = {
         "group": np.array([str(row.get("group") or row["path"]) for row in rows]),
         "key": np.array([KEYS[s.key] if s.key >= 0 else "" for s in scores]),
-        "tempo": np.array([tempo_class(s.tempo) for s in scores]),
+        "tempo": np.array([s.tempo for s in scores]),
     }
     for family, programs in (FAMILIES | {"drums": (DRUMS,)}).items():
         played = [bool(np.isin(s.notes[:, 3], list(programs)).any()) for s in scores]

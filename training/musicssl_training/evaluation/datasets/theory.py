@@ -1,8 +1,6 @@
-"""Pitch class and key names, and tempo classes."""
+"""Pitch class and key names, and the range of tempi."""
 
 import re
-
-import numpy as np
 
 PITCH_CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 KEYS = tuple(f"{name} {mode}" for mode in ("major", "minor") for name in PITCH_CLASSES)
@@ -10,8 +8,7 @@ ENHARMONIC = {
     **{"Db": "C#", "Eb": "D#", "Gb": "F#", "Ab": "G#", "Bb": "A#", "Cb": "B", "Fb": "E"},
     **{"E#": "F", "B#": "C"},
 }
-TEMPO_BINS = 24  # classes per octave of tempo: the center is at most 1.5 % away
-SLOWEST, FASTEST = 30.0, 300.0  # BPM
+SLOWEST, FASTEST = 30.0, 300.0  # BPM: what people tap lies between
 
 
 def parse_key(text: str) -> str:
@@ -21,10 +18,3 @@ def parse_key(text: str) -> str:
         return ""
     note = ENHARMONIC.get(match[1], match[1])
     return f"{note} {match[2]}or" if note in PITCH_CLASSES else ""
-
-
-def tempo_class(bpm: float) -> str:
-    """Return the center of a tempo's class in BPM; "" if unknown or outside 30 to 300 BPM."""
-    if not SLOWEST <= bpm <= FASTEST:
-        return ""
-    return f"{2 ** (round(TEMPO_BINS * np.log2(bpm)) / TEMPO_BINS):.2f}"

@@ -1,12 +1,19 @@
-"""Bootstrap over groups, with the same draws for every embedding."""
+"""Bootstrap over groups, with the same draws for every embedding.
+
+The bootstrap holds the fitted probes fixed, so its spread is that of new test items alone. Readers
+take an interval for what would happen with other music, to test and to train on; `calibrate` widens
+the spread to that.
+"""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm, t
 
 DRAWS = 1000
 CELLS = 8_000_000  # draws times items that are weighted at a time
+CONFIDENCE = 0.95
 
 Array = NDArray[np.float64]
 
@@ -37,7 +44,42 @@ def draw_groups(groups: NDArray[Any], draws: int = DRAWS, seed: int = 0) -> Arra
     return counts[:, index].astype(np.float64)
 
 
-def interval(draws: Array) -> tuple[float, float]:
-    """Return the central 95 % interval of bootstrap scores."""
-    low, high = np.quantile(draws, [0.025, 0.975])
+def calibrate(draws: Array, score: float, tested: int, trained: int) -> Array:
+    """Return bootstrap scores around `score`, as widely spread as for new training data too.
+
+    Three factors, on the standard deviation:
+
+    - ``sqrt(1 + tested / trained)``: the score varies with the groups that are trained on as it
+      does with those that are tested, each in inverse proportion to their number. For random
+      splits that is the correction of Nadeau and Bengio [1]_, with each group counted once in the
+      training data of all folds together.
+    - ``sqrt(tested / (tested - 1))``: the bootstrap divides by the number of groups.
+    - the quantile of Student's t with ``tested - 1`` degrees of freedom over that of the normal
+      distribution: the spread itself is estimated from few groups.
+
+    Parameters
+    ----------
+    draws
+        Bootstrap scores, (draws,).
+    score
+        The score itself. Draws of macro-F1, for example, are biased: their mean is moved to it.
+    tested, trained
+        Numbers of groups.
+
+    References
+    ----------
+    .. [1] Nadeau and Bengio, "Inference for the generalization error", Machine Learning 52, 2003.
+    """
+    if tested < 2:
+        return draws
+    tail = (1 + CONFIDENCE) / 2
+    small = tested / (tested - 1) * (t.ppf(tail, tested - 1) / norm.ppf(tail)) ** 2
+    widened: Array = score + np.sqrt(small * (1 + tested / trained)) * (draws - draws.mean())
+    return widened
+
+
+def interval(draws: Array, lowest: float = -np.inf, highest: float = np.inf) -> tuple[float, float]:
+    """Return the central 95 % interval of bootstrap scores, within the range of a metric."""
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail]).clip(lowest, highest)
     return float(low), float(high)

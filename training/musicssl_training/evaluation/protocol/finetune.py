@@ -151,7 +151,7 @@ def _train_fold(
     labels, device = task.labels, embedder.model.device
     offset, scale = labels.take(split.train).units
     targets = torch.from_numpy(((labels.targets - offset) / scale).astype(np.float32))
-    metric = task.leading_metric
+    metric = task.selection_metric
     rng = np.random.default_rng([seed, 23])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

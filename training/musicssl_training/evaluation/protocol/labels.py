@@ -35,6 +35,7 @@ class Labels(ABC):
     names: tuple[str, ...]
 
     fewest_names: ClassVar[int] = 1  # with fewer, nothing varies
+    noun: ClassVar[tuple[str, str]] = ("column", "columns")  # for one of the names, and several
 
     def __len__(self) -> int:
         return len(self.y)
@@ -121,6 +122,7 @@ class Multiclass(Labels):
     """One of several classes per item."""
 
     fewest_names = 2
+    noun = ("class", "classes")
 
     @classmethod
     def is_labeled(cls, collection: Collection, columns: Sequence[str]) -> NDArray[np.bool_]:
@@ -227,6 +229,8 @@ class Regression(_Columns):
 class Multilabel(_Columns):
     """Any number of tags per item."""
 
+    noun = ("tag", "tags")
+
     @staticmethod
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
         return nn.functional.binary_cross_entropy_with_logits(outputs, targets)
@@ -248,6 +252,3 @@ class Multilabel(_Columns):
         """
         out: Array = (predictions - predictions.mean(axis=0)) / (predictions.std(axis=0) + 1e-9)
         return out
-
-
-LABEL_TYPES: tuple[type[Labels], ...] = (Multiclass, Multilabel, Regression)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn import metrics as sk
 
 from musicssl_training.evaluation.protocol.labels import Labels, MetricFunction
+from musicssl_training.evaluation.protocol.tempo import CENTERS, Tempo
 
 Array = NDArray[np.float64]
 MEAN = "mean"  # stands for a task and its metric
@@ -38,6 +39,10 @@ class Metric:
         Scores, shape (draws,), of labels, predictions and weights (draws, items).
     chance
         Score of the best constant prediction; None: that of the mean target.
+    range
+        Lowest and highest possible score.
+    selection
+        The metric by which hyper-parameters are chosen where this one leads; "": this one.
     """
 
     label: str
@@ -45,6 +50,8 @@ class Metric:
     exact: MetricFunction
     weighted: Callable[[Labels, Array, Array], Array]
     chance: Callable[[Labels], float] | None = None
+    range: tuple[float, float] = (0.0, 1.0)
+    selection: str = ""
 
 
 def _accuracy(labels: Labels, predictions: Array) -> float:
@@ -94,12 +101,27 @@ def _mean_over_items(value: Callable[[str, str], float]) -> dict[str, Any]:
     return {"exact": exact, "weighted": weighted, "chance": best_constant}
 
 
-def _tempo(factors: tuple[float, ...]) -> Callable[[str, str], float]:
-    def value(true: str, estimate: str) -> float:
-        ratio = float(estimate) / float(true)
-        return float(any(abs(ratio / f - 1) <= TEMPO_TOLERANCE for f in factors))
+def _tempo(*factors: float) -> dict[str, Any]:
+    """Return the functions of a metric of tempi within 4 % of the truth, or of multiples of it."""
 
-    return value
+    def is_right(labels: Labels, estimate: Array) -> Array:
+        ratio = 2 ** (estimate - labels.y)
+        right = [np.abs(ratio / factor - 1) <= TEMPO_TOLERANCE for factor in factors]
+        out: Array = np.any(right, axis=0).astype(np.float64)
+        return out
+
+    def exact(labels: Labels, predictions: Array) -> float:
+        return float(is_right(labels, Tempo.estimate(predictions)).mean())
+
+    def weighted(labels: Labels, predictions: Array, weights: Array) -> Array:
+        right = is_right(labels, Tempo.estimate(predictions))
+        out: Array = weights @ right / weights.sum(axis=1)
+        return out
+
+    def best_constant(labels: Labels) -> float:
+        return max(float(is_right(labels, center).mean()) for center in CENTERS)
+
+    return {"exact": exact, "weighted": weighted, "chance": best_constant}
 
 
 def _r(labels: Labels, predictions: Array) -> float:
@@ -202,8 +224,18 @@ METRICS: dict[str, Metric] = {
         _mean_over_items(lambda a, b: float(a == b))["weighted"],
     ),
     "macro_f1": Metric("macro-F1", "F1, mean over classes", _macro_f1, _macro_f1_draws),
-    "r": Metric("Pearson r", "Pearson's r, mean over columns", _r, _r_draws, lambda _: 0.0),
-    "r2": Metric("R²", "R², mean over columns", _r2, _r2_draws),
+    "r": Metric(
+        "Pearson r",
+        "Pearson's r, mean over columns",
+        _r,
+        _r_draws,
+        lambda _: 0.0,
+        (-1.0, 1.0),
+        # r does not see the size of predictions: folds regularized by it disagree in size, and
+        # their pooled predictions correlate less than those of any fold
+        selection="r2",
+    ),
+    "r2": Metric("R²", "R², mean over columns", _r2, _r2_draws, range=(-np.inf, 1.0)),
     "roc_auc": Metric(
         "ROC-AUC",
         "ROC-AUC, mean over tags",
@@ -222,12 +254,12 @@ METRICS: dict[str, Metric] = {
     "accuracy1": Metric(
         "accuracy 1",
         "tempo within 4 % (Gouyon et al., 2006, accuracy 1)",
-        **_mean_over_items(_tempo((1.0,))),
+        **_tempo(1.0),
     ),
     "accuracy2": Metric(
         "accuracy 2",
         "tempo, its double, half, triple or third within 4 % (Gouyon et al., 2006, accuracy 2)",
-        **_mean_over_items(_tempo(OCTAVES)),
+        **_tempo(*OCTAVES),
     ),
 }
 

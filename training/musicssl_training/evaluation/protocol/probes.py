@@ -28,6 +28,7 @@ from musicssl_training.evaluation.protocol.labels import (
     Multilabel,
     Regression,
 )
+from musicssl_training.evaluation.protocol.tempo import Tempo
 
 Array = NDArray[np.float64]
 Array32 = NDArray[np.float32]
@@ -113,8 +114,8 @@ def _moments(x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
 def linear(data: ProbeData, metric: MetricFunction, seed: int) -> Array:
     """Return the predictions of logistic regression, or of ridge regression for `Regression`.
 
-    One multinomial regression for `Multiclass`, one per tag for `Multilabel`, with an L2 penalty
-    and C as in scikit-learn.
+    One multinomial regression for `Multiclass` and `Tempo`, one per tag for `Multilabel`, with an
+    L2 penalty and C as in scikit-learn.
     """
     family = LINEAR_FAMILIES[type(data.train_labels)]
     best = family.default
@@ -288,6 +289,7 @@ LINEAR_FAMILIES: dict[type[Labels], LinearFamily] = {
     Multiclass: LinearFamily(partial(logistic_path, multinomial=True), STRENGTHS, 1),
     Multilabel: LinearFamily(partial(logistic_path, multinomial=False), STRENGTHS, 1),
     Regression: LinearFamily(ridge_path, ALPHAS, 2),
+    Tempo: LinearFamily(partial(logistic_path, multinomial=True), STRENGTHS, 1),
 }
 PROBES: dict[str, Callable[[ProbeData, MetricFunction, int], Array]] = {
     "linear": linear,

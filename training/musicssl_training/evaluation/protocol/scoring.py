@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl_training.evaluation.errors import DataError
-from musicssl_training.evaluation.protocol.bootstrap import CELLS, draw_groups, interval
+from musicssl_training.evaluation.protocol.bootstrap import CELLS, calibrate, draw_groups, interval
 from musicssl_training.evaluation.protocol.labels import Labels, MetricFunction
 from musicssl_training.evaluation.protocol.metrics import METRICS, chance
 from musicssl_training.evaluation.protocol.probes import PROBES, ProbeData, standardize
@@ -57,9 +57,15 @@ class TaskInstance:
         return split_hash(self.ids, self.splits)
 
     @property
-    def leading_metric(self) -> MetricFunction:
-        """The first metric, which selects hyper-parameters; predictions that overflowed lose."""
-        exact = METRICS[self.metrics[0]].exact
+    def trained_groups(self) -> int:
+        """Number of groups that are trained on, in all folds together."""
+        used = [np.concatenate([s.train, s.valid]) for splits in self.splits for s in splits]
+        return len(np.unique(self.groups[np.concatenate(used)]))
+
+    @property
+    def selection_metric(self) -> MetricFunction:
+        """The first metric, or its substitute for choices; predictions that overflowed lose."""
+        exact = METRICS[METRICS[self.metrics[0]].selection or self.metrics[0]].exact
 
         def finite(labels: Labels, predictions: Array) -> float:
             return exact(labels, predictions) if np.isfinite(predictions).all() else -np.inf
@@ -69,7 +75,7 @@ class TaskInstance:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """A score. `low` and `high` bound 95 % of the group bootstrap; `seeds` holds single scores."""
+    """A score. `low` and `high` bound its 95 % interval; `seeds` holds single scores."""
 
     model: str
     task: str
@@ -140,7 +146,7 @@ def predict(
             train, valid, test = standardize(x[split.train], x[split.valid], x[split.test])
             take = task.labels.take
             data = ProbeData(train, valid, test, take(split.train), take(split.valid))
-            found = PROBES[probe](data, task.leading_metric, seed)
+            found = PROBES[probe](data, task.selection_metric, seed)
             predictions[split.test] = task.labels.standardize_fold(found)
         out.append(predictions[task.tested])
     return out
@@ -199,25 +205,28 @@ def score_predictions(
         raise DataError(f"{task.name}: {_named(names)}: the predictions are not finite.")
     truth = task.labels.take(task.tested)
     confusion = np.mean([truth.confusion(each)[0] for each in predictions], axis=0)
+    n_groups = len(np.unique(task.groups[task.tested]))
     out = []
     for name in task.metrics:
         exact = METRICS[name].exact
         seeds = [exact(truth, each) for each in predictions]
-        draws = bootstrap_scores(truth, predictions, name, task.draws)
-        if not (np.isfinite(seeds).all() and np.isfinite(draws).all()):
+        score = float(np.mean(seeds))
+        plain = bootstrap_scores(truth, predictions, name, task.draws)
+        if not (np.isfinite(seeds).all() and np.isfinite(plain).all()):
             raise DataError(f"{task.name}: {_named(names)}: {name} is not finite.")
-        low, high = interval(draws)
+        draws = calibrate(plain, score, n_groups, task.trained_groups)
+        low, high = interval(draws, *METRICS[name].range)
         result = Result(
             **names,
             task=task.name,
             metric=name,
-            score=float(np.mean(seeds)),
+            score=score,
             low=low,
             high=high,
             seeds=seeds,
             chance=chance(truth, name),
             n_items=len(truth),
-            n_groups=len(np.unique(task.groups[task.tested])),
+            n_groups=n_groups,
             split=task.hash,
             seconds=round(seconds, 3),
             classes=list(truth.names),

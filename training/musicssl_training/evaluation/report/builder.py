@@ -65,7 +65,7 @@ def mean_of(parts: Sequence[Drawn]) -> Drawn:
     """Return the unweighted mean of one model's scores on several tasks."""
     results = [result for result, _ in parts]
     draws = np.mean([draws for _, draws in parts], axis=0)
-    low, high = interval(draws)
+    low, high = interval(draws, highest=1.0)  # of every metric
     seeds = zip(*(result.seeds for result in results), strict=False)
     mean = replace(
         results[0],

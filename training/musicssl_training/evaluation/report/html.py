@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from musicssl_training.evaluation.embedders.baselines import BASELINES
 from musicssl_training.evaluation.protocol.finetune import FINE_TUNED
+from musicssl_training.evaluation.protocol.labels import Labels
 from musicssl_training.evaluation.protocol.metrics import MEAN, metric_label, metric_title
 from musicssl_training.evaluation.protocol.scoring import Result
 from musicssl_training.evaluation.report import figures
@@ -141,12 +142,12 @@ def _facts(first: Result, lead: str) -> str:
     if first.task == MEAN:
         names = ", ".join(first.per_class)
         return f"The mean of {len(first.per_class)} tasks, each counting alike: {names}."
-    kind = "column" if not first.confusion else "class"
-    plural = {"class": "classes", "column": "columns"}[kind]
+    task = TASKS.get(first.task)
+    one, several = task.kind.noun if task else Labels.noun
     n = len(first.classes)
     return (
-        f"{_source(TASKS.get(first.task))}{first.n_items:,} items in {first.n_groups:,} groups "
-        f"tested; {n} {kind if n == 1 else plural}; leading metric: {metric_title(lead)}; "
+        f"{_source(task)}{first.n_items:,} items in {first.n_groups:,} groups "
+        f"tested; {n} {one if n == 1 else several}; leading metric: {metric_title(lead)}; "
         f"split {first.split}."
     )
 
