@@ -105,7 +105,7 @@ def run_shell(example: Example) -> None:
 
 
 def check_settings(example: Example) -> None:
-    """Read a block of TOML as settings of a run, or, as it says, of a release.
+    """Read a block of TOML as settings of a run or, as it says, of a release or a study.
 
     Raises
     ------
@@ -116,11 +116,15 @@ def check_settings(example: Example) -> None:
         raise SkipTest("musicssl-training is not there")
     from musicssl.config import from_dict
     from musicssl_training.release.export import ReleaseConfig
+    from musicssl_training.study.config import read_study
     from musicssl_training.train.config import read_config
 
     values = tomllib.loads(example.parsed)
     if example.parsed.startswith("# about.toml"):
         from_dict(ReleaseConfig, values, "about")
+    elif example.parsed.startswith("# study.toml"):
+        Path("study.toml").write_text(example.parsed, encoding="utf-8")
+        read_study(Path("study.toml"))
     else:
         whole = tomllib.loads((CONFIGS / "own-music.toml").read_text(encoding="utf-8"))
         named = {"weighting", "encoder"}  # one with another name has other keys
