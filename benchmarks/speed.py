@@ -31,7 +31,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from musicssl import MusicEncoder, MusicSSLError
 from musicssl.audio import open_source
 from musicssl.encoders import Dilated
-from musicssl.folder.command import embed_folder
+from musicssl.folder.api import embed_folder
 from musicssl.inference.batching import compute
 from musicssl.inference.device import cpu_has_bf16
 from musicssl.inference.options import EmbedOptions

@@ -19,7 +19,7 @@ from musicssl.errors import (
 if TYPE_CHECKING:
     from musicssl.checkpoint.bundled import ModelInfo, list_models
     from musicssl.embed import get_embedding
-    from musicssl.folder.command import embed_folder
+    from musicssl.folder.api import embed_folder
     from musicssl.frames import frame_times
     from musicssl.inference.results import Embedding
     from musicssl.library import EmbeddingTable, load_embeddings
@@ -35,7 +35,7 @@ _HOMES = {
     "ModelInfo": "checkpoint.bundled",
     "MusicEncoder": "model",
     "Neighbor": "search",
-    "embed_folder": "folder.command",
+    "embed_folder": "folder.api",
     "frame_times": "frames",
     "get_embedding": "embed",
     "list_models": "checkpoint.bundled",

@@ -1,4 +1,4 @@
-"""What callers pass, checked by type and range: the one place that says what is allowed.
+"""Checks of arguments by type and range: the one place that says what is allowed.
 
 numpy scalars and arrays and tensors without dimensions are numbers; bools and strings are not.
 """

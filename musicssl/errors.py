@@ -1,4 +1,4 @@
-"""What can go wrong, each as one clear line, and the table look-up that names what was meant."""
+"""Exceptions, and look-ups by name that suggest what was meant."""
 
 import difflib
 import reprlib

@@ -43,7 +43,7 @@ class Network(Pretrained):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.centre.device
 
     def pick_layers(self, layer: Layer) -> tuple[int, ...]:

@@ -63,23 +63,23 @@ class MeanStd(Pool):
     def __init__(self) -> None:
         self.count = 0
         self.mean: NDArray[np.float64] | float = 0.0
-        self.spread: NDArray[np.float64] | float = 0.0
+        self.squares: NDArray[np.float64] | float = 0.0
 
     def add(self, frames: Frames) -> None:
         count, total = len(frames), self.count + len(frames)
         mean = frames.mean(axis=0, dtype=np.float64)
         delta = mean - self.mean
-        spread = np.square(frames - mean).sum(axis=0)
-        self.spread = self.spread + spread + delta**2 * self.count * count / total
+        squares = np.square(frames - mean).sum(axis=0)
+        self.squares = self.squares + squares + delta**2 * self.count * count / total
         self.mean = self.mean + delta * count / total
         self.count = total
 
     def result(self) -> Frames:
-        deviation = np.sqrt(self.spread / self.count)
+        deviation = np.sqrt(self.squares / self.count)
         return np.concatenate([self.mean, deviation]).astype(np.float32)
 
 
-class Every(Pool):
+class NoPooling(Pool):
     """No pooling, every frame: (frames, dim)."""
 
     def __init__(self) -> None:
@@ -92,4 +92,4 @@ class Every(Pool):
         return np.concatenate(self.parts)
 
 
-POOLINGS: dict[str, type[Pool]] = {"mean": Mean, "max": Max, "meanstd": MeanStd, "none": Every}
+POOLINGS: dict[str, type[Pool]] = {"mean": Mean, "max": Max, "meanstd": MeanStd, "none": NoPooling}

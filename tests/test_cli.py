@@ -291,7 +291,7 @@ def test_other_settings_are_refused(embed: Any, music: Path, capsys: Out) -> Non
 
 def test_help_names_every_choice() -> None:
     from musicssl.audio import RESAMPLERS
-    from musicssl.folder.stores import FORMATS
+    from musicssl.folder.formats import FORMATS
     from musicssl.pooling import POOLINGS
 
     text = build_parser().format_help()

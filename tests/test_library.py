@@ -12,7 +12,7 @@ from folder_trees import noise
 
 import musicssl
 from musicssl import ConfigError, DependencyError, EmbeddingTable, OutputError, embed_folder
-from musicssl.folder.stores import FORMATS
+from musicssl.folder.formats import FORMATS
 
 PACKAGES = {"parquet": "pyarrow", "h5": "h5py"}
 NAMES = ["a/one.wav", "a/two.wav", "b.wav", "ü '\"<é>.wav"]

@@ -11,9 +11,9 @@ import pytest
 from folder_trees import everything, manifest, noise, tree
 
 from musicssl.folder import moves
-from musicssl.folder.command import embed_folder
+from musicssl.folder.api import embed_folder
+from musicssl.folder.formats import FORMATS
 from musicssl.folder.records import json_line
-from musicssl.folder.stores import FORMATS
 from musicssl.model import MusicEncoder
 
 NAMES = ["01.wav", "02.wav"]

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from musicssl.errors import DependencyError, OutputError
+from musicssl.folder.formats import FORMATS
 from musicssl.folder.ledger import Ledger
-from musicssl.folder.manifest import Manifest, hold, read_space, write_space
+from musicssl.folder.manifest import Manifest, lock_output, read_space, write_space
 from musicssl.folder.output import Output, Row
 from musicssl.folder.records import json_line, read_lines
+from musicssl.folder.single_file import Store
 from musicssl.folder.space import Space, differences
-from musicssl.folder.store import Store
-from musicssl.folder.stores import FORMATS
 
 KEYS = ["a/b/song.flac", "a/song.mp3", "a b.wav", "a.wav", "ü/日本.ogg", "z.wav"]
 SPACE = Space(
@@ -158,7 +158,7 @@ def test_shards_are_merged_by_a_run_without(format: str, tmp_path: Path) -> None
 
 def test_parquet_in_many_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pq = pytest.importorskip("pyarrow.parquet")
-    monkeypatch.setattr("musicssl.folder.stores.Parquet.group_values", 10)
+    monkeypatch.setattr("musicssl.folder.formats.Parquet.group_values", 10)
     rows = [row(f"{i:03}.wav", True) for i in range(40)]
     write(FORMATS["parquet"](tmp_path, "s"), rows[::2])
     write(FORMATS["parquet"](tmp_path, "s"), rows[1::2])
@@ -174,7 +174,7 @@ def test_missing_package_is_named(
     def fail(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr("musicssl.folder.store.import_module", fail)
+    monkeypatch.setattr("musicssl.folder.single_file.import_module", fail)
     with pytest.raises(DependencyError, match=r"pip install 'musicssl\["):
         FORMATS[format](tmp_path, "s")
 
@@ -184,7 +184,7 @@ def test_space_id() -> None:
 
 
 def test_space_file_is_written_once(tmp_path: Path) -> None:
-    with hold(tmp_path, ""):
+    with lock_output(tmp_path, ""):
         write_space(tmp_path, SPACE, "npz", {"dim": 6}, "")
         write_space(tmp_path, SPACE, "npy", {}, "")
     found = read_space(tmp_path)
@@ -221,14 +221,14 @@ def test_differences_name_what_is_empty() -> None:
 
 def test_one_run_at_a_time(tmp_path: Path) -> None:
     pytest.importorskip("fcntl")
-    with hold(tmp_path, "-1-of-2"), hold(tmp_path, "-2-of-2"):
+    with lock_output(tmp_path, "-1-of-2"), lock_output(tmp_path, "-2-of-2"):
         for tag in ("", "-1-of-2"):
-            with pytest.raises(OutputError, match="another run"), hold(tmp_path, tag):
+            with pytest.raises(OutputError, match="another run"), lock_output(tmp_path, tag):
                 pass
     with (
-        hold(tmp_path, ""),
+        lock_output(tmp_path, ""),
         pytest.raises(OutputError, match="another run"),
-        hold(tmp_path, "-1-of-2"),
+        lock_output(tmp_path, "-1-of-2"),
     ):
         pass
 

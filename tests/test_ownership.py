@@ -13,10 +13,10 @@ import pytest
 from folder_trees import everything, manifest, noise, tree
 
 from musicssl.errors import OutputError
-from musicssl.folder.command import embed_folder
-from musicssl.folder.manifest import Manifest, hold
-from musicssl.folder.places import TakenError, inside
-from musicssl.folder.stores import FORMATS
+from musicssl.folder.api import embed_folder
+from musicssl.folder.formats import FORMATS
+from musicssl.folder.manifest import Manifest, lock_output
+from musicssl.folder.paths import TakenError, inside
 from musicssl.model import MusicEncoder
 
 STORES = {"parquet": "embeddings.parquet", "h5": "embeddings.h5"}
@@ -698,7 +698,7 @@ def test_a_file_system_without_locks_is_said(
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", fail)
-    with hold(out, ""):
+    with lock_output(out, ""):
         assert "No locks available" in caplog.text
 
 

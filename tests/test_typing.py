@@ -16,15 +16,22 @@ from musicssl.inference.options import EmbedKeywords, EmbedOptions
 SCRIPTS = Path(__file__).parent / "typing"
 
 
-def mypy(*args: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", *args]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+CHECKERS = {
+    "mypy": ["--strict", "--config-file="],
+    "basedpyright": ["--level", "error", "--pythonpath", sys.executable],
+}
 
 
-@pytest.mark.skipif(find_spec("mypy") is None, reason="needs mypy")
+@pytest.mark.parametrize("checker", CHECKERS)
 @pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.stem)
-def test_a_users_script_needs_no_cast(script: Path, tmp_path: Path) -> None:
-    done = mypy(f"--cache-dir={tmp_path}", str(script))
+def test_a_users_script_needs_no_cast(checker: str, script: Path, tmp_path: Path) -> None:
+    if find_spec(checker) is None:
+        pytest.skip(f"needs {checker}")
+    options = [*CHECKERS[checker], *([f"--cache-dir={tmp_path}"] if checker == "mypy" else [])]
+    command = [sys.executable, "-m", checker, *options, str(script)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=600, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -102,8 +102,7 @@ def _values(tensor: Any, torch: Any) -> NDArray[Any]:
         raise AudioError(f"dtype {name}; expected one of {', '.join(DTYPES)}.")
     tensor = tensor.detach().cpu()
     tensor = tensor.float() if name == "bfloat16" else tensor
-    values: NDArray[Any] = tensor.resolve_neg().numpy()
-    return values
+    return tensor.resolve_neg().numpy()
 
 
 def _samples_first(array: NDArray[Any], channel_axis: int | None) -> NDArray[Any]:

@@ -40,12 +40,12 @@ class FrameClock:
 
     @property
     def reached(self) -> float:
-        """When the last frame ends, in seconds."""
+        """End of the last frame, in seconds."""
         return 0.0 if self._due is None or len(self._rates) > 1 else self._due
 
     @property
     def holes(self) -> int:
-        """How many gaps there were, if time is really missing: some times are not exact."""
+        """Number of gaps, if time is really missing: some timestamps are not exact."""
         if self._due is None or self._first is None:
             return 0
         if len(self._rates) > 1 or len(self._lengths) > 2:

@@ -64,7 +64,7 @@ class Link:
 
     @property
     def end(self) -> int | None:
-        """Where the next link begins, as far as was seen; None for the last."""
+        """Beginning of the next link, as far as was seen; None for the last."""
         return self.stream.stop
 
 

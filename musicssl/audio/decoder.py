@@ -1,4 +1,4 @@
-"""What every decoder promises: blocks of float32, once through."""
+"""Base class of the decoders: blocks of float32, once through."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator

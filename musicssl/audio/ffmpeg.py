@@ -41,7 +41,7 @@ SCALES = {"u8": 2**7, "s16": 2**15, "s32": 2**31, "s64": 2**63}
 
 
 class FFmpegDecoder(Decoder):
-    """What FFmpeg reads.
+    """Decoder of everything that FFmpeg reads.
 
     A packet that cannot be decoded is skipped and counted; reading goes on to the end of the
     file, whatever a header says of its length.

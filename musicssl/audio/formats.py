@@ -1,4 +1,4 @@
-"""Which files are music by their name, and which decoder a file's first bytes ask for."""
+"""Extensions of music files, and the choice of a decoder by a file's first bytes."""
 
 # Taken from folders. Containers that may hold no audio at all are passed over where they do not.
 AUDIO_EXTENSIONS = frozenset(

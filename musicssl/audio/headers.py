@@ -1,4 +1,4 @@
-"""What the headers of compressed files promise."""
+"""Lengths that the headers of compressed files state."""
 
 import struct
 from itertools import pairwise

@@ -43,7 +43,7 @@ class Mean(Mix):
 
     @property
     def cancels(self) -> bool:  # type: ignore[override]
-        """Whether the mean is nearly silent where the channels are not."""
+        """True where the mean is nearly silent and the channels are not."""
         return self._power < QUIET * self._channels_power
 
 

@@ -112,10 +112,7 @@ class ResampyResampler(OverlapResampler):
 
     def whole(self, audio: Samples) -> Samples:
         """Resample with the filter ``kaiser_best``."""
-        resampled: Samples = self._resampy.resample(
-            audio, self.from_rate, self.to_rate, filter="kaiser_best"
-        )
-        return resampled
+        return self._resampy.resample(audio, self.from_rate, self.to_rate, filter="kaiser_best")
 
 
 class TorchaudioResampler(OverlapResampler):

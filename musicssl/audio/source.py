@@ -60,7 +60,7 @@ class Source:
 
     @property
     def counted(self) -> bool:
-        """Whether `native_samples` was counted, not only read in a header that may be wrong."""
+        """True if `native_samples` was counted, not only read in a header that may be wrong."""
         return self._decoder.counted
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:

@@ -15,7 +15,7 @@ NO_SUCH_POSITION = (errno.EINVAL, errno.EOVERFLOW, errno.EFBIG)  # of a seek; no
 
 @dataclass
 class Shared:
-    """What the streams over one file share."""
+    """State that the streams over one file share."""
 
     failures: list[BaseException] = field(default_factory=list)
     at: int | None = None  # where the file stands, as far as they know

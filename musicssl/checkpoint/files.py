@@ -44,7 +44,7 @@ Layers = Annotated[tuple[Annotated[int, Range(-256, 255)], ...], Length(1, 256)]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """What a checkpoint's config.json says."""
+    """Content of a checkpoint's config.json."""
 
     encoder: EncoderConfig
     pooling: str = "mean"  # of clips, unless asked otherwise

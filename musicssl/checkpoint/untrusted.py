@@ -18,12 +18,12 @@ NO_WAITING = getattr(os, "O_NONBLOCK", 0)  # for a pipe's writer
 
 
 class DamageError(ValueError):
-    """What is wrong with a file, as what would follow its name in a sentence."""
+    """Damage of a file, in words that would follow its name in a sentence."""
 
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """Where a safetensors file keeps a tensor."""
+    """Place of a tensor in a safetensors file."""
 
     name: str
     dtype: str  # one of ITEM_SIZES, if musicssl can use it

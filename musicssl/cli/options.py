@@ -15,8 +15,8 @@ goes first, and parent folders where names would be the same. With --files-from,
 from the current folder, or from the root for what lies outside it. parquet and h5 are one file,
 OUT/embeddings.parquet or .h5, with those names inside.
 
-OUT/manifest.jsonl has a line a file (duration, model, settings, errors); OUT/space.json says which
-model and settings made the folder. Other ones are refused there.
+OUT/manifest.jsonl has one line per file (duration, model, settings, errors); OUT/space.json says
+which model and settings made the folder. Other ones are refused there.
 
 Stop it whenever you like; the same command goes on where it ended. A file that was moved or
 renamed takes its result along. Nothing is replaced or removed but what the command wrote.
@@ -73,25 +73,36 @@ def build_parser() -> argparse.ArgumentParser:
     add("paths", nargs="*", type=_path, metavar="PATH", help="file, or folder to search through")
     add("-V", "--version", action="version", version=f"%(prog)s {__version__}")
     add("--list-models", action="store_true", help="show the models there are, and stop")
+    _add_input(parser.add_argument_group("input"))
+    _add_output(parser.add_argument_group("output"))
+    _add_embedding(parser.add_argument_group("embedding"))
+    _add_computation(parser.add_argument_group("computation"))
+    _add_messages(parser.add_argument_group("messages"))
+    return parser
 
-    group = parser.add_argument_group("what to read")
+
+def _add_input(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--files-from", metavar="FILE", help="read paths from FILE, one a line; - for stdin")
+    add("--files-from", metavar="FILE", help="read paths from FILE, one per line; - for stdin")
     add("-0", "--null", action="store_true", help="NUL, not a line's end, after each path there")
     add("--ext", metavar="wav,flac", help="take these from folders (default: all audio formats)")
     add("--shard", type=_shard, metavar="I/N", help="do the I-th of N parts of the work")
 
-    group = parser.add_argument_group("what to write")
+
+def _add_output(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    folder = Path("embeddings")
-    names = ("-o", "--out", "--output")
-    add(*names, type=_path, default=folder, metavar="OUT", help="folder (default: %(default)s)")
-    formats = "{npz,npy,jsonl,parquet,h5}"
+    add(
+        *("-o", "--out", "--output"),
+        type=_path,
+        default=Path("embeddings"),
+        metavar="OUT",
+        help="folder (default: %(default)s)",
+    )
     add(
         "--format",
         default="npz",
-        metavar=formats,
-        help="a file each, or one for all (default: %(default)s)",
+        metavar="{npz,npy,jsonl,parquet,h5}",
+        help="one file per result, or one for all (default: %(default)s)",
     )
     add("--overwrite", action="store_true", help="embed all anew; remove what has other settings")
     add("--replace-foreign", action="store_true", help="replace files of yours that are in the way")
@@ -102,13 +113,14 @@ def build_parser() -> argparse.ArgumentParser:
         help="print what there is to do (-0: with NULs); write nothing",
     )
 
-    group = parser.add_argument_group("which embedding")
+
+def _add_embedding(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add(
         "--level",
         default="clip",
         metavar="{clip,frame}",
-        help="one vector a file; many, with times",
+        help="one vector per file; one per frame, with times",
     )
     how = "over time; frames have none (default: the model's choice)"
     add("--pooling", "--pool", metavar="{mean,max,meanstd,none}", help=how)
@@ -126,23 +138,24 @@ def build_parser() -> argparse.ArgumentParser:
     which = "{soxr,resampy,torchaudio}"
     add("--resampler", default="soxr", metavar=which, help="(default: %(default)s)")
 
-    group = parser.add_argument_group("how to compute")
+
+def _add_computation(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     where = "{auto,cpu,cuda,cuda:1,mps}"
     add("--device", default="auto", metavar=where, help="(default: %(default)s)")
     add("--dtype", default="auto", metavar="{auto,fp32,bf16,fp16}", help="(default: %(default)s)")
-    add("-j", "--jobs", type=int, metavar="N", help="files at a time (default: one a core)")
+    add("-j", "--jobs", type=int, metavar="N", help="files at a time (default: one per core)")
     add("--batch-seconds", type=float, metavar="S", help="audio encoded at once (default: 30)")
     add("--chunk-seconds", type=float, metavar="S", help="cut longer files to this (default: 120)")
     files = "at bad files (default: %(default)s)"
     add("--on-error", default="skip", metavar="{skip,stop}", help=files)
 
-    group = parser.add_argument_group("what to say")
+
+def _add_messages(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--json", action="store_true", help="print the summary as JSON to stdout")
     add("-q", "--quiet", action="store_true", help="errors only")
-    add("-v", "--verbose", action="store_true", help="a line for each file")
-    return parser
+    add("-v", "--verbose", action="store_true", help="one line per file")
 
 
 def _path(text: str) -> Path:

@@ -1,4 +1,4 @@
-"""What `musicssl-embed` says while it works, all of it on stderr."""
+"""Progress of `musicssl-embed`, all of it on stderr."""
 
 import contextlib
 import logging
@@ -126,7 +126,7 @@ class Progress(logging.Handler):
         bar.set_postfix_str(text + failed, refresh=False)
         bar.update(1 if moved else 0)
 
-    def look(self, summary: Summary) -> None:
+    def plan(self, summary: Summary) -> None:
         """Say what there is to do."""
         counts = [f"{summary.done} to embed", f"{summary.skipped} there already"]
         counts += [f"{summary.moved} moved"] if summary.moved else []

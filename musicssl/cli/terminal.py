@@ -1,4 +1,4 @@
-"""Where a command's words go, whatever its streams are: closed, full, a terminal or a pipe."""
+"""Standard streams of a command, whatever they are: closed, full, a terminal or a pipe."""
 
 import contextlib
 import faulthandler

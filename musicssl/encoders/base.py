@@ -128,8 +128,7 @@ class Encoder(nn.Module, ABC):
     def inside(self, samples: Tensor, frames: int) -> Tensor:
         """Return which frames begin inside their audio: (batch,) samples to (batch, frames)."""
         index = torch.arange(frames, device=samples.device)
-        out: Tensor = index < -(-samples[:, None] // self.hop)
-        return out
+        return index < -(-samples[:, None] // self.hop)
 
     def frames(self, samples: int) -> int:
         """Return the number of frames of that many samples."""

@@ -119,8 +119,7 @@ class Stem(nn.Module):
         pitch = F.gelu(self.pitch_2(pitch))  # (batch, second, bands / 2, frames)
         pitch = self.pitch_out(pitch.permute(0, 3, 1, 2).flatten(2))
         mel = self.mel_out(F.gelu(self.mel(mel)).transpose(1, 2))
-        out: Tensor = self.norm(pitch + mel)
-        return out
+        return self.norm(pitch + mel)
 
 
 class Block(nn.Module):
@@ -135,8 +134,7 @@ class Block(nn.Module):
         self.reduce = nn.Linear(config.inner, config.dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.reduce(F.gelu(self.expand(self.norm(self._convolve(x)))))
-        return out
+        return x + self.reduce(F.gelu(self.expand(self.norm(self._convolve(x)))))
 
     def _convolve(self, x: Tensor) -> Tensor:
         """Convolve along the frames of (batch, frames, dim).

@@ -1,1 +1,1 @@
-"""A tree of audio files to a tree of embeddings: `musicssl.folder.command.embed_folder`."""
+"""A tree of audio files to a tree of embeddings: `musicssl.folder.api.embed_folder`."""

@@ -1,4 +1,4 @@
-"""What a folder's manifests say of each file, small enough to keep for a million of them."""
+"""Index of a folder's manifests, small enough to keep for a million files."""
 
 import os
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ _BITS = 64
 
 
 class Seen(NamedTuple):
-    """What a file system tells of a file without reading it.
+    """Facts that a file system tells of a file without reading it.
 
     Size and time of change are not enough: stems of one song out of one archive have the same.
     Files that have exchanged their names differ in inode, or in the time of the last renaming.

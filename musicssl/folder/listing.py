@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from musicssl.errors import AudioError, ConfigError
-from musicssl.folder.places import STATE, holds_results, is_results_name
+from musicssl.folder.paths import STATE, holds_results, is_results_name
 from musicssl.folder.records import digest
 
 MOST_SHARDS = 1_000_000

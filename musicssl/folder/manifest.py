@@ -1,4 +1,4 @@
-"""What a folder of embeddings says about itself: its space, its manifest, and who writes to it."""
+"""The space and the manifest of a folder of embeddings, and its lock."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ from typing import Any
 
 from musicssl.atomic import atomic_write
 from musicssl.errors import OutputError, shown
-from musicssl.folder.places import (
+from musicssl.folder.paths import (
     SHARD,
     STATE,
     TakenError,
@@ -112,7 +112,7 @@ def write_space(out: Path, space: Space, kind: str, extra: dict[str, Any], tag: 
 
 
 @contextlib.contextmanager
-def hold(out: Path, tag: str) -> Iterator[None]:
+def lock_output(out: Path, tag: str) -> Iterator[None]:
     """Keep other runs out of `out`: every other one, or for a shard, all but other shards.
 
     Raises

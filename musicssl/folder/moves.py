@@ -10,7 +10,7 @@ from pathlib import Path
 
 from musicssl.folder.ledger import Ledger, Seen
 from musicssl.folder.listing import Item, Listing
-from musicssl.folder.places import NO_SUCH, TakenError, reason, there
+from musicssl.folder.paths import NO_SUCH, TakenError, reason, there
 from musicssl.folder.records import Record, digest, read_places
 
 log = logging.getLogger(__name__)

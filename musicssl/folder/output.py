@@ -1,4 +1,4 @@
-"""The promise of every writer: results appear whole or not at all, and nothing else is touched."""
+"""Base class of the writers: results appear whole or not at all, nothing else is touched."""
 
 import re
 from abc import ABC, abstractmethod
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from musicssl.folder.places import SHARD, STATE, make_folder, not_a_link, remove_own, writing
+from musicssl.folder.paths import SHARD, STATE, make_folder, not_a_link, remove_own, writing
 
 # What a run puts into its scratch folder; only that is removed from there.
 _SCRATCH = re.compile(

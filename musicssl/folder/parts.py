@@ -8,8 +8,7 @@ from pathlib import Path
 
 from musicssl.atomic import atomic_write
 from musicssl.folder.output import Row
-from musicssl.folder.outputs import Npz, read_npz
-from musicssl.folder.places import (
+from musicssl.folder.paths import (
     SHARD,
     STATE,
     log,
@@ -20,6 +19,7 @@ from musicssl.folder.places import (
     remove_own,
     there,
 )
+from musicssl.folder.per_file import Npz, read_npz
 
 _NAME = re.compile(r"[0-9a-f]{32}\.npz").fullmatch
 

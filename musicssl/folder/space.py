@@ -1,4 +1,4 @@
-"""What makes embeddings comparable."""
+"""Embedding spaces: all that makes embeddings comparable."""
 
 from dataclasses import asdict, dataclass
 from typing import Any

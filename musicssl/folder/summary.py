@@ -1,4 +1,4 @@
-"""What a run says when it is over."""
+"""Summary of a run."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ KEPT_FAILURES = 20
 
 @dataclass(kw_only=True)
 class Summary:
-    """What a run of `embed_folder` did."""
+    """Counts and failures of a run of `embed_folder`."""
 
     out: Path
     space: str = ""
@@ -28,7 +28,7 @@ class Summary:
 
     @property
     def found(self) -> int:
-        """How many files were looked at."""
+        """Number of files that were looked at."""
         return self.done + self.skipped + self.failed + self.moved
 
     @property

@@ -114,8 +114,7 @@ class DualSpectrum(ConstantBuffers):
         left = min(max(-start, 0), stop - start)
         padded = F.pad(inside, (left, stop - start - left - inside.shape[-1]))
         spectrum = torch.fft.rfft(padded.unfold(-1, n_fft, hop) * window)[..., :bins]
-        power: Tensor = spectrum.real.square() + spectrum.imag.square()
-        return power
+        return spectrum.real.square() + spectrum.imag.square()
 
     def from_power(self, pitch: Tensor, mel: Tensor) -> Spectra:
         """Return the spectra of powers computed elsewhere, as `power` gives them, of all bins."""
@@ -133,8 +132,7 @@ class DualSpectrum(ConstantBuffers):
     def _bands(self, power: Tensor, bank: Tensor) -> Tensor:
         """Return the log power in bands, (batch, bands, spectra)."""
         bands = power[..., : bank.shape[1]] @ bank.T
-        out: Tensor = bands.div_(self.config.knee).log1p_().div_(math.log(10)).transpose(1, 2)
-        return out
+        return bands.div_(self.config.knee).log1p_().div_(math.log(10)).transpose(1, 2)
 
 
 def log_centres(config: DualSpectrumConfig) -> Tensor:

@@ -23,7 +23,7 @@ from musicssl.inference.device import warn_once
 from musicssl.inference.options import Settings
 from musicssl.inference.results import Embedding, Result
 from musicssl.network import Network
-from musicssl.pooling import POOLINGS, Every, Pool
+from musicssl.pooling import POOLINGS, NoPooling, Pool
 
 
 class AudioStream(Protocol):
@@ -180,7 +180,7 @@ class Engine:
         if job.error:
             return job.error
         values = job.pool.result()
-        if not isinstance(job.pool, Every):
+        if not isinstance(job.pool, NoPooling):
             return values
         model = self.model
         return Embedding(

@@ -11,7 +11,7 @@ from musicssl.frames import frame_count
 
 
 class Chunk(NamedTuple):
-    """Which frames of a stretch of audio count, and where they belong."""
+    """Frames of a stretch of audio that count, and their place in the whole."""
 
     skip: int  # frames of context before those that count
     first: int  # index, in the whole, of the first that counts

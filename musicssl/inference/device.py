@@ -1,4 +1,4 @@
-"""Which device and which precision to compute in, looked up on the machine at run time."""
+"""Choice of device and precision, by what the machine has at run time."""
 
 import contextlib
 import warnings

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from musicssl import arguments
 from musicssl.errors import ConfigError, OutputError, pick, shown
+from musicssl.folder.formats import FORMATS
 from musicssl.folder.manifest import Manifest, read_space
 from musicssl.folder.output import Output, Row
-from musicssl.folder.outputs import Jsonl, Npz, read_npz
 from musicssl.folder.parts import order
+from musicssl.folder.per_file import Jsonl, Npz, read_npz
 from musicssl.folder.records import Record
-from musicssl.folder.stores import FORMATS
 from musicssl.library.table import EmbeddingTable, joined, same_space
 
 log = logging.getLogger(__name__)

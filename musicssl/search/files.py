@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.errors import OutputError
-from musicssl.folder.places import reason, writing
+from musicssl.folder.paths import reason, writing
 from musicssl.search.neighbors import SEARCHERS, Searcher
 from musicssl.search.standardize import Standardizer
 

@@ -32,7 +32,7 @@ import torch
 
 from musicssl.checkpoint import ModelConfig
 from musicssl.encoders import DilatedConfig
-from musicssl.folder.command import embed_folder
+from musicssl.folder.api import embed_folder
 from musicssl.model import MusicEncoder
 
 FORMATS = ("npz", "parquet", "h5")

@@ -1,4 +1,4 @@
-"""`Layout`: where a file's sound lies."""
+"""`Layout`: begin and end of a file's sound."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,7 @@ UNHEARD = 4096  # bytes behind the samples that are worth a word
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a file's sound lies."""
+    """Begin and end of a file's sound, and headers as they should be."""
 
     stop: int | None = None  # where another file begins that was joined to this one
     patches: dict[int, bytes] = field(default_factory=dict)  # lengths as they should be

@@ -26,7 +26,7 @@ MOST_CHUNKS = 10_000
 
 @dataclass(frozen=True)
 class Container:
-    """How a container of chunks writes down their names and lengths."""
+    """Format of the names and lengths of a container's chunks."""
 
     samples: bytes  # name of the chunk with the samples
     first: int  # offset of the first chunk

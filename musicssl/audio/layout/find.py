@@ -1,4 +1,4 @@
-"""Where a file's sound lies: what is joined to its end, and lengths that stop it too early."""
+"""Layout of any file: what is joined to its end, and lengths that stop it too early."""
 
 import struct
 

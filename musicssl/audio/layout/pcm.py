@@ -13,7 +13,7 @@ LOOKED_AT = 8192  # bytes at four places, to tell samples from something else
 
 @dataclass(frozen=True)
 class PcmFormat:
-    """How samples are stored."""
+    """Storage format of plain samples."""
 
     width: int  # bytes of each
     channels: int
@@ -53,10 +53,7 @@ def _expand(data: bytes, law: str) -> NDArray[np.float64]:
         size = (2 * steps + 33) * 2**segment - 33
     else:
         size = (2 * steps + 1 + 32 * (segment > 0)) * 2.0 ** np.maximum(segment - 1, 0)
-    signed: NDArray[np.float64] = np.where(codes & 128, -size, size) / (
-        8192 if law == "mu" else 4096
-    )
-    return signed
+    return np.where(codes & 128, -size, size) / (8192 if law == "mu" else 4096)
 
 
 def read_pcm_format(stream: ByteStream, facts: dict[bytes, int]) -> PcmFormat | None:

@@ -1,4 +1,4 @@
-"""Where checkpoints come from: a bundled name, a folder or a Hugging Face repository.
+"""Sources of checkpoints: a bundled name, a folder or a Hugging Face repository.
 
 `huggingface_hub` is imported only where it is needed: a bundled model or a folder needs neither it
 nor a network.

@@ -40,7 +40,7 @@ ETAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+=-]{0,127}")  # a file's name in the
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """What the Hub says of a file before it is fetched."""
+    """Facts that the Hub tells of a file before it is fetched."""
 
     name: str
     commit: str
@@ -59,7 +59,7 @@ class RemoteRepository:
 
     @property
     def folder(self) -> Path:
-        """Where the cache keeps it."""
+        """Folder in the cache."""
         return self.cache / f"models--{self.name.replace('/', '--')}"
 
     @cached_property

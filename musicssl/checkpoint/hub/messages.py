@@ -1,4 +1,4 @@
-"""What is wrong with a checkpoint or a hub, and what to do."""
+"""Messages about a checkpoint or a hub: the fault, and what to do."""
 
 from collections.abc import Iterable
 

@@ -38,7 +38,7 @@ class Repository:
 
     @property
     def offline(self) -> bool:
-        """Whether the network is not to be used."""
+        """True if the network is not to be used."""
         from huggingface_hub import constants
 
         return self.local_files_only or bool(constants.HF_HUB_OFFLINE)

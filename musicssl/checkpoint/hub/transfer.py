@@ -23,14 +23,14 @@ REDIRECTS = 5
 
 @dataclass(frozen=True)
 class Head:
-    """What comes before a body."""
+    """Status and headers of an answer."""
 
     status: int
     headers: Mapping[str, str]  # whatever the case of their names
 
     @property
     def target(self) -> str:
-        """Where a redirect leads, otherwise nothing."""
+        """Address that a redirect leads to, otherwise nothing."""
         return self.headers.get("Location", "") if 300 <= self.status < 400 else ""
 
 
@@ -43,7 +43,7 @@ class TransferError(Exception):
 
 
 class MismatchError(TransferError):
-    """What came is not what was announced."""
+    """The content is not what was announced."""
 
 
 class RefusalError(TransferError):

@@ -39,8 +39,7 @@ class LocalAttention(ConstantBuffers):
     def forward(self, x: Tensor, allowed: Tensor) -> Tensor:
         """Return (batch, frames, dim) for the same; `allowed` is that of `within`."""
         x = x + self.merge(self._gather(self.attend(self.norm_1(x)), allowed))
-        out: Tensor = x + self.reduce(F.gelu(self.expand(self.norm_2(x))))
-        return out
+        return x + self.reduce(F.gelu(self.expand(self.norm_2(x))))
 
     def _gather(self, x: Tensor, allowed: Tensor) -> Tensor:
         """Return what the frames attend to, from their queries, keys and values."""

@@ -1,4 +1,4 @@
-"""What the writers of one file for all results share: parts that are merged at the end."""
+"""Base class of the writers of one file for all results: parts that are merged at the end."""
 
 import heapq
 import re
@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from musicssl.errors import DependencyError, OutputError
 from musicssl.folder.output import Output, Row
 from musicssl.folder.parts import Parts, order, unicode_key
-from musicssl.folder.places import (
+from musicssl.folder.paths import (
     SHARD,
     damage,
     not_a_link,

@@ -1,4 +1,4 @@
-"""What every line of the manifest says about the model and the settings."""
+"""Model, settings and versions of a run, as every line of its manifest has them."""
 
 import contextlib
 from importlib.metadata import PackageNotFoundError, version
@@ -10,7 +10,7 @@ from musicssl.inference.options import Settings
 from musicssl.model import MusicEncoder
 
 
-def about_run(
+def describe_run(
     model: MusicEncoder, settings: Settings, space: Space, space_id: str
 ) -> dict[str, Any]:
     """Return what every line of a run's manifest has in common."""

@@ -1,4 +1,4 @@
-"""Where the program's files lie in a folder of embeddings, and what it may touch there."""
+"""Paths in a folder of embeddings, and changes that respect what is not ours."""
 
 import contextlib
 import errno

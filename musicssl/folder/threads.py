@@ -19,7 +19,7 @@ from musicssl.folder.ledger import Seen
 from musicssl.folder.listing import Item
 from musicssl.folder.moves import content_of
 from musicssl.folder.output import Output, Row
-from musicssl.folder.places import DISK, TakenError, reason
+from musicssl.folder.paths import DISK, TakenError, reason
 from musicssl.folder.records import GONE, Record
 from musicssl.frames import frame_count
 from musicssl.inference.batching import AudioStream, Engine
@@ -101,7 +101,7 @@ def read_ahead(blocks: Iterator[Block], depth: int = 6) -> Iterator[Block]:
 
 
 @dataclass(eq=False)
-class Workers:
+class EmbedThreads:
     """Threads that take files one after the other until there are none.
 
     There is no plan of bundles: each thread runs an `Engine` of its own over the files as it

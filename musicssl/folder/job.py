@@ -1,4 +1,4 @@
-"""One run over a tree of files: what is there, what is to do, what was done."""
+"""`FolderJob`: one run of `embed_folder`, from what is there to what was done."""
 
 import contextlib
 import os
@@ -10,18 +10,18 @@ from itertools import chain, islice
 from pathlib import Path
 
 from musicssl.errors import OutputError
-from musicssl.folder.about import about_run
 from musicssl.folder.ledger import Ledger, Seen
 from musicssl.folder.listing import Item, Listing
 from musicssl.folder.manifest import Manifest, forget_shards, read_space, write_space
 from musicssl.folder.moves import Moves, Pruning, recognize
 from musicssl.folder.output import Output
-from musicssl.folder.places import TakenError, reason, writing
+from musicssl.folder.paths import TakenError, reason, writing
+from musicssl.folder.preparation import Preparation
+from musicssl.folder.provenance import describe_run
 from musicssl.folder.records import GONE, Record
-from musicssl.folder.settle import Ground
 from musicssl.folder.space import Space
 from musicssl.folder.summary import KEPT_FAILURES, Interrupted, Summary
-from musicssl.folder.workers import Workers
+from musicssl.folder.threads import EmbedThreads
 from musicssl.inference.options import Settings
 from musicssl.model import MusicEncoder
 from musicssl.pooling import POOLINGS
@@ -37,7 +37,7 @@ def usable_cores() -> int:
 
 
 @dataclass(eq=False, kw_only=True)
-class Run:
+class FolderJob:
     """One call of `embed_folder`, every choice made."""
 
     listing: Listing
@@ -53,7 +53,7 @@ class Run:
     summary: Summary = field(init=False)
     manifest: Manifest = field(init=False)
     output: Output = field(init=False)
-    ground: Ground = field(init=False)
+    preparation: Preparation = field(init=False)
     ledger: Ledger = field(default_factory=Ledger)  # of what earlier runs have done
     gone: set[str] = field(default_factory=set)  # sources whose results this run takes away
     stop: threading.Event = field(default_factory=threading.Event)
@@ -65,7 +65,7 @@ class Run:
         self.tag = self.listing.shard.tag if self.listing.shard else ""
         self.summary = Summary(out=self.out, space=self.space.id, format=self.format)
         self.manifest = Manifest(self.out, self.tag)
-        self.ground = Ground(
+        self.preparation = Preparation(
             manifest=self.manifest,
             space=self.space,
             format=self.format,
@@ -74,7 +74,7 @@ class Run:
             replace_foreign=self.replace_foreign,
         )
 
-    def settle(self, model: MusicEncoder, settings: Settings) -> None:
+    def prepare_output(self, model: MusicEncoder, settings: Settings) -> None:
         """Make sure that the folder is of this run's space and format, and open it.
 
         Raises
@@ -82,19 +82,19 @@ class Run:
         OutputError
             If it is not, and `overwrite` does not make it so.
         """
-        strays = self.ground.clear()
+        strays = self.preparation.clear()
         dim = model.encoder.dim * len(settings.layers) * POOLINGS[settings.pooling].factor
         about = {"dim": dim, "frame_rate": model.frame_rate, "sample_rate": model.sample_rate}
         write_space(self.out, self.space, self.format, about, self.tag)
         found = read_space(self.out)
-        if found is None or self.ground.differs(found):
+        if found is None or self.preparation.differs(found):
             raise OutputError(f"another run has just begun to write to {self.out}.")
         self._open(found["space"])
         with writing(self.out):
             self.output.open()
             self.manifest.open(self.output.target)
             if strays:
-                self.gone |= self.ground.clear_strays(found["space"])
+                self.gone |= self.preparation.clear_strays(found["space"])
         self.ledger = Ledger(self.manifest.all(), found["space"])
 
     def _open(self, space: str) -> None:
@@ -104,11 +104,11 @@ class Run:
         self.output.mend = self.overwrite
         self.output.listed = lambda key: key in self.ledger
 
-    def look(self) -> Summary:
-        """Say what there is to do, and write nothing."""
+    def dry_run(self) -> Summary:
+        """Count what there is to do, and write nothing."""
         self.dry = True
-        found = self.ground.check()
-        if found and not self.ground.differs(found):
+        found = self.preparation.check()
+        if found and not self.preparation.differs(found):
             self._open(found["space"])
             self.output.look()
             self.ledger = Ledger(self.manifest.all(), found["space"])
@@ -129,7 +129,7 @@ class Run:
         """
         started = time.perf_counter()
         try:
-            self._workers(model, settings, jobs).run()
+            self._threads(model, settings, jobs).run()
             if self.prune and not (self.summary.failed and self.on_error == "stop"):
                 self._prune()
         except BaseException as error:
@@ -159,7 +159,7 @@ class Run:
             with contextlib.suppress(OSError):
                 forget_shards(self.out)
 
-    def _workers(self, model: MusicEncoder, settings: Settings, jobs: int | None) -> Workers:
+    def _threads(self, model: MusicEncoder, settings: Settings, jobs: int | None) -> EmbedThreads:
         cpu = model.device.type == "cpu"
         cores = usable_cores()
         wanted = jobs or (cores if cpu else min(cores, _GPU_JOBS))
@@ -168,13 +168,13 @@ class Run:
         jobs = max(1, len(first))
         todo = chain(first, todo)
         taking = threading.Lock()
-        about = about_run(model, settings, self.space, self.summary.space)
+        about = describe_run(model, settings, self.space, self.summary.space)
 
         def take() -> tuple[Item, Seen] | None:
             with taking:
                 return next(todo, None)
 
-        return Workers(
+        return EmbedThreads(
             model=model,
             settings=settings,
             resampler=self.space.resampler,

@@ -9,12 +9,12 @@ from musicssl import arguments
 from musicssl.audio import AUDIO_EXTENSIONS, RESAMPLERS
 from musicssl.checkpoint.hashing import hash_weights
 from musicssl.errors import ConfigError, OutputError, pick, shown
+from musicssl.folder.formats import FORMATS
+from musicssl.folder.job import FolderJob
 from musicssl.folder.listing import Listing, Shard
-from musicssl.folder.manifest import hold
+from musicssl.folder.manifest import lock_output
 from musicssl.folder.records import Record
-from musicssl.folder.run import Run
 from musicssl.folder.space import Space
-from musicssl.folder.stores import FORMATS
 from musicssl.folder.summary import Summary
 from musicssl.inference.device import pick_device
 from musicssl.inference.options import EmbedOptions
@@ -64,7 +64,7 @@ def embed_folder(
         Files, folders (searched with their subfolders), or a `Listing` of them, which also says
         how results are named.
     out
-        The folder for results, for manifest.jsonl (a line a file) and for space.json.
+        The folder for results, for manifest.jsonl (one line per file) and for space.json.
     model, revision, level, pooling, layer, device, dtype, chunk_seconds, resampler, mono
         As in `musicssl.get_embedding`.
     cache_dir, local_files_only
@@ -74,7 +74,7 @@ def embed_folder(
     batch_seconds
         Audio encoded at once by each job, in seconds; None for 30 (600 on a GPU).
     jobs
-        Files at a time; None for one a core, or up to 8 where a GPU encodes. Cores that this
+        Files at a time; None for one per core, or up to 8 where a GPU encodes. Cores that this
         leaves free help within each job.
     extensions
         Of the files to take from folders.
@@ -168,7 +168,7 @@ def embed_folder(
         resampler=resampler,
         mono=mono,
     )
-    run = Run(
+    job = FolderJob(
         listing=paths,
         out=out,
         space=space,
@@ -181,11 +181,11 @@ def embed_folder(
         on_file=on_file,
     )
     if dry_run:
-        return run.look()
-    run.ground.check()
-    with hold(run.out, run.tag):
-        run.settle(model, settings)
-        return run.work(model, settings, jobs)
+        return job.dry_run()
+    job.preparation.check()
+    with lock_output(job.out, job.tag):
+        job.prepare_output(model, settings)
+        return job.work(model, settings, jobs)
 
 
 def _listing(paths: Any, extensions: Any, shard: Any) -> Listing:

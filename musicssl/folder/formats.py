@@ -10,15 +10,15 @@ import numpy as np
 
 from musicssl import __version__
 from musicssl.folder.output import Output, Row
-from musicssl.folder.outputs import Jsonl, Npy, Npz
-from musicssl.folder.places import log
-from musicssl.folder.store import Store
+from musicssl.folder.paths import log
+from musicssl.folder.per_file import Jsonl, Npy, Npz
+from musicssl.folder.single_file import Store
 
 
 class Parquet(Store):
-    """Columns `source`, `embedding` and, for frames, `time`: a row a clip, or a row a frame.
+    """Columns `source`, `embedding` and, for frames, `time`: one row per clip or per frame.
 
-    The file's metadata hold `space`. Rows a frame, not lists of lists, are what every reader of
+    The file's metadata hold `space`. One row per frame, not lists of lists, is what every reader of
     parquet can filter and stream.
     """
 
@@ -81,7 +81,7 @@ class Parquet(Store):
 
 
 def _joined(batches: Iterable[Any]) -> Iterator[Row]:
-    """Yield a row a clip, or all frames of a source as one."""
+    """Yield one row per clip, or all frames of a source as one."""
     for key, found in groupby(chain.from_iterable(map(_pieces, batches)), key=lambda row: row.key):
         rows = list(found)
         times = [row.times for row in rows if row.times is not None]

@@ -1,4 +1,4 @@
-"""Whether a folder may be written to: what is there, whose it is, and what goes."""
+"""Checks of an output folder before a run: what is there, whose it is, what may go."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from musicssl.errors import OutputError
+from musicssl.folder.formats import FORMATS
 from musicssl.folder.manifest import Manifest, read_space
-from musicssl.folder.outputs import Files
-from musicssl.folder.places import STATE, not_a_link, put_aside, there, writing
+from musicssl.folder.paths import STATE, not_a_link, put_aside, there, writing
+from musicssl.folder.per_file import Files
 from musicssl.folder.records import no_manifest
+from musicssl.folder.single_file import Store
 from musicssl.folder.space import Space, differences
-from musicssl.folder.store import Store
-from musicssl.folder.stores import FORMATS
 
 
 @dataclass(kw_only=True)
-class Ground:
-    """What stands in a folder before a run.
+class Preparation:
+    """Checks of what stands in a folder before a run, and its removal.
 
     The folder is one of embeddings if its space.json is whole or a manifest in it has records of
     ours. What is damaged there is ours: `overwrite` puts it aside. Everything else under a name

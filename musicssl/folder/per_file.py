@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, ClassVar
 import numpy as np
 
 from musicssl.folder.output import Output, Row
-from musicssl.folder.places import (
+from musicssl.folder.paths import (
     DISK,
     SHARD,
     TakenError,
