@@ -10,10 +10,17 @@ from musicssl.encoders import ENCODERS, DilatedConfig, EncoderConfig
 from musicssl.errors import ConfigError, pick
 from musicssl_training.augment import MaskConfig, SpectrogramAugmentConfig, WaveformAugmentConfig
 from musicssl_training.weighting import WEIGHTINGS, EqualConfig, WeightingConfig
-from musicssl_training.workers import Entry, WorkerConfig, read_workers, worker_configs
+from musicssl_training.workers import (
+    WORKERS,
+    Entry,
+    WorkerConfig,
+    read_workers,
+    worker_configs,
+)
 
 log = logging.getLogger(__name__)
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # ours: Fabric's
+MASKED_EXCERPTS = 0.5  # share, where a worker needs masks and the settings do not say
 SCHEDULES = ("plateau", "cosine")
 Names = Mapping[str, str | None]  # former names: those of today, or None for what is gone
 AUGMENT_IN = ("auto", "spectrum", "wave", "both")
@@ -181,7 +188,16 @@ def read_config(values: dict[str, Any]) -> PretrainConfig:
             shape = {"name": defaults[key]} | shape
         kinds = {name: kind for name, (_, kind) in tables[key].items()}
         named[key] = named_from_dict(kinds, shape, f"config.{key}")
-    return replace(from_dict(PretrainConfig, values, "config"), **named)
+    config = replace(from_dict(PretrainConfig, values, "config"), **named)
+    needs_mask = any(
+        configured.name in WORKERS and WORKERS[configured.name][0].needs_mask
+        for configured in config.worker_configs().values()
+    )
+    if needs_mask and "mask" not in values:
+        return replace(config, mask=MaskConfig(excerpts=MASKED_EXCERPTS))
+    if needs_mask and not config.mask.excerpts:
+        log.warning("a worker asks only of masked frames, but mask.excerpts is 0: it is absent.")
+    return config
 
 
 def _renamed(values: Mapping[str, Any], names: Names, where: str) -> dict[str, Any]:

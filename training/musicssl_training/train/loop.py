@@ -33,7 +33,6 @@ from musicssl_training.train.step import (
     by_name,
     clip_gradients,
     copy_buffers,
-    find_keys,
     find_live,
     find_losses,
     gradient_gram,
@@ -153,7 +152,8 @@ def train(
         After `stop`.
     """
     encoder, workers, weighting = state.encoder, state.workers, state.weighting
-    progress, optim, device = state.progress, config.optim, fabric.device
+    optimizer, scaler, progress = state.optimizer, state.scaler, state.progress
+    optim, device = config.optim, fabric.device
     forward = torch.compile(last_layer) if config.compile else last_layer
     skipped = 0  # steps in a row
     with ExitStack() as stack:
@@ -164,11 +164,11 @@ def train(
             began = time.perf_counter()
             parts = next(batches)
             waiting = time.perf_counter() - began
-            set_learning_rate(state.optimizer, progress.step, config.steps, optim)
-            state.optimizer.zero_grad(set_to_none=True)
+            set_learning_rate(optimizer, progress.step, config.steps, optim)
+            optimizer.zero_grad(set_to_none=True)
             before = copy_buffers(encoder, workers, weighting)
             compare = is_due(config.compare_every, progress.step + 1)
-            scale = state.scaler.get_scale() / len(parts)
+            share = 1 / len(parts)
             weights = gram = None
             losses, asked = torch.zeros(2, len(workers), device=device)
             for part in parts:
@@ -176,14 +176,13 @@ def train(
                 inputs = make_encoder_input(batch, encoder, workers, config)
                 with fabric.autocast():
                     frames = forward(encoder, inputs.features)
-                    keys = find_keys(state.ema_encoder, inputs, workers)
-                heads = split_output(frames, inputs, workers, keys)
+                heads = split_output(frames, inputs, workers)
                 live = find_live(workers, heads, batch, fabric)
                 own = find_losses(workers, heads, batch, fabric)  # of this process
                 found = all_reduce(own, fabric, "mean")
-                gradients = backward_heads(own.sum() * scale, heads, frames)
+                gradients = backward_heads(scaler.scale(own.sum() * share), heads, frames)
                 if compare or weighting.needs_gram:
-                    gram = gradient_gram(gradients, scale, fabric)
+                    gram = gradient_gram(gradients, scaler.get_scale() * share, fabric)
                 if weights is None:
                     weights = weighting(found, gram if weighting.needs_gram else None, live)
                 frames.backward(weighted_sum(gradients, weights))  # type: ignore[no-untyped-call]
@@ -200,11 +199,11 @@ def train(
                 gram=gram if compare else None,
             )
             if result.finite:
-                state.scaler.step(state.optimizer)
+                scaler.step(optimizer)
                 update_ema(state.ema_encoder, encoder, progress.step, optim.average)
             else:
                 put_back_buffers(before, encoder, workers, weighting)
-            state.scaler.update()
+            scaler.update()
             progress.step += 1
             progress.skipped += not result.finite
             progress.wall_seconds += time.perf_counter() - began

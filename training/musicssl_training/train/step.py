@@ -54,16 +54,8 @@ def last_layer(encoder: Encoder, features: Features) -> Tensor:
     return encoder.encode(features)[-1]
 
 
-@torch.no_grad()
-def find_keys(ema: Encoder, inputs: EncoderInput, workers: WorkerDict) -> Tensor | None:
-    """Return the EMA encoder's output for the batch alone, if a worker wants it."""
-    if not any(worker.wants_keys for worker in workers.values()):
-        return None
-    return last_layer(ema, Features(tuple(x[: inputs.batch] for x in inputs.features.values)))
-
-
 def split_output(
-    frames: Tensor, inputs: EncoderInput, workers: Iterable[str], keys: Tensor | None = None
+    frames: Tensor, inputs: EncoderInput, workers: Iterable[str]
 ) -> dict[str, HeadInput]:
     """Return each worker's own copy of the encoder's output.
 
@@ -78,8 +70,6 @@ def split_output(
         What the encoder heard.
     workers
         Their names.
-    keys
-        The EMA encoder's output for the batch, where a worker wants it.
     """
     heads, first = {}, inputs.batch
     for name in workers:
@@ -87,7 +77,7 @@ def split_output(
         if view is not None:
             rows = slice(first, first := first + len(view.audio))
             view_frames = frames.detach()[rows].requires_grad_()
-        extras = Extras(views=view, view_frames=view_frames, masked=inputs.masked, keys=keys)
+        extras = Extras(views=view, view_frames=view_frames, masked=inputs.masked)
         heads[name] = HeadInput(frames.detach()[: inputs.batch].requires_grad_(), extras, rows)
     return heads
 
