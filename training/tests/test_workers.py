@@ -327,14 +327,13 @@ def test_the_runs_settings_hold_for_workers_that_say_nothing_else(name: str) -> 
 
 
 def test_a_table_sets_a_worker_wherever_it_stands() -> None:
-    table = {"name": "contrast", "temperature": 0.2, "queue": 64}
+    table = {"name": "contrast", "temperature": 0.2, "size": 64}
     for entries in (["music", table], [table, "music"], [{"name": "music"}, table]):
         found = worker_configs(entries)
         assert set(found) == set(SELECTIONS["music"])
         assert to_dict(found["contrast"])["temperature"] == 0.2
-    assert make_workers(found, DIM, GRID)["contrast"].wants_keys
-    short = worker_configs(["contrast:temperature=0.2,queue=64"])
-    assert list(short) == ["contrast:temperature=0_2,queue=64"]
+    short = worker_configs(["contrast:temperature=0.2,size=64"])
+    assert list(short) == ["contrast:temperature=0_2,size=64"]
     assert [*short.values()] == [found["contrast"]]
     twice = worker_configs(["mfcc", {"name": "mfcc", "label": "wide", "context": 7}])
     assert list(twice) == ["mfcc", "wide"]
@@ -349,7 +348,6 @@ def test_a_table_sets_a_worker_wherever_it_stands() -> None:
         ([{"name": "contrast", "temprature": 0.2}], "Did you mean 'temperature'"),
         ([{"name": "contrast", "temperature": "warm"}], "must be of type float, got 'warm'"),
         ([{"name": "contrast", "temperature": 0.0}], "contrast.temperature must be positive"),
-        ([{"name": "contrast", "queue": -1}], "queue must be 0 or more"),
         ([{"name": "contrast", "candidates": "some"}], "choose from all, source"),
         ([{"name": "masked", "target": "log_mell"}], "Did you mean 'log_mel'"),
         ([{"name": "masked", "codes": 1}], "codes must be at least 2"),

@@ -137,10 +137,10 @@ def test_contrast_is_small_where_partners_agree() -> None:
     worker = bare(size=4)
     heard = torch.eye(4).repeat_interleave(3, dim=0)
     recordings = torch.arange(4).repeat_interleave(3)
-    assert worker.compare(heard, None, of(recordings)).item() < 1e-3
+    assert worker.compare(heard, of(recordings)).item() < 1e-3
     assert worker.metrics()["accuracy"] == 1
     wrong = recordings % 2 * 7 + torch.arange(12) % 2
-    assert worker.compare(heard, None, of(wrong)).item() > 1
+    assert worker.compare(heard, of(wrong)).item() > 1
     assert worker.metrics()["accuracy"] < 0.5
 
 
@@ -150,9 +150,8 @@ def test_contrast_of_pairs_is_the_usual_cross_entropy() -> None:
     unit = nn.functional.normalize(heard, dim=1)
     logits = (unit @ unit.T / 0.3).fill_diagonal_(-torch.inf)
     expected = nn.functional.cross_entropy(logits, torch.arange(10) ^ 1) / math.log(9)
-    found = worker.compare(heard, None, of(torch.arange(5).repeat_interleave(2)))
+    found = worker.compare(heard, of(torch.arange(5).repeat_interleave(2)))
     torch.testing.assert_close(found, expected)
-    assert worker.metrics()["in_batch"] == pytest.approx(expected.item())
     right = (logits.argmax(dim=1) == torch.arange(10) ^ 1).float().mean()
     assert worker.metrics()["accuracy"] == pytest.approx(right.item())
 
@@ -162,74 +161,22 @@ def test_candidates_may_be_those_of_the_same_source_alone() -> None:
     heard = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))
     recordings, sources = [1, 1, 2, 2, 3, 3, 4, 4], [0, 0, 0, 0, 1, 1, 2, 2]
     worker = bare(size=6, temperature=0.3, candidates="source")
-    found = worker.compare(heard, None, of(recordings, sources))
+    found = worker.compare(heard, of(recordings, sources))
     unit = nn.functional.normalize(heard[:4], dim=1)  # the others have nobody to be told from
     logits = (unit @ unit.T / 0.3).fill_diagonal_(-torch.inf)
     expected = nn.functional.cross_entropy(logits, torch.arange(4) ^ 1) / math.log(3)
     torch.testing.assert_close(found, expected)
-    unknown = worker.compare(heard, None, of(recordings))
+    unknown = worker.compare(heard, of(recordings))
     torch.testing.assert_close(
-        unknown, bare(size=6, temperature=0.3).compare(heard, None, of(recordings))
+        unknown, bare(size=6, temperature=0.3).compare(heard, of(recordings))
     )
 
 
-def test_keys_of_earlier_batches_are_candidates_but_for_the_same_recording() -> None:
-    """The queue holds what the EMA encoder made, and the partner is looked for among its keys."""
-    worker = bare(size=6, temperature=0.3, queue=7)
-    worker.key_head = nn.Sequential(nn.Identity())
-    random = torch.Generator().manual_seed(0)
-    heard, old, new = torch.randn(3, 4, 6, generator=random)
-    worker.compare(heard, old, of([5, 5, 6, 6]))
-    assert worker.owners.tolist() == [5, 5, 6, 6, -1, -1, -1]
-    torch.testing.assert_close(worker.memory[:4], nn.functional.normalize(old, dim=1))
-    found = worker.compare(heard, new, of([6, 6, 7, 7]))
-    queries = nn.functional.normalize(heard, dim=1)
-    keys = nn.functional.normalize(torch.cat([new, old]), dim=1)
-    logits = (queries @ keys.T / 0.3).masked_fill(torch.eye(4, 8, dtype=torch.bool), -torch.inf)
-    logits[:2, 6:] = -torch.inf  # of recording 6, as they are
-    wrong = nn.functional.cross_entropy(logits, torch.arange(4) ^ 1, reduction="none")
-    chance = torch.tensor([5.0, 5.0, 7.0, 7.0]).log()
-    torch.testing.assert_close(found, (wrong / chance).mean())
-    assert worker.owners.tolist() == [6, 6, 7, 7, 5, 5, 6]
-    worker.eval().compare(heard, new, of([6, 6, 7, 7]))
-    assert worker.owners.tolist() == [6, 6, 7, 7, 5, 5, 6]
-
-
-def test_the_heads_average_follows_without_a_gradient() -> None:
-    worker = contrast(queue=20, momentum=0.9)
-    assert worker.wants_keys
-    assert worker.key_head is not None
-    assert not contrast().wants_keys
-    assert [*worker.key_head.parameters()] == []
-    before = worker.key_head[0].weight.clone()  # type: ignore[index]
-    with torch.no_grad():
-        worker.head[0].weight += 1
-    frames, batch = torch.randn(4, 25, DIM), a_batch([1, 1, 2, 2])
-    worker.loss(frames, batch, Extras(keys=frames)).backward()
-    torch.testing.assert_close(worker.key_head[0].weight, before + 0.1)  # type: ignore[index]
-    with pytest.raises(ConfigError, match=r"has a queue and needs Extras\.keys"):
-        worker.loss(frames, batch)
-
-
-def test_only_finite_keys_are_remembered() -> None:
-    worker = contrast(queue=6)
-    frames, batch = torch.randn(4, 25, DIM), a_batch([1, 1, 2, 2])
-    keys = frames.clone()
-    keys[1] = float("nan")
-    worker.loss(frames, batch, Extras(keys=keys))
-    assert worker.owners.tolist() == [1, 2, 2, -1, -1, -1]
-    assert worker.memory.isfinite().all()
-
-
-def test_a_queue_of_another_length_begins_empty() -> None:
-    old = contrast(queue=6)
-    frames = torch.randn(4, 25, DIM)
-    old.loss(frames, a_batch([1, 1, 2, 2]), Extras(keys=frames))
-    state = {key: value for key, value in old.state_dict().items() if "key_head" not in key}
-    contrast().load_state_dict(state)  # as of a state that was saved when all had a memory
-    again = contrast(queue=6)
-    again.load_state_dict(old.state_dict())
-    assert again.owners.tolist() == old.owners.tolist()
+def test_vectors_of_a_saved_state_of_earlier_versions_are_left_out() -> None:
+    state = contrast().state_dict()
+    assert not {"memory", "owners"} & {*state}
+    old = {"memory": torch.zeros(4096, 128), "owners": torch.zeros(4096, dtype=torch.int64)}
+    contrast().load_state_dict(dict(state) | old)
 
 
 def test_overlapping_excerpts_are_not_looked_for() -> None:

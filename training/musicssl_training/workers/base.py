@@ -30,7 +30,6 @@ class Batch:
     sound: CleanAudio  # clean
     recordings: Tensor  # (batch,), int64: excerpts of one recording share a number, everywhere
     scores: Sequence["Score | None"] = ()  # what truly sounds in each, where it is known
-    masked: Tensor | None = None  # (batch, frames); `Extras.masked` replaces it
     random: torch.Generator = field(default_factory=torch.Generator)  # on the CPU
     starts: Tensor | None = None  # (batch,), seconds into the recording, where known
     taught: Sequence[Mapping[str, "Taught"]] = ()  # what teachers say of each, by their names
@@ -70,7 +69,6 @@ class Extras:
     views: Views | None = None  # what `Worker.extra_views` returned
     view_frames: Tensor | None = None  # (rows, frames, dim): the encoder's output for the views
     masked: Tensor | None = None  # (batch, frames), true where the encoder heard nothing
-    keys: Tensor | None = None  # (batch, frames, dim): the EMA encoder's output for the batch
 
 
 NO_EXTRAS = Extras()
@@ -97,11 +95,6 @@ class Worker(nn.Module, ABC):
         self.config = config
         self.dim = dim
         self.hop_seconds = grid.hop * grid.stride / grid.sample_rate  # of the encoder
-
-    @property
-    def wants_keys(self) -> bool:
-        """Whether `Extras.keys`, a second pass through the EMA encoder, is needed."""
-        return False
 
     @abstractmethod
     def loss(self, frames: Tensor, batch: Batch, extras: Extras = NO_EXTRAS) -> Tensor:

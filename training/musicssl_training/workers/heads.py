@@ -1,7 +1,5 @@
 """Small networks that several workers use."""
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
@@ -28,13 +26,3 @@ def pooled(frames: Tensor) -> Tensor:
     frames = frames.float()
     deviation = frames.var(dim=1, unbiased=False).add(1e-6).sqrt()  # finite slope at 0
     return torch.cat([frames.mean(dim=1), deviation], dim=1)
-
-
-def without_parameters(module: nn.Module) -> nn.Module:
-    """Return a copy that computes the same from buffers, which no optimizer sees."""
-    module = copy.deepcopy(module)
-    for part in module.modules():
-        for name, parameter in list(part.named_parameters(recurse=False)):
-            delattr(part, name)
-            part.register_buffer(name, parameter.detach().clone())
-    return module

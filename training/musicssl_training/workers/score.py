@@ -75,7 +75,7 @@ class MultiLabel(Worker):
 
     def labels(self, batch: Batch, frames: int) -> Tensor:
         """Return the labels of the rows that have a score, (rows, steps, labels)."""
-        return batch.sound.shared((self, frames), lambda: self._labels(batch, frames))
+        return batch.sound.cached((self, frames), lambda: self._labels(batch, frames))
 
     def _labels(self, batch: Batch, frames: int) -> Tensor:
         scores = [score for score in batch.scores if score is not None]
