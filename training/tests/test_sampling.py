@@ -168,5 +168,5 @@ def test_what_does_not_fit_is_said() -> None:
         sampler([source])
     with pytest.raises(ConfigError, match="1 sources but 2 shares"):
         sampler([source], shares=[1, 1])
-    with pytest.raises(ConfigError, match="must be a multiple of the 3 processes"):
+    with pytest.raises(ConfigError, match="must be a multiple of 3: 3 processes"):
         sampler([Numbers("a", [9000])], ranks=3)

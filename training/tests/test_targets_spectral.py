@@ -259,6 +259,11 @@ def test_weighting_curves(weighting: str) -> None:
     gain = 10 * prosody.WEIGHTINGS[weighting](hertz).log10()
     if weighting == "A":
         np.testing.assert_allclose(gain, librosa.A_weighting(hertz.numpy()), atol=0.01)
+        table = {10**1.5: -39.4, 100: -19.1, 1000: 0.0, 10**3.3: 1.2, 10**3.9: -1.1}  # IEC 61672-1
+        places = torch.tensor([0.0, *table], dtype=torch.float64)
+        gain = 10 * prosody.WEIGHTINGS[weighting](places).log10()
+        assert gain[0].isneginf()
+        np.testing.assert_allclose(gain[1:], list(table.values()), atol=0.06)
     else:  # BS.1770: a sine of 997 Hz at 0 dBFS is -3.01 LUFS, with the constant of -0.691 dB
         at_997 = prosody.WEIGHTINGS[weighting](torch.tensor([997.0], dtype=torch.float64))
         assert 10 * at_997.log10().item() == pytest.approx(0.691, abs=0.005)

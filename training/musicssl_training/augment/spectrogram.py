@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from musicssl.frontends import DualSpectrumConfig, Spectra
+from musicssl.frontends import DualSpectrumConfig, Spectra, mel_frequencies
 from musicssl_training.augment.effects import SILENT
 from musicssl_training.augment.random import Draw
 from musicssl_training.augment.ranges import check_amounts, check_ranges, check_shares
@@ -159,9 +159,8 @@ def _pitch_places(shape: DualSpectrumConfig) -> Tensor:
 
 
 def _mel_places(shape: DualSpectrumConfig) -> Tensor:
-    mel = torch.linspace(0, 1, shape.mels + 2)[1:-1]
-    top = torch.log10(torch.tensor(1 + shape.sample_rate / 2 / 700))
-    return _place(700 * (10 ** (mel * top) - 1), shape)
+    hertz = mel_frequencies(shape.mels + 2, 0.0, shape.sample_rate / 2)[1:-1].float()
+    return _place(hertz, shape)
 
 
 def _place(hertz: Tensor, shape: DualSpectrumConfig) -> Tensor:

@@ -1,4 +1,4 @@
-"""Folders of any audio, read excerpt by excerpt; a manifest says what they hold."""
+"""Folders of audio files of any format, with a manifest, read excerpt by excerpt."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ NEEDED = ("path", "sha256", "rate", "native_samples")  # in every row of a manif
 
 @dataclass(frozen=True)
 class Counts:
-    """What became of the files of a folder."""
+    """Counts of the files of a folder."""
 
     files: int
     hours: float

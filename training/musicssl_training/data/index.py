@@ -1,4 +1,4 @@
-"""Indexes of recordings and scores: CSV files with a row for each."""
+"""CSV indexes: one row per recording or score."""
 
 import csv
 import fnmatch

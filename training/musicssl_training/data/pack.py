@@ -1,4 +1,4 @@
-"""Recordings decoded once into one file of 16-bit samples.
+"""Packs: recordings decoded once into one file of 16-bit samples.
 
 A pack is a folder with ``audio.i16`` (mono, little-endian) and ``index.jsonl``, one line a
 recording: ``{"path", "source", "licence", "start", "samples", ...}``; if it was rendered, there is
@@ -130,7 +130,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Packed:
-    """What became of the rows that were to be packed."""
+    """Result of packing: what there is, and what was left out."""
 
     recordings: int  # in the pack
     seconds: float  # of these

@@ -27,7 +27,7 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called in logs."""
+        """Name in logs."""
 
     @property
     def items(self) -> Sequence[dict[str, Any]]:

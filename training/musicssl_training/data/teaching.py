@@ -1,4 +1,4 @@
-"""What a teacher said of the recordings of a pack: a file of values, and one of where they lie.
+"""Stored values of a teacher for the recordings of a pack: values, and where each lies.
 
 ``teacher-NAME.f16`` holds rows of 16-bit floats, ``teacher-NAME.jsonl`` the facts of the teacher in
 its first line and ``{"path", "samples", "first", "steps"}`` of a recording in each of the others.
@@ -25,7 +25,7 @@ EDGE = 1e-4  # seconds by which a patch may stick out: the rounding of times
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What a teacher is, and what its values mean."""
+    """Facts about a teacher and the meaning of its values."""
 
     name: str  # small letters, digits, - and _
     model: str  # in words
@@ -57,7 +57,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Taught:
-    """What a teacher says of one excerpt: of what lies wholly inside it."""
+    """Values of a teacher for one excerpt: of what lies wholly inside it."""
 
     values: NDArray[np.float32]  # (steps, size)
     times: NDArray[np.float64]  # (steps,): seconds from the excerpt's start to each step's
@@ -135,7 +135,7 @@ class Lessons:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the values of a recording lie."""
+    """Place of a recording's values in the file."""
 
     path: str
     samples: int  # of the recording, in the pack

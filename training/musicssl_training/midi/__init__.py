@@ -1,1 +1,1 @@
-"""Scores: parsed from MIDI, arranged, rendered to audio, or made up."""
+"""Scores: parsed from MIDI, arranged, rendered to audio, or synthetic."""

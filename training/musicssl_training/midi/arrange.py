@@ -33,7 +33,7 @@ Part = tuple[int, int]  # track, channel
 
 @dataclass(frozen=True)
 class Version:
-    """How a score is to be played."""
+    """Arrangement of a score: cut, tempo, key and instruments."""
 
     start: float  # seconds of the score
     seconds: float  # of the score

@@ -70,7 +70,7 @@ class Sheet:
 
     @property
     def beats(self) -> float:
-        """How long it is to be."""
+        """Length it is to have, in beats."""
         return 50 * self.tempo / 60
 
     def add(self, channel: int, beat: float, length: float, pitch: int, velocity: int) -> None:

@@ -1,4 +1,4 @@
-"""What the workers predict, measured in batched torch, by the worker's name."""
+"""Regression targets of the workers, in batched torch: the table `TARGETS`."""
 
 from collections.abc import Callable
 

@@ -1,7 +1,10 @@
-"""Filter banks and weighting curves on the bins of a spectrum, from their formulas."""
+"""Filter banks and loudness weighting curves on the bins of a spectrum."""
 
 import math
+import warnings
 
+import librosa
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -31,14 +34,11 @@ def mel_filters(sample_rate: int, n_fft: int, n_mels: int) -> Tensor:
     ConfigError
         If a triangle lies between two bins.
     """
-    steps = 27 / math.log(6.4)  # mels an e-fold above 1 kHz, which is mel 15
-    top = 15 + steps * math.log(sample_rate / 2000) if sample_rate > 2000 else sample_rate * 0.0075
-    mel = torch.linspace(0, top, n_mels + 2, dtype=torch.float64)
-    edges = torch.where(mel < 15, mel * 200 / 3, 1000 * ((mel - 15) / steps).exp())
-    bins, centre = frequencies(sample_rate, n_fft), edges[1:-1, None]
-    rise = (bins - edges[:-2, None]) / (centre - edges[:-2, None])
-    fall = (edges[2:, None] - bins) / (edges[2:, None] - centre)
-    filters = torch.minimum(rise, fall).clamp(min=0)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # of empty filters
+        bank = librosa.filters.mel(
+            sr=sample_rate, n_fft=n_fft, n_mels=n_mels, norm=None, dtype=np.float64
+        )
+    filters = torch.from_numpy(bank)
     if not filters.any(dim=1).all():
         raise ConfigError(
             f"{n_mels} mel bands are narrower than the bins of {n_fft} samples at "
@@ -69,10 +69,9 @@ def gammatone_filters(sample_rate: int, n_fft: int, bands: int, low: float) -> T
 
 def a_weighting(hertz: Tensor) -> Tensor:
     """Return the power gain of the A-weighting, 1 at 1 kHz (IEC 61672-1, 2013)."""
-    f = hertz.square()
-    poles = (f + 20.599**2) * (f + 12194.217**2)
-    poles *= ((f + 107.653**2) * (f + 737.862**2)).sqrt()
-    return 10**0.2 * (12194.217**2 * f.square() / poles).square()
+    with np.errstate(divide="ignore"):  # 0 Hz is -inf dB
+        decibels = librosa.A_weighting(hertz.numpy(), min_db=None)
+    return torch.from_numpy(10 ** (decibels / 10))
 
 
 def k_weighting(hertz: Tensor) -> Tensor:
@@ -138,9 +137,9 @@ class MelBank(FilterBank):
         A full-scale sine gives ~1.
         """
         key = ("mel", self.n_fft, self.n_mels, every)
-        return sound.shared(key, lambda: self(sound.power(self.n_fft)[:, ::every]))
+        return sound.cached(key, lambda: self(sound.power(self.n_fft)[:, ::every]))
 
     def log_power(self, sound: CleanAudio, every: int = 1) -> Tensor:
         """Return `power`, compressed."""
         key = ("log mel", self.n_fft, self.n_mels, every)
-        return sound.shared(key, lambda: compress(self.power(sound, every)))
+        return sound.cached(key, lambda: compress(self.power(sound, every)))

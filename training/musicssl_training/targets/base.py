@@ -1,4 +1,4 @@
-"""What every target promises."""
+"""Base classes of targets."""
 
 from abc import ABC, abstractmethod
 
@@ -9,7 +9,7 @@ from musicssl_training.targets.features import CleanAudio, FrameGrid, averaged
 
 
 class Target(nn.Module, ABC):
-    """Something measured in the clean audio, for a worker to predict from the encoder's frames.
+    """A measurement of the clean audio, for a worker to predict from the encoder's frames.
 
     A module, so that filter banks (non-persistent buffers) follow the device; no parameters.
     """

@@ -1,4 +1,4 @@
-"""The clean audio of a batch, and the transforms of it that several targets share."""
+"""Clean audio of a batch, its frame grid, and cached spectra that several targets share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ FINEST_SECONDS = 0.015  # between target frames, where the encoder's are further
 
 @dataclass(frozen=True)
 class FrameGrid:
-    """Where targets are measured: frame ``j`` is centred on sample ``j * hop``."""
+    """Time grid of the targets: frame ``j`` is centred on sample ``j * hop``."""
 
     sample_rate: int  # Hz
     hop: int  # samples
@@ -78,14 +78,14 @@ class CleanAudio:
     def __init__(self, audio: Tensor, grid: FrameGrid) -> None:
         self.audio, self.grid = audio.float(), grid
         self.frames = grid.stride * -(-audio.shape[1] // (grid.hop * grid.stride))
-        self._shared: dict[object, Tensor] = {}
+        self._cache: dict[object, Tensor] = {}
 
-    def shared(self, key: object, make: Callable[[], Tensor]) -> Tensor:
+    def cached(self, key: object, make: Callable[[], Tensor]) -> Tensor:
         """Return what `make` gives, called only the first time that `key` is asked for."""
-        if key not in self._shared:
+        if key not in self._cache:
             with torch.no_grad(), torch.autocast(self.audio.device.type, enabled=False):
-                self._shared[key] = make()
-        return self._shared[key]
+                self._cache[key] = make()
+        return self._cache[key]
 
     def slices(self, size: int, hop: int | None = None) -> Tensor:
         """Return a view of the audio around each frame, (batch, frames, size); zeros outside.
@@ -110,7 +110,7 @@ class CleanAudio:
             out: Tensor = torch.fft.rfft(self.slices(n_fft) * (window * (2 / window.sum())))
             return out
 
-        return self.shared(("spectrum", n_fft), make)
+        return self.cached(("spectrum", n_fft), make)
 
     def power(self, n_fft: int) -> Tensor:
         """Return the power of `spectrum`, (batch, frames, n_fft // 2 + 1).
@@ -122,4 +122,4 @@ class CleanAudio:
             spectrum = self.spectrum(n_fft)
             return spectrum.real.square().add_(spectrum.imag.square())
 
-        return self.shared(("power", n_fft), make)
+        return self.cached(("power", n_fft), make)

@@ -1,4 +1,4 @@
-"""Which notes and pitch classes sound."""
+"""Pitch targets: note energies, salience, chroma and tonnetz."""
 
 import math
 
@@ -38,7 +38,7 @@ class Vqt(Target):
 
 
 class Salience(Target):
-    """How much speaks for each semitone as a fundamental: ``log10(1 + salience**2 / KNEE)``.
+    """Evidence for each semitone as a fundamental: ``log10(1 + salience**2 / KNEE)``.
 
     The weighted mean of the variable-Q magnitudes at the first harmonics, the weight of harmonic
     ``h`` being ``0.8**(h - 1)`` (Salamon and Gómez, "Melody extraction from polyphonic music
@@ -87,7 +87,7 @@ class Notes(Target):
             quarters = averaged(compress(bands, KNEE), self.stride)
             return F.avg_pool1d(F.pad(quarters, (1, 1), mode="replicate"), 3, 2)
 
-        return sound.shared("notes", make)
+        return sound.cached("notes", make)
 
 
 class ChromaPeaks(Target):
@@ -141,7 +141,7 @@ class Chroma(Target):
             heard = sound.power(N_FFT) @ self.bank
             return _loudest_one(heard[..., :12], heard[..., 12:])
 
-        return sound.shared("chroma", make)
+        return sound.cached("chroma", make)
 
 
 class Tonnetz(Target):
@@ -194,7 +194,7 @@ class ChromaVqt(Target):
             folded = power.sqrt().reshape(*power.shape[:2], -1, 12).sum(dim=2)
             return _loudest_one(folded, power.amax(dim=2, keepdim=True))
 
-        return sound.shared(("folded", *self.transform.key), make)
+        return sound.cached(("folded", *self.transform.key), make)
 
 
 class Cens(Target):

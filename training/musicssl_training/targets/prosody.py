@@ -1,4 +1,4 @@
-"""Melody, energy, zero crossings and loudness, frame by frame."""
+"""Prosody targets: fundamental frequency, energy, zero crossings and loudness per frame."""
 
 import math
 
@@ -142,7 +142,7 @@ class Loudness(Target):
 
 def mean_square(sound: CleanAudio) -> Tensor:
     """Return the mean square over two hops around each frame's centre, (batch, frames)."""
-    return sound.shared("mean square", lambda: _around(sound, sound.audio.square())[0])
+    return sound.cached("mean square", lambda: _around(sound, sound.audio.square())[0])
 
 
 def zero_crossings(sound: CleanAudio) -> Tensor:
@@ -157,7 +157,7 @@ def zero_crossings(sound: CleanAudio) -> Tensor:
         share, first = _around(sound, changes)
         return share - first  # a change at a frame's first sample is from one outside
 
-    return sound.shared("zero crossings", make)
+    return sound.cached("zero crossings", make)
 
 
 def through_unvoiced(values: Tensor, voiced: Tensor) -> Tensor:

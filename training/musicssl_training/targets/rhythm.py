@@ -18,7 +18,7 @@ FAINT = 0.003  # root mean square of an onset curve below which periodicities fa
 
 
 class OnsetBands(nn.Module):
-    """How much louder mel bands become from one spectrum to the next.
+    """Onset strength: the rise of mel bands from one spectrum to the next.
 
     The rectified difference over about 20 ms of ``log10(1 + power / knee)``, averaged over
     neighbouring bands (Böck and Widmer, "Maximum filter vibrato suppression for onset detection",
@@ -57,7 +57,7 @@ class OnsetBands(nn.Module):
             bands[:, max(0, last + 1 - self.first) :] = 0
             return self._delayed(bands)[:, : sound.frames]
 
-        return sound.shared(("onset bands", self.count), make)
+        return sound.cached(("onset bands", self.count), make)
 
     def _delayed(self, bands: Tensor) -> Tensor:
         """Return bands that begin at frame `first`, delayed, from frame 0 on."""
@@ -80,7 +80,7 @@ class OnsetBands(nn.Module):
             curves = torch.stack([bands.mean(dim=2), low.mean(dim=2)], dim=1)
             return F.avg_pool1d(curves, self.factor, ceil_mode=True)
 
-        return sound.shared(("onset curves", self.count), make)
+        return sound.cached(("onset curves", self.count), make)
 
 
 class Onsets(Target):
@@ -156,7 +156,7 @@ class Periodicity(Target):
             return windows - mean * inside
 
         key = ("onset windows", self.onsets.count, self.step, self.window)
-        return sound.shared(key, make)[:, :, : self.n_curves]
+        return sound.cached(key, make)[:, :, : self.n_curves]
 
 
 class Tempogram(Periodicity):
@@ -251,7 +251,7 @@ class FourierTempogram(Periodicity):
 
 
 class BeatPulse(Target):
-    """Where the predominant pulse expects a beat: 0 to about 1.
+    """Predominant local pulse: 0 to about 1, high where a beat is expected.
 
     In a window around each sample of the onset curve, less its mean there, the strongest frequency
     of 0.5 to 5 Hz; the cosines of these, in their phases, overlapped and added, and what is

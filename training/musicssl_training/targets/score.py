@@ -1,4 +1,7 @@
-"""What a score says at each frame, as tensors: rows are scores, frame ``i`` is at ``i * hop``."""
+"""Frame-wise targets of scores: piano rolls, instruments, beats, keys, chords.
+
+Rows are scores; frame ``i`` is at ``i * hop``.
+"""
 
 from collections.abc import Callable, Sequence
 

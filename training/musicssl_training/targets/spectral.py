@@ -1,4 +1,4 @@
-"""Spectra as targets: mel, linear, cepstral and gammatone, and what turns one target into another.
+"""Spectral targets: mel, linear, cepstral and gammatone; wrappers of other targets.
 
 Powers are relative to a full-scale sine and compressed by `banks.compress`.
 """
@@ -24,7 +24,7 @@ DELTA_REACH = 4  # frames on each side of a slope
 
 
 class Framewise(Target):
-    """What is measured in single spectra.
+    """Base of what is measured in single spectra.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The shape of the spectrum: moments, peaks and valleys, steady and sudden parts."""
+"""Timbre targets: spectral moments, contrast, harmonic and percussive parts."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""A variable-Q transform, from the spectra that the encoder's front end needs anyway."""
+"""Variable-Q transform, from the spectra that the encoder's front end needs anyway."""
 
 import math
 
@@ -86,7 +86,7 @@ class VariableQ(nn.Module):
                 octaves.append(real.square() + imaginary.square())
             return torch.cat(octaves, dim=2)
 
-        return sound.shared(self.key, make)
+        return sound.cached(self.key, make)
 
 
 def _bank(frequencies: Tensor, lengths: Tensor) -> tuple[int, Tensor]:
