@@ -120,7 +120,7 @@ def test_results_survive_their_file(report: Report, tmp_path: Path) -> None:
     report.write(tmp_path / "results.json")
     assert read_report(tmp_path / "results.json") == report
     (tmp_path / "results.json").write_text('{"format": 99}')
-    with pytest.raises(ConfigError, match="format 99; this version reads 1"):
+    with pytest.raises(ConfigError, match="format 99; this version reads 2"):
         read_report(tmp_path / "results.json")
     with pytest.raises(ConfigError, match=r"not the results\.json of an evaluation"):
         read_report(tmp_path / "none.json")

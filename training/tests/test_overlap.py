@@ -1,5 +1,6 @@
 """Labelled music among what an encoder is trained on is found, by sound, by tune and by name."""
 
+import functools
 import logging
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,11 @@ import soundfile as sf
 
 from musicssl_training.cli.main import main
 from musicssl_training.data import write_pack
-from musicssl_training.evaluation.leakage.check import MIN_SHARE
 from musicssl_training.evaluation.leakage.fingerprint import (
     SAMPLE_RATE as RATE,
 )
 from musicssl_training.evaluation.leakage.fingerprint import (
+    UNCHANGED,
     LandmarkIndex,
     find_landmarks,
 )
@@ -24,15 +25,19 @@ from musicssl_training.midi.score import DRUMS, Score
 PER_SECOND = 3  # notes
 
 
-def tune(seed: int, seconds: float) -> np.ndarray:
-    """Notes with overtones, each of its own pitch and length."""
+def tune(seed: int, seconds: float, *, pitch: float = 1.0, tempo: float = 1.0) -> np.ndarray:
+    """Notes with overtones, each of its own pitch and length.
+
+    As a tape that runs faster plays them if `pitch` and `tempo` are the same factor.
+    """
     random = np.random.default_rng(seed)
-    out = np.zeros(round(seconds * RATE), np.float32)
+    out = np.zeros(round(seconds / tempo * RATE), np.float32)
     for begin in random.uniform(0, seconds - 0.5, round(seconds * PER_SECOND)):
-        t = np.arange(round(random.uniform(0.2, 0.5) * RATE)) / RATE
-        pitch = 110 * 2 ** (random.integers(36) / 12)
-        note = sum(np.sin(2 * np.pi * k * pitch * t) / k for k in range(1, 6)) * np.exp(-4 * t)
-        start = round(begin * RATE)
+        t = np.arange(round(random.uniform(0.2, 0.5) / tempo * RATE)) / RATE
+        hertz = pitch * 110 * 2 ** (random.integers(36) / 12)
+        wave = sum(np.sin(2 * np.pi * k * hertz * t) / k for k in range(1, 6))
+        note = wave * np.exp(-4 * tempo * t)
+        start = round(begin / tempo * RATE)
         out[start : start + len(t)] += 0.1 * note[: len(out) - start]
     return out
 
@@ -45,8 +50,9 @@ def test_a_clip_is_found_where_it_lies_however_it_was_cut_and_coded(tmp_path: Pa
     others = [find_landmarks(tune(seed, 10)) for seed in range(1, 6)]
     index = LandmarkIndex([*others, find_landmarks(coded)])
     assert not index.too_few.any()
-    (match,) = index.match(find_landmarks(whole), MIN_SHARE)
+    (match,) = index.match(find_landmarks(whole))
     assert match.clip == 5
+    assert match.change == UNCHANGED
     assert match.share > 0.1
     assert match.second == pytest.approx(20.013, abs=0.05)
 
@@ -55,8 +61,31 @@ def test_silence_and_short_sounds_are_found_nowhere() -> None:
     quiet = find_landmarks(np.zeros(RATE, np.float32))
     index = LandmarkIndex([quiet, find_landmarks(tune(0, 1)[:2000])])
     assert index.too_few.all()
-    assert index.match(find_landmarks(tune(0, 20)), MIN_SHARE) == []
-    assert index.match(quiet, MIN_SHARE) == []
+    assert index.match(find_landmarks(tune(0, 20))) == []
+    assert index.match(quiet) == []
+
+
+@functools.cache
+def five_tunes() -> LandmarkIndex:
+    return LandmarkIndex([find_landmarks(tune(seed, 30)) for seed in range(5)])
+
+
+@pytest.mark.parametrize("factor", [2 ** (-1 / 12), 1.0131, 2 ** (1 / 12)])
+@pytest.mark.parametrize("stretched", [False, True])
+def test_a_clip_is_found_at_another_speed(factor: float, stretched: bool) -> None:
+    pitch = 1.0 if stretched else factor
+    played = tune(3, 30, pitch=pitch, tempo=factor)
+    before = np.zeros(4 * RATE, np.float32)
+    (match,) = five_tunes().match(find_landmarks(np.concatenate([before, played])))
+    assert match.clip == 3
+    assert match.second == pytest.approx(4, abs=0.1)
+    assert match.change.pitch == pytest.approx(pitch, abs=0.003)
+    assert match.change.tempo == pytest.approx(factor, abs=0.003)
+    assert ("tempo" if stretched else "speed") in str(match.change)
+
+
+def test_other_tunes_are_found_at_no_speed() -> None:
+    assert five_tunes().match(find_landmarks(tune(9, 60))) == []
 
 
 def labelled(root: Path, clip: np.ndarray, artist: str) -> None:
@@ -74,6 +103,7 @@ def labelled(root: Path, clip: np.ndarray, artist: str) -> None:
     ("clip", "artist", "why"),
     [
         (tune(0, 30)[5 * RATE : 15 * RATE], "nobody", "of its fingerprint, from 5.0 s"),
+        (tune(0, 30, pitch=1.03, tempo=1.03), "nobody", "of its fingerprint at 0.970 x its speed"),
         (tune(7, 10), "the  band", "artist 'the  band'"),
         (tune(7, 10), "nobody", ""),
     ],

@@ -123,7 +123,11 @@ def evaluate(
     names = [embedder.name for embedder in embedders]
     if len(set(names)) < len(names):
         raise ConfigError(f"models need different names, got {', '.join(names)}.")
-    report = Report(spaces={e.name: e.space for e in embedders}, part=config.part)
+    report = Report(
+        spaces={e.name: e.space for e in embedders},
+        supervision={e.name: e.supervision for e in embedders},
+        part=config.part,
+    )
     run = _Evaluation(embedders, cache, config, report)
     chosen = {name: TASKS[name] for name in config.tasks or TASKS}
     for collection in dict.fromkeys(task.collection for task in chosen.values()):

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from musicssl.checkpoint.hashing import hash_weights
 from musicssl.errors import AudioError
 from musicssl.folder.space import Space
 from musicssl.inference.options import EmbedOptions
@@ -24,6 +23,7 @@ from musicssl_training.evaluation.embedders.baselines import (
     HOP,
     SAMPLE_RATE,
 )
+from musicssl_training.evaluation.embedders.supervision import HAND_CRAFTED, UNKNOWN
 from musicssl_training.evaluation.errors import DataError
 
 
@@ -33,15 +33,7 @@ class ModelEmbedder(Embedder):
     def __init__(self, model: MusicEncoder, name: str, **options: Any) -> None:
         self.model, self.name, self.options = model, name, options
         self.sample_rate = model.sample_rate
-        settings = EmbedOptions(**options).resolve(model)
-        self.space = Space(
-            model=model.model_id,
-            weights_sha256=model.weights_sha256 or hash_weights(model.state_dict()),
-            level="clip",
-            pooling=settings.pooling,
-            layers=settings.layers,
-            resampler="soxr",
-        ).id
+        self.space = Space.of(model, EmbedOptions(**options).resolve(model)).id
 
     def embed(self, clips: Sequence[Clip], audio: Sequence[Audio]) -> list[Vector]:
         return list(self.model.embed(list(audio), self.sample_rate, **self.options))
@@ -56,13 +48,16 @@ class FunctionEmbedder(Embedder):
     """A function of audio and sample rate that returns (dim,) or (frames, dim).
 
     The audio is mono, in [-1, 1], at ``function.sample_rate`` if the function has that attribute,
-    otherwise at 22,050 Hz. Frames are pooled to their mean and standard deviation over time; frame
-    ``i`` of ``n`` is assumed to be centered at ``(i + 1/2) / n`` of the duration.
+    otherwise at 22,050 Hz. ``function.supervision`` may say what it learned from.
+
+    Frames are pooled to their mean and standard deviation over time; frame ``i`` of ``n`` is
+    assumed to be centered at ``(i + 1/2) / n`` of the duration.
     """
 
     def __init__(self, function: Callable[[Audio, int], Any], name: str, version: str = "") -> None:
         self.function, self.name = function, name
         self.sample_rate = int(getattr(function, "sample_rate", SAMPLE_RATE))
+        self.supervision = str(getattr(function, "supervision", UNKNOWN))
         self.space = f"{name}@{version or _source_hash(function)}/clip/{self.sample_rate}"
 
     def embed(self, clips: Sequence[Clip], audio: Sequence[Audio]) -> list[Vector]:
@@ -87,6 +82,7 @@ class BaselineEmbedder(FunctionEmbedder):
 
     def __init__(self, name: str) -> None:
         super().__init__(BASELINES[name], name)
+        self.supervision = HAND_CRAFTED
 
     def frames(self, clip: Clip, audio: Audio) -> Frames:
         if self.name not in FRAME_BASELINES:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from musicssl.errors import ConfigError
 from musicssl_training.evaluation.datasets import Audio, Clip
 from musicssl_training.evaluation.embedders.baselines import SAMPLE_RATE
+from musicssl_training.evaluation.embedders.supervision import UNKNOWN
 
 Vector = NDArray[np.float32]  # (dim,)
 Frames = tuple[NDArray[np.float32], NDArray[np.float64]]  # (frames, dim), seconds (frames,)
@@ -25,11 +26,14 @@ class Embedder(ABC):
         Identifies the embedding space; the cache key.
     sample_rate
         Of the audio that `embed` expects, in Hz; 0 if it expects none and reads the clips itself.
+    supervision
+        What it learned from, as `supervision.supervision` describes it; "unknown" if not stated.
     """
 
     name: str
     space: str
     sample_rate: int = SAMPLE_RATE
+    supervision: str = UNKNOWN
 
     @abstractmethod
     def embed(self, clips: Sequence[Clip], audio: Sequence[Audio]) -> list[Vector]:

@@ -17,6 +17,7 @@ from musicssl_training.evaluation.embedders.adapters import (
 )
 from musicssl_training.evaluation.embedders.base import Embedder
 from musicssl_training.evaluation.embedders.baselines import BASELINES
+from musicssl_training.evaluation.embedders.supervision import UNTRAINED, model_supervision
 
 RANDOM = "random"
 
@@ -92,7 +93,9 @@ def make_embedder(text: str) -> Embedder:
         raise ConfigError(f"{text!r}: only random weights take a seed.")
     model = load_model(spec.name)
     tail = text[len(spec.name) :]
-    return ModelEmbedder(model, folder.name + tail, **spec.options)
+    embedder = ModelEmbedder(model, folder.name + tail, **spec.options)
+    embedder.supervision = model_supervision(spec.name)
+    return embedder
 
 
 def _random(spec: ModelSpec, text: str) -> Embedder:
@@ -105,7 +108,9 @@ def _random(spec: ModelSpec, text: str) -> Embedder:
         torch.manual_seed(seed)
         model = MusicEncoder(pattern.config).to(pattern.device)
     model.model_id = f"{RANDOM}-seed{seed}"
-    return ModelEmbedder(model.requires_grad_(False).eval(), text, **options)
+    embedder = ModelEmbedder(model.requires_grad_(False).eval(), text, **options)
+    embedder.supervision = UNTRAINED
+    return embedder
 
 
 def _function(text: str) -> Embedder:

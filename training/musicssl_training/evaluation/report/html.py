@@ -54,8 +54,15 @@ def render_page(report: Report) -> str:
         sections=[_make_section(report, task) for task in _tasks(report)],
         seconds=_probing_seconds(report),
         mean=MEAN,
+        parts=[(name, _parts_text(facts)) for name, facts in report.partitions.items()],
         splits=list(dict.fromkeys((r.task, r.split) for r in report.results)),
     )
+
+
+def _parts_text(facts: dict[str, str]) -> str:
+    """Return what a collection's parts have in common."""
+    shared = f"; in both parts: {facts['shared']}" if facts["shared"] else ""
+    return f"{facts['hash']} (separated: {facts['separated'] or 'recordings'}{shared})"
 
 
 def display_name(model: str) -> str:

@@ -19,7 +19,8 @@ def model_index(report: Report, model: str, name: str = "", url: str = "") -> li
     """Return the ``model-index`` of a model card's front matter.
 
     It holds the linear probe's score, from 0 to 1, for every task and metric with all labels.
-    Interval, chance, number of seeds and split are given as arguments of the metric.
+    Interval, chance, number of seeds, split and what the model learned from are arguments of the
+    metric.
 
     Parameters
     ----------
@@ -81,6 +82,7 @@ def _entry(report: Report, result: Result, url: str) -> EvalResult:
             "chance": round(result.chance, 4),
             "seeds": len(result.seeds),
             "split": result.split,
+            "learned_from": report.supervision.get(result.model, "unknown"),
         },
         source_name="musicssl-train evaluate" if url else None,
         source_url=url or None,

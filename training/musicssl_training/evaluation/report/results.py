@@ -53,6 +53,7 @@ class Report:
     data: dict[str, str] = field(default_factory=dict)
     partitions: dict[str, dict[str, str]] = field(default_factory=dict)  # of each collection
     spaces: dict[str, str] = field(default_factory=dict)
+    supervision: dict[str, str] = field(default_factory=dict)  # of each model
     results: list[Result] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
     maps: list[Map] = field(default_factory=list)

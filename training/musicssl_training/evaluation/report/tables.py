@@ -71,7 +71,8 @@ def columns(found: list[Row]) -> list[str]:
 def table(report: Report, probe: str = "linear", regime: str = "100%") -> str:
     """Return scores in percent with 95 % intervals, as Markdown.
 
-    The best of a row is bold if its paired lead over every other model has an interval above 0.
+    The best of a row is bold if its paired lead over every other model has an interval above 0. The
+    last row says what each model learned from.
     """
     found = rows(report, probe, regime)
     models = columns(found)
@@ -85,6 +86,11 @@ def table(report: Report, probe: str = "linear", regime: str = "100%") -> str:
             text = _cell(row.cells[model]) if model in row.cells else "-"
             texts.append(f"**{text}**" if model == row.best else text)
         lines.append(_row([row.task, row.metric, f"{100 * row.chance:.1f}", *texts]))
+    told = [report.supervision.get(model, "") for model in models]
+    if any(told):
+        lines.append(
+            _row(["*learned from*", "", "", *(f"*{text}*" if text else "" for text in told)])
+        )
     return "\n".join(lines)
 
 
