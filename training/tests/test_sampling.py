@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from musicssl.errors import AudioError, ConfigError
 from musicssl_training.data import Sampler
-from musicssl_training.data.sampler import draw_starts, redraw_start
+from musicssl_training.data.placement import draw_starts, redraw_start
 from musicssl_training.midi.score import Score
 
 RATE, SECONDS = 1000, 2.0

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from musicssl.errors import AudioError, ConfigError
 from musicssl_training.data.folder import Files
 from musicssl_training.data.pack import Pack
+from musicssl_training.data.placement import draw_starts, redraw_start
 from musicssl_training.data.teaching import Lessons, Taught
 from musicssl_training.midi.score import Score, merge
 
@@ -133,21 +134,21 @@ class Sampler:
         self.recordings, self.per_recording, self.layered = recordings, per_recording, layered
         self.rank, self.ranks, self.parts = rank, ranks, parts
         self.shares = np.asarray(shares, float) / np.sum(shares)
-        self.odds = [self._odds(source) for source in self.sources]
+        self.probabilities = [self._probabilities(source) for source in self.sources]
         lengths = [len(source.items) for source in self.sources]
         self.offsets = np.cumsum([0, *lengths[:-1]])
         self.broken: set[tuple[int, int]] = set()
         self.lessons = {name: [one.lessons(name) for one in self.sources] for name in teachers}
 
-    def _odds(self, source: Source) -> NDArray[np.float64]:
+    def _probabilities(self, source: Source) -> NDArray[np.float64]:
         """Return the probability of each recording of a source."""
         lengths = np.array([item["samples"] for item in source.items], float)
-        odds = np.sqrt(lengths * (lengths > self.samples))
-        if not odds.any():
+        weights = np.sqrt(lengths * (lengths > self.samples))
+        if not weights.any():
             raise ConfigError(
                 f"{source.name}: no recording is longer than an excerpt ({self.samples:,} samples)."
             )
-        out: NDArray[np.float64] = odds / odds.sum()
+        out: NDArray[np.float64] = weights / weights.sum()
         return out
 
     def draw(self, step: int) -> Drawn:
@@ -186,8 +187,10 @@ class Sampler:
         """Return the excerpts of one recording, its number, their starts, and what is known."""
         chosen = int(random.choice(len(self.sources), p=self.shares))
         for _ in range(BROKEN):
-            item = int(random.choice(len(self.odds[chosen]), p=self.odds[chosen]))
-            second = int(random.choice(len(self.odds[chosen]), p=self.odds[chosen]))
+            item = int(random.choice(len(self.probabilities[chosen]), p=self.probabilities[chosen]))
+            second = int(
+                random.choice(len(self.probabilities[chosen]), p=self.probabilities[chosen])
+            )
             layer = random.random() < self.layered and second != item
             try:
                 found = self._excerpts(chosen, item, random)
@@ -241,54 +244,6 @@ class Sampler:
             if (lessons := of_sources[chosen]) is not None
         }
         return {name: taught for name, taught in found.items() if taught is not None}
-
-
-def draw_starts(
-    length: int, samples: int, count: int, random: np.random.Generator
-) -> NDArray[np.int64]:
-    """Draw where the excerpts of one recording start.
-
-    Parameters
-    ----------
-    length
-        Samples of the recording, at least `samples`.
-    samples
-        Length of an excerpt.
-    count
-        Excerpts.
-    random
-        Gives the random numbers.
-
-    Returns
-    -------
-    numpy.ndarray, shape (count,)
-        In random order. No two excerpts overlap where the recording has room for all, and then all
-        such placements are equally likely; otherwise each start is drawn for itself.
-    """
-    if length < count * samples:
-        return random.integers(length - samples + 1, size=count)
-    # A placement without overlap, each excerpt shrunk to one sample, is a choice of `count` out of
-    # the samples that are then left; blowing the excerpts up again shifts the later ones.
-    places = np.sort(random.choice(length - count * (samples - 1), count, replace=False))
-    return random.permutation(places + np.arange(count) * (samples - 1))
-
-
-def redraw_start(
-    length: int, samples: int, others: NDArray[np.int64], random: np.random.Generator
-) -> int:
-    """Draw one start anew, uniform over where it overlaps none of the `others`.
-
-    Where there is no such place, it is uniform over the whole recording.
-    """
-    others = np.sort(others)
-    first = np.array([0, *(others + samples)])  # possible starts before, between and behind them
-    last = np.array([*(others - samples), length - samples])
-    room = np.cumsum((last - first + 1).clip(min=0))
-    if not room[-1]:
-        return int(random.integers(length - samples + 1))
-    place = random.integers(room[-1])
-    gap = int(np.searchsorted(room, place, side="right"))
-    return int(last[gap] + 1 - (room[gap] - place))
 
 
 def _layer(
