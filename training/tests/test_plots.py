@@ -9,15 +9,13 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from musicssl.errors import ConfigError
 from musicssl_training.train.metrics import MetricLogger, gradient_statistics
-from musicssl_training.train.plots import COLOURS, draw, short, similar, spread
+from musicssl_training.train.plots import COLORS, draw, short, similar
 
 STEPS = 40
 
@@ -34,6 +32,9 @@ def write(folder: Path, count: int) -> None:
                 "hours": step / 7,
                 "wall": 2.0 * step,
                 "waiting": 0.5,
+                "effective_rank": 10.0 + step,
+                "r2": {names[0]: math.nan if step == 30 else 0.01 * step},
+                "accuracy": {n: 1 / (i + 1) for i, n in enumerate(names)},
                 "loss": losses,
                 "weight": {n: 1.0 + i * step for i, n in enumerate(names)},
             }
@@ -69,7 +70,8 @@ def test_pictures_are_drawn_and_repeat(
     write(tmp_path, count)
     before = dict(mpl.rcParams)
     files = draw(tmp_path)
-    names = ["losses", "weights"] + ["cosines"] * (count > 1) + ["probes"]
+    names = ["losses", "weights", "r2", "accuracy", "rank"]
+    names += ["cosines"] * (count > 1) + ["probes"]
     assert files == [tmp_path / "plots" / f"{name}.png" for name in names]
     for file in files:
         height, width, _ = imread(file).shape
@@ -114,24 +116,6 @@ def test_nothing_to_draw_is_said(tmp_path: Path) -> None:
     assert not (tmp_path / "plots").exists()
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=len(COLOURS)))
-@settings(deadline=None, max_examples=50)
-def test_labels_stand_apart_and_near_their_lines(wished: list[float]) -> None:
-    wished, step = sorted(wished), 0.1
-    found = spread(np.array(wished), step)
-    assert (np.diff(found) >= step - 1e-9).all()
-    assert found[0] >= step / 2 - 1e-9
-    assert found[-1] <= 1 - step / 2 + 1e-9
-    far_enough = np.diff(wished, prepend=-1, append=2).min() >= step
-    if far_enough and wished[0] >= step / 2 and wished[-1] <= 1 - step / 2:
-        np.testing.assert_allclose(found, wished, atol=1e-9)
-
-
-def test_labels_that_meet_make_way_alike() -> None:
-    np.testing.assert_allclose(spread(np.array([0.5, 0.5, 0.8]), 0.1), [0.45, 0.55, 0.8])
-    np.testing.assert_allclose(spread(np.array([0.0, 0.0]), 0.1), [0.05, 0.15])
-
-
 def test_like_stands_beside_like() -> None:
     groups = np.array([0, 1, 0, 1, 2, 0])
     matrix = np.where(groups[:, None] == groups, 0.8, -0.1)
@@ -171,7 +155,7 @@ SEEN = {
 
 @pytest.mark.parametrize("eyes", SEEN)
 def test_colours_differ_for_the_colour_blind(eyes: str) -> None:
-    rgb = np.array([to_rgb(colour) for colour in (*COLOURS, "white")])
+    rgb = np.array([to_rgb(colour) for colour in (*COLORS, "white")])
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     linear = np.clip(linear @ np.array(SEEN[eyes]).T, 0, 1)
     to_xyz = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750]]

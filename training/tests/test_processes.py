@@ -2,14 +2,25 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pytest
 import torch
 
+from musicssl.errors import ConfigError
+from musicssl_training.midi.score import SCORES, Score, to_row
+from musicssl_training.targets.features import FrameGrid
 from musicssl_training.train import PretrainConfig, ProbeConfig, pretrain, write_config
+from musicssl_training.train.inputs import load_batch
+from musicssl_training.train.setup import make_sampler
+from musicssl_training.weighting.rates import GradNormConfig
+
+GRID = FrameGrid(22_050, 441, 2)
 
 SCRIPT = """
 import json, sys
@@ -85,6 +96,66 @@ def test_two_processes_learn_what_one_does(toy_config: PretrainConfig, tmp_path:
     logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("one", "two")]
     for a, b in zip(*logs, strict=True):
         assert abs(json.loads(a)["loss/contrast"] - json.loads(b)["loss/contrast"]) < 1e-3
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_scores_that_one_process_alone_has_count_as_in_one_process(
+    accumulate: int, toy_config: PretrainConfig, toy_pack: Path, tmp_path: Path
+) -> None:
+    scored = tmp_path / "scored"
+    shutil.copytree(toy_pack, scored)
+    notes = np.array([[0, 6, 60, 0, 100], [6, 12, 67, 0, 100]], np.float32)
+    score = Score(notes, np.zeros((0, 2), np.float32), 120.0, 3)
+    lines = [json.dumps({"path": f"{i}.wav"} | to_row(score)) for i in range(6)]
+    (scored / SCORES).write_text("\n".join(lines) + "\n")
+    config = replace(
+        toy_config,
+        data=replace(
+            toy_config.data,
+            sources=(str(toy_pack), str(scored)),
+            shares=(0.7, 0.3),
+            recordings=4,
+            gain_db=0.0,
+        ),
+        optim=replace(toy_config.optim, accumulate=accumulate),
+        # its random numbers differ by process
+        augment_spectrogram=replace(toy_config.augment_spectrogram, clean=1.0),
+        workers=("chroma", "contrast", "piano_roll", "key", "tempo"),
+        weighting=GradNormConfig(),
+        steps=6,
+    )
+    samplers = [make_sampler(config, 22_050, rank, 2) for rank in range(2)]
+    have = [[any(sampler.draw(step).scores) for sampler in samplers] for step in range(6)]
+    assert [True, False] in have or [False, True] in have
+    assert [False, False] in have  # absent everywhere
+    pretrain(config, tmp_path / "one")
+    done = run_two(SCRIPT, config, tmp_path / "two")
+    assert done.returncode == 0, done.stderr[-2000:]
+    logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("one", "two")]
+    for step, (a, b) in enumerate(zip(*(map(json.loads, lines) for lines in logs), strict=True)):
+        of_workers = {key for key in a if key.startswith(("loss/", "weight/"))}
+        assert of_workers == {key for key in b if key.startswith(("loss/", "weight/"))}
+        assert ("loss/key" in a) == any(have[step])
+        for key in of_workers | {"norm", "norm_heads"}:
+            assert a[key] == pytest.approx(b[key], rel=2e-3, abs=1e-4), f"{key} in step {step}"
+    states = [torch.load(tmp_path / n / "state.pt", weights_only=True) for n in ("one", "two")]
+    for name, value in states[0]["encoder"].items():
+        torch.testing.assert_close(states[1]["encoder"][name], value, rtol=1e-2, atol=3e-4)
+
+
+def test_pairs_are_never_cut_apart(toy_config: PretrainConfig) -> None:
+    optim = replace(toy_config.optim, accumulate=2)
+    config = replace(toy_config, data=replace(toy_config.data, recordings=8), optim=optim)
+    whole = load_batch(make_sampler(config, 22_050), 3, GRID, config)
+    halves = [load_batch(make_sampler(config, 22_050, rank, 2), 3, GRID, config) for rank in (0, 1)]
+    for part in range(2):
+        both = torch.cat([half[part].recordings for half in halves])
+        assert torch.equal(both, whole[part].recordings)
+        for half in halves:
+            pairs = half[part].recordings.reshape(-1, config.data.per_recording)
+            assert (pairs == pairs[:, :1]).all()
+    with pytest.raises(ConfigError, match="multiple of 6: 3 processes, each hearing"):
+        make_sampler(config, 22_050, 0, 3)
 
 
 def test_a_probe_may_last_longer_than_the_processes_wait_for_each_other(

@@ -17,6 +17,7 @@ from musicssl_training.train import metrics as record_module
 from musicssl_training.train.metrics import (
     Curves,
     MetricLogger,
+    effective_rank,
     gradient_statistics,
     mean_cosines,
     normalized_losses,
@@ -177,6 +178,20 @@ def test_gradients_that_are_not_finite_have_no_cosines() -> None:
     assert norms == {"a": math.inf, "b": math.inf}
     assert cosines == {}
     assert gradient_statistics(torch.full((2, 2), math.nan), ["a", "b"])[1] == {}
+
+
+def test_the_effective_rank_is_that_of_roy_and_vetterli() -> None:
+    random = torch.Generator().manual_seed(0)
+    values, _ = torch.linalg.qr(torch.randn(200, 6, generator=random, dtype=torch.float64))
+    frames = values - values.mean(dim=0)
+    frames, _ = torch.linalg.qr(frames)  # orthogonal, and around 0
+    assert effective_rank(frames.reshape(2, 100, 6) + 5) == pytest.approx(6)
+    sizes = torch.tensor([1.0, 1.0, 0.5, 0.0, 0.0, 0.0], dtype=torch.float64)
+    shares = np.array([0.4, 0.4, 0.2])
+    expected = math.exp(-(shares * np.log(shares)).sum())
+    assert effective_rank((frames * sizes).reshape(2, 100, 6)) == pytest.approx(expected, rel=1e-5)
+    assert math.isnan(effective_rank(torch.ones(2, 100, 6)))
+    assert math.isnan(effective_rank(torch.full((2, 100, 6), math.nan)))
 
 
 def test_losses_are_divided_by_their_start() -> None:

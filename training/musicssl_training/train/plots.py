@@ -1,8 +1,8 @@
-"""Pictures of a run, drawn from its log alone."""
+"""Plots of a run, drawn from its log alone."""
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,19 +25,16 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-WIDTH, DPI = 9.0, 100  # inches, dots an inch
-TOP, BOTTOM, LEFT, MARGIN = 0.7, 0.55, 0.8, 0.16  # inches around what is drawn
-HEIGHTS, LEAST = {1: 3.9, 2: 2.6}, 1.75  # inches of a panel, by how many there are; of more
-LETTER = 0.08  # inches that a letter of a label takes
-LINE = 0.155  # inches between two labels
-# what eyes that see fewer colours tell apart too (Okabe and Ito, "Color Universal Design", 2008)
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#000000", "#D55E00", "#56B4E9")
+WIDTH, DPI = 9.0, 100  # inches, dots per inch
+HEIGHTS, LEAST = {1: 4.6, 2: 2.9}, 1.95  # inches per panel, by how many there are; of more
+# what eyes that see fewer colors tell apart too (Okabe and Ito, "Color Universal Design", 2008)
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#000000", "#D55E00", "#56B4E9")
 GREY = "#666666"
 RAW = 1000  # values at most of a curve that are shown as they are
-SMALL = 1000.0  # times less than the greatest, below which a weight leaves the picture
-FAR = 2.0  # times its start, beyond which a loss leaves the picture
+SMALL = 1000.0  # times less than the greatest, below which a weight leaves the plot
+FAR = 2.0  # times its start, beyond which a loss leaves the plot
 WRITTEN = 18  # workers at most whose cosines are written as numbers
-WEAK = 0.3  # the least cosine that is ever given the darkest colour
+WEAK = 0.3  # the least cosine that is ever given the darkest color
 SLOPE = 60  # degrees, of names below a matrix
 STYLE = {
     "agg.path.chunksize": 10_000,
@@ -45,32 +42,42 @@ STYLE = {
     "axes.spines.top": False,
     "axes.grid": True,
     "axes.edgecolor": GREY,
+    "axes.labelcolor": GREY,
+    "axes.titlelocation": "left",
     "figure.dpi": DPI,
     "font.size": 9,
     "grid.alpha": 0.25,
     "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
     "lines.linewidth": 1.6,
     "lines.solid_capstyle": "round",
+}
+METRICS = {  # groups of the log that have a figure of their own: its title and what it shows
+    "r2": ("Predicted variance", "R² of regressions in the batch; 0 is the mean, 1 all of it"),
+    "accuracy": ("Retrieval in the batch", "share of excerpts whose partner is the nearest"),
+    "probe": (
+        "Downstream scores",
+        "of probes of the frozen encoder, each by its task's own metric",
+    ),
 }
 
 
 def draw(folder: Path, out: Path | None = None) -> list[Path]:
-    """Draw a run's losses, weights, gradients' cosines and downstream scores, those there are.
-
-    Losses and weights of a worker stand in the same panel and have the same colour.
+    """Draw a run's losses, weights, figures of merit, gradients' cosines and downstream scores.
 
     Parameters
     ----------
     folder
         Of the run.
     out
-        Where the pictures go; by default ``folder/plots``.
+        Where the plots go; by default ``folder/plots``.
 
     Returns
     -------
     list of Path
-        The pictures, 900 pixels wide: ``losses.png``, ``weights.png``, ``cosines.png``,
-        ``probes.png``.
+        The plots, 900 pixels wide, of what there is: ``losses.png``, ``weights.png``, ``r2.png``,
+        ``accuracy.png``, ``rank.png``, ``cosines.png``, ``probes.png``.
 
     Raises
     ------
@@ -87,12 +94,11 @@ def draw(folder: Path, out: Path | None = None) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     done = []
     with matplotlib.style.context(["default", STYLE]):
-        for name, figure in {
-            "losses": _losses(losses, curves),
-            "weights": _weights(curves),
-            "cosines": _cosines(curves, list(losses)),
-            "probes": _probes(curves),
-        }.items():
+        figures = {"losses": _losses(losses, curves), "weights": _weights(curves)}
+        figures |= {"r2": _metric("r2", curves), "accuracy": _metric("accuracy", curves)}
+        figures |= {"rank": _rank(curves), "cosines": _cosines(curves, list(losses))}
+        figures["probes"] = _metric("probe", curves)
+        for name, figure in figures.items():
             if figure is not None:
                 done.append(out / f"{name}.png")
                 figure.savefig(done[-1])
@@ -103,45 +109,49 @@ def _losses(losses: Curves, curves: Curves) -> "Figure":
     now, (steps, hours) = speed(curves), curves["hours"]
     about = f"{hours[-1]:,.{'0f' if hours[-1] > 10 else '2g'}} h heard in {steps[-1]:,} steps"
     if math.isfinite(now.hours):
-        about += f", lately {now.hours:,.0f} h an hour, {now.waiting:.0%} of it waiting for data"
+        about += f", lately {now.hours:,.0f} h per hour, {now.waiting:.0%} of it waiting for data"
     lines = smoothed(losses)
     low, high = _range(lines)
     limits = (min(0.0, low), min(FAR, max(1.1, high)))
-    figure, panels = _panels("Losses of the workers", about, "loss / loss before learning", lines)
-    return _fill(figure, panels, lines, curves, limits, behind=losses)
+    title, label = "Losses of the workers", "loss / loss before learning"
+    return _plot(title, about, label, lines, curves, behind=losses, ylim=limits)
 
 
 def _weights(curves: Curves) -> "Figure | None":
     weights = select_group(curves, "weight")
     if not weights:
         return None
-    from matplotlib.ticker import LogLocator, NullLocator
-
     lines = smoothed(weights)
     low, high = _range(lines)
-    wide = low > 0 and high / low > 10
-    low = max(low, high / SMALL) if wide else low
-    limits = (low / 1.2, high * 1.2) if wide else (min(0.0, 1.1 * low), max(0.1, 1.1 * high))
-    label = "weight, on a log scale" if wide else "weight"
-    about = "of their gradients at the encoder's output"
-    figure, panels = _panels("Weights of the workers", about, label, lines)
-    if wide:
-        panels[0].set_yscale("log")
-        panels[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
-        panels[0].yaxis.set_major_formatter("{x:g}")
-        panels[0].yaxis.set_minor_locator(NullLocator())
-    return _fill(figure, panels, lines, curves, limits, behind=weights)
+    scale: dict[str, Any] = {"ylim": (min(0.0, 1.1 * low), max(0.1, 1.1 * high))}
+    if low > 0 and high / low > 10:
+        scale = {"yscale": "log", "ylim": (max(low, high / SMALL) / 1.2, high * 1.2)}
+    title, about = "Weights of the workers", "of their gradients at the encoder's output"
+    return _plot(title, about, "weight", lines, curves, behind=weights, **scale)
 
 
-def _probes(curves: Curves) -> "Figure | None":
-    probes = select_group(curves, "probe")
-    if not probes:
+def _metric(group: str, curves: Curves) -> "Figure | None":
+    found = select_group(curves, group)
+    if not found:
         return None
-    low, high = _range(probes)
-    margin = 0.05 * max(high - low, 0.1)
-    about = "of probes of the frozen encoder, each by its task's own metric"
-    figure, panels = _panels("Downstream scores", about, "score", probes)
-    return _fill(figure, panels, probes, curves, (low - margin, high + margin))
+    title, about = METRICS[group]
+    if group == "probe":  # rare, and exact
+        low, high = _range(found)
+        margin = 0.05 * max(high - low, 0.1)
+        return _plot(title, about, "score", found, curves, ylim=(low - margin, high + margin))
+    lines = smoothed(found)
+    limits = (max(-0.5, min(0.0, _range(lines)[0])), 1.0)
+    return _plot(title, about, group, lines, curves, behind=found, ylim=limits)
+
+
+def _rank(curves: Curves) -> "Figure | None":
+    if "effective_rank" not in curves or not np.isfinite(curves["effective_rank"][1]).any():
+        return None
+    found = {"effective rank": curves["effective_rank"]}
+    about = "dimensions that the encoder's output uses, by the entropy of its singular values"
+    lines = smoothed(found)
+    limits = (0.0, 1.1 * _range(found)[1])
+    return _plot("Effective rank", about, "dimensions", lines, curves, behind=found, ylim=limits)
 
 
 def _range(curves: Curves) -> tuple[float, float]:
@@ -150,93 +160,59 @@ def _range(curves: Curves) -> tuple[float, float]:
     return float(np.nanmin(everything)), float(np.nanmax(everything))
 
 
-def _panels(
-    title: str, about: str, label: str, lines: Curves
-) -> tuple["Figure", "NDArray[np.object_]"]:
-    """Return panels below each other, one for as many curves as there are colours."""
-    from matplotlib.figure import Figure
-
-    count = math.ceil(len(lines) / len(COLOURS))
-    size = HEIGHTS.get(count, LEAST) * count
-    height = TOP + size + BOTTOM
-    right = LETTER * (max(map(len, lines)) + 5) + 0.25
-    figure = Figure(figsize=(WIDTH, height))
-    grid = {
-        "left": LEFT / WIDTH,
-        "right": 1 - right / WIDTH,
-        "bottom": BOTTOM / height,
-        "top": 1 - TOP / height,
-        "hspace": 0.12,
-    }
-    panels = figure.subplots(count, sharex=True, sharey=True, squeeze=False, gridspec_kw=grid)[:, 0]
-    _head(figure, title, about)
-    middle = (BOTTOM + size / 2) / height
-    figure.text(MARGIN / WIDTH, middle, label, rotation=90, va="center", color=GREY)
-    panels[-1].set_xlabel("hours of audio heard", color=GREY)
-    return figure, panels
-
-
-def _fill(
-    figure: "Figure",
-    panels: "NDArray[np.object_]",
+def _plot(
+    title: str,
+    about: str,
+    label: str,
     lines: Curves,
     curves: Curves,
-    limits: tuple[float, float],
     *,
     behind: Curves | None = None,
+    **limits: Any,
 ) -> "Figure":
-    """Draw curves against hours heard, over what they are means of, or as points."""
-    heard = {name: np.interp(steps, *curves["hours"]) for name, (steps, _) in lines.items()}
-    panels[0].set(xlim=(0, max(hours[-1] for hours in heard.values())), ylim=limits)
-    for axes, names in zip(panels, np.array_split(list(lines), len(panels)), strict=True):
-        ends = []
-        for name, colour in zip(names, COLOURS, strict=False):
-            hours, values = heard[name], lines[name][1]
+    """Draw curves against hours heard, over what they are means of, or as points.
+
+    There are as many panels as colors do not suffice for; a legend beside each gives the last
+    values, in the order in which the curves end.
+    """
+    from matplotlib.figure import Figure
+
+    count = math.ceil(len(lines) / len(COLORS))
+    height = HEIGHTS.get(count, LEAST) * count
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    panels = figure.subplots(count, sharex=True, sharey=True, squeeze=False)[:, 0]
+    for axes, names in zip(panels, np.array_split(list(lines), count), strict=True):
+        ends = {}
+        for name, color in zip(names, COLORS, strict=False):
+            steps, values = lines[name]
+            hours = np.interp(steps, *curves["hours"])
             if behind is None:
-                axes.plot(hours, values, "o-", color=colour, markersize=4, clip_on=False)
+                (line,) = axes.plot(hours, values, "o-", color=color, markersize=4)
             else:
                 thin = slice(None, None, math.ceil(len(values) / RAW))
                 raw = behind[name][1][thin]
-                axes.plot(hours[thin], raw, color=colour, alpha=0.15, linewidth=0.5)
-                axes.plot(hours, values, color=colour)
-            ends.append((name, float(values[np.isfinite(values)][-1]), colour))
-        _name(axes, ends)
+                axes.plot(hours[thin], raw, color=color, alpha=0.15, linewidth=0.5)
+                (line,) = axes.plot(hours, values, color=color)
+            ends[line] = float(values[np.isfinite(values)][-1]), name
+        order = sorted(ends, key=lambda line: ends[line][0], reverse=True)
+        texts = [f"{_number(value)}  {name}" for value, name in map(ends.__getitem__, order)]
+        axes.legend(order, texts, loc="center left", bbox_to_anchor=(1, 0.5))
+    panels[0].set(xlim=(0, curves["hours"][1].max()), **limits)
+    if limits.get("yscale") == "log":
+        panels[0].yaxis.set_major_formatter("{x:g}")
+    figure.supylabel(label, color=GREY, fontsize=9)
+    panels[-1].set_xlabel("hours of audio heard")
+    _head(figure, panels[0], title, about)
     return figure
 
 
-def _head(figure: "Figure", title: str, about: str) -> None:
-    left, height = MARGIN / WIDTH, figure.get_figheight()
-    figure.text(left, 1 - 0.27 / height, title, fontsize=12, weight="bold", va="center")
-    figure.text(left, 1 - 0.5 / height, about, color=GREY, va="center")
+def _number(value: float) -> str:
+    return f"{value:{'.2f' if abs(value) < 10 else ',.0f'}}"
 
 
-def _name(axes: "Axes", ends: list[tuple[str, float, str]]) -> None:
-    """Write last value and name beside the curves' ends, none upon another."""
-    ends = sorted(ends, key=lambda end: end[1])
-    low, high = axes.get_ylim()
-    points = [(0.0, min(max(value, low), high)) for _, value, _ in ends]
-    inside = axes.transAxes.inverted().transform(axes.transData.transform(points))[:, 1]
-    places = spread(inside, LINE * DPI / axes.bbox.height)
-    for (name, value, colour), at, place in zip(ends, inside, places, strict=True):
-        x, y = [1.004, 1.025, 1.035], [at, place, place]
-        where = axes.transAxes
-        axes.plot(x, y, color=colour, linewidth=1.2, transform=where, clip_on=False)
-        text = f"{value:{'.2f' if abs(value) < 10 else ',.0f'}}  {name}"
-        axes.text(1.042, place, text, fontsize=8.5, va="center", transform=where)
-
-
-def spread(places: Array, step: float) -> Array:
-    """Return rising places at least `step` apart within 0 to 1, nearest to those wished for.
-
-    Squares of the differences are least: with i times the step taken off the i-th, places only
-    have to rise, which is isotonic regression, and its bounds may be put on afterwards.
-    """
-    from sklearn.isotonic import isotonic_regression
-
-    steps = step * np.arange(len(places))
-    room = max(0.0, 1 - step * len(places))
-    found: Array = isotonic_regression(places - steps, y_min=step / 2, y_max=step / 2 + room)
-    return found + steps
+def _head(figure: "Figure", axes: "Axes", title: str, about: str) -> None:
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, weight="bold")
+    axes.set_title(about, color=GREY, fontsize=9)
 
 
 def _cosines(curves: Curves, names: list[str]) -> "Figure | None":
@@ -249,37 +225,35 @@ def _cosines(curves: Curves, names: list[str]) -> "Figure | None":
     matrix, names = matrix[np.ix_(order, order)], [names[i] for i in order]
     from matplotlib.figure import Figure
 
-    letters = LETTER * max(map(len, names)) + 0.2
-    side = min(WIDTH - letters - 1.4, 1.1 * len(names))
-    below = math.sin(math.radians(SLOPE)) * letters + 0.15
-    height = TOP + side + below
-    figure = Figure(figsize=(WIDTH, height))
+    side = min(6.0, 1.4 + 0.8 * len(names))  # of the matrix; names and the bar need the rest
+    figure = Figure(figsize=(WIDTH, side + 2.2), layout="constrained")
+    axes = figure.subplots()
     about = f"at the encoder's output, mean over steps {first:,} to {last:,}; like beside like"
-    _head(figure, "Cosines between the workers' gradients", about)
-    width, tall = side / WIDTH, side / height
-    axes = figure.add_axes((letters / WIDTH, below / height, width, tall))
-    beside = (letters + side + 0.25) / WIDTH
-    bar = figure.add_axes((beside, below / height + tall / 4, 0.16 / WIDTH, tall / 2))
-    _cells(axes, bar, matrix)
+    _cells(axes, matrix)
     axes.set_xticks(range(len(names)), names, rotation=SLOPE, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(names)), names)
+    _head(figure, axes, "Cosines between the workers' gradients", about)
     return figure
 
 
-def _cells(axes: "Axes", bar: "Axes", matrix: Array) -> None:
-    """Colour the cells of a matrix of cosines, and write them where there is room."""
+def _cells(axes: "Axes", matrix: Array) -> None:
+    """Color the cells of a matrix of cosines, and write them where there is room."""
     limit = max(WEAK, math.ceil(10 * np.nanmax(np.abs(matrix))) / 10)
-    image = axes.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
-    axes.figure.colorbar(image, cax=bar).set_label("cosine", color=GREY)
+    image = axes.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    bar = axes.figure.colorbar(image, ax=axes, shrink=0.5, aspect=12)
+    bar.set_label("cosine", color=GREY)
     axes.set_facecolor("#CCCCCC")
     axes.tick_params(length=0)
-    for each in (axes, bar):
-        each.grid(visible=False)
-        each.spines[:].set_visible(False)
+    axes.grid(visible=False)
+    for spine in (*axes.spines.values(), bar.outline):
+        spine.set_visible(False)
     if len(matrix) <= WRITTEN:
+        size = min(9.0, 120 / len(matrix))
         for i, j in np.argwhere(np.isfinite(matrix)):
-            colour = "white" if abs(matrix[i, j]) > 0.6 * limit else "black"
-            axes.text(j, i, short(matrix[i, j]), ha="center", va="center", color=colour)
+            color = "white" if abs(matrix[i, j]) > 0.6 * limit else "black"
+            axes.text(
+                j, i, short(matrix[i, j]), ha="center", va="center", color=color, fontsize=size
+            )
 
 
 def similar(matrix: Array) -> NDArray[np.int64]:
