@@ -132,7 +132,7 @@ def test_one_run_a_combination_leaves_no_interval_but_effects() -> None:
 
 def test_the_front_holds_what_nothing_cheaper_beats() -> None:
     found = [
-        {"cpu_hours": hours, "scores": {"mean": {"mean": score}}}
+        {"hours": hours, "scores": {"mean": {"mean": score}}}
         for hours, score in [(2.0, 60.0), (1.0, 50.0), (3.0, 59.0), (1.0, 49.0), (4.0, 61.0)]
     ]
     mark_front(found)

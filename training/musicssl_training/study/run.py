@@ -5,6 +5,7 @@ import multiprocessing
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import torch
@@ -124,29 +125,34 @@ def run_jobs(
         After `stop`.
     """
     context = multiprocessing.get_context("spawn")
+    ended = context.Event()
     others = [
-        context.Process(target=_join_study, args=(file, out, threads), daemon=True)
+        context.Process(target=_join_study, args=(file, out, threads, ended), daemon=True)
         for _ in range(jobs - 1)
     ]
     for process in others:
         process.start()
     try:
         run_study(study, StudyFolder(out), stop, threads=threads)
+    except BaseException:
+        ended.set()
+        raise
     finally:
-        for process in others:  # Ctrl-C reaches them too
+        for process in others:
             process.join()
     # what was left by a process that died
     return run_study(study, StudyFolder(out), stop, threads=threads)
 
 
-def _join_study(file: Path, out: Path, threads: int) -> None:
-    """Be one process of several, until the cells are done or the first process is gone."""
+def _join_study(file: Path, out: Path, threads: int, ended: Event) -> None:
+    """Be one process of several, until the cells are done or the first process stops or is gone."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     first = multiprocessing.parent_process()
     with interrupts() as stopped:
 
         def stop() -> bool:
-            return stopped.is_set() or (first is not None and not first.is_alive())
+            gone = first is not None and not first.is_alive()
+            return gone or stopped.is_set() or ended.is_set()
 
         try:
             run_study(read_study(file), StudyFolder(out), stop, threads=threads)

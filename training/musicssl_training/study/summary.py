@@ -65,6 +65,9 @@ def summarize(study: Study, folder: StudyFolder) -> dict[str, Any]:
         ],
         "deviation": fits[names[-1]].deviation,
         "df": design.df,
+        "cost": " or ".join(
+            sorted({"one core" if _clock(r) == "cpu_seconds" else "one device" for r in results})
+        ),
         "configurations": configurations,
         "failures": [{"levels": c.levels, "error": f["error"]} for c, f in failed],
         "made_by": _made_by(results),
@@ -105,17 +108,22 @@ def _pool(levels: dict[str, str], group: Sequence[Result], tasks: Sequence[str])
     return {
         "levels": levels,
         "scores": scores,
-        "cpu_hours": mean(r["cpu_seconds"] for r in group) / 3600,
-        "wall_hours": mean(r["wall_seconds"] for r in group) / 3600,
+        "hours": mean(r[_clock(r)] for r in group) / 3600,
         "parameters": group[0]["parameters"],
         "steps": group[0]["steps"],
     }
 
 
+def _clock(result: Result) -> str:
+    """Return what a cell's training cost is counted by: time of cores, or of an accelerator."""
+    device = str(result.get("made_by", {}).get("device", "cpu"))
+    return "cpu_seconds" if device.startswith("cpu") else "wall_seconds"
+
+
 def mark_front(configurations: Sequence[dict[str, Any]]) -> None:
     """Set ``front`` where nothing cheaper is as good: the Pareto front of mean score and cost."""
     best = -math.inf
-    for one in sorted(configurations, key=lambda c: (c["cpu_hours"], -c["scores"][MEAN]["mean"])):
+    for one in sorted(configurations, key=lambda c: (c["hours"], -c["scores"][MEAN]["mean"])):
         one["front"] = one["scores"][MEAN]["mean"] > best
         best = max(best, one["scores"][MEAN]["mean"])
 

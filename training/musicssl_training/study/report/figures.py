@@ -106,7 +106,9 @@ def interaction(found: dict[str, Any], factors: dict[str, list[str]]) -> Markup:
 
 
 @mpl.rc_context(STYLE)
-def front(configurations: list[dict[str, Any]], lead: str, hues: dict[str, int], by: str) -> Markup:
+def front(
+    configurations: list[dict[str, Any]], lead: str, hues: dict[str, int], by: str, cost: str
+) -> Markup:
     """Return score against cost, a dot a configuration, and the Pareto front as a line."""
     canvas = Canvas(WIDTH, 300, left=38, right=12, bottom=44)
     ax = canvas.axes
@@ -116,12 +118,12 @@ def front(configurations: list[dict[str, Any]], lead: str, hues: dict[str, int],
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.grid(axis="x", color=color("rule"), linewidth=0.8)
-    ax.set_xlabel("hours of one core", color=color("soft"))
-    hours = [one["cpu_hours"] for one in configurations]
+    ax.set_xlabel(f"hours of {cost}", color=color("soft"))
+    hours = [one["hours"] for one in configurations]
     ax.set_xlim(min(hours) / 1.25, max(hours) * 1.25)
-    best = sorted((one for one in configurations if one["front"]), key=lambda one: one["cpu_hours"])
+    best = sorted((one for one in configurations if one["front"]), key=lambda one: one["hours"])
     ax.step(
-        [one["cpu_hours"] for one in best],
+        [one["hours"] for one in best],
         [one["scores"][lead]["mean"] / 100 for one in best],
         where="post",
         color=color("soft"),
@@ -130,7 +132,7 @@ def front(configurations: list[dict[str, Any]], lead: str, hues: dict[str, int],
     for one in configurations:
         hue = color(f"m{hues[one['levels'][by]] % MODELS}") if by else color("accent")
         edge = color("ink") if one["front"] else color("ground")
-        at = [one["cpu_hours"]], [one["scores"][lead]["mean"] / 100]
+        at = [one["hours"]], [one["scores"][lead]["mean"] / 100]
         dot = ax.plot(*at, "o", color=hue, mec=edge, markersize=8)
         text = f"{', '.join(one['levels'].values())}: {points(at[1][0] * 100)}, {at[0][0]:.2g} h"
         canvas.add_tip(text, *dot)

@@ -46,6 +46,7 @@ def render_page(report: dict[str, Any]) -> str:
             MEAN,
             {label: i for i, label in enumerate(report["factors"].get(by, []))},
             by,
+            report["cost"],
         ),
         spread=figures.spread(report["configurations"], MEAN),
         n_spread=figures.SHOWN,

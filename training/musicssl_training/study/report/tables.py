@@ -81,7 +81,7 @@ def _not_estimated(report: dict[str, Any]) -> str:
 def _configurations(report: dict[str, Any]) -> str:
     tasks = [task["name"] for task in report["tasks"]]
     header = [*report["factors"], *dict.fromkeys((*tasks, MEAN)), "deviation", SEED + "s"]
-    header += ["core-hours", "Pareto front"]
+    header += [f"hours of {report['cost']}", "Pareto front"]
     rows = []
     for one in sorted(report["configurations"], key=lambda c: -c["scores"][MEAN]["mean"]):
         scores, lead = one["scores"], one["scores"][MEAN]
@@ -91,7 +91,7 @@ def _configurations(report: dict[str, Any]) -> str:
                 *(points(scores[task]["mean"]) for task in dict.fromkeys((*tasks, MEAN))),
                 points(lead["deviation"]),
                 str(len(lead["seeds"])),
-                f"{one['cpu_hours']:.3g}",
+                f"{one['hours']:.3g}",
                 "yes" if one["front"] else "",
             ]
         )
