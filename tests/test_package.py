@@ -26,8 +26,9 @@ ORDER = [
     {"folder", "hear"},
     {"library"},
     {"search"},
-    {"sklearn"},
+    {"maps", "sklearn"},
     {"cli"},
+    {"__main__"},
 ]
 
 

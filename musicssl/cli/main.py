@@ -9,22 +9,21 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicssl.cli.interrupts import INTERRUPTED, interrupts
+from musicssl.cli.models import print_models
 from musicssl.cli.options import build_parser
-from musicssl.cli.terminal import one_line, process, put_name, say
-from musicssl.errors import ConfigError, ModelError, MusicSSLError
+from musicssl.cli.stdout import DONE, FAILED, NOTHING, answer, to_stdout
+from musicssl.cli.terminal import process, put_name, say
+from musicssl.errors import ConfigError
 
 # What needs torch is imported when it is needed: --help and a typing mistake answer at once.
 if TYPE_CHECKING:
     from musicssl.cli.progress import Progress
     from musicssl.folder.listing import Listing
     from musicssl.folder.summary import Summary
-
-DONE, FAILED, REFUSED, NOTHING, NO_MODEL = 0, 1, 2, 3, 4
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -38,33 +37,14 @@ def main(argv: list[str] | None = None) -> int:
 def _main(argv: list[str]) -> int:
     parser = build_parser()
     args = parser.parse_args(argv)
-    try:
-        if args.list_models:
-            return _list_models(as_json=args.json)
+    if args.list_models:
+        return answer(parser.prog, lambda: print_models(as_json=args.json))
+
+    def work() -> int:
         with interrupts():
             return _embed(_listing(parser, args), args)
-    except MusicSSLError as error:
-        say(f"{parser.prog}: error: {one_line(str(error))}")
-        return NO_MODEL if isinstance(error, ModelError) else REFUSED
-    except _Deaf as error:
-        if not isinstance(error.__cause__, BrokenPipeError):  # or else who reads has seen enough
-            say(f"{parser.prog}: error: cannot write to stdout: {error}")
-            return REFUSED
-        return DONE
-    except KeyboardInterrupt:
-        return INTERRUPTED
 
-
-class _Deaf(Exception):
-    """Stdout takes no more of what was asked for."""
-
-
-@contextlib.contextmanager
-def _to_stdout() -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        raise _Deaf(getattr(error, "strerror", None) or str(error)) from error
+    return answer(parser.prog, work)
 
 
 def _listing(parser: argparse.ArgumentParser, args: argparse.Namespace) -> "Listing":
@@ -107,7 +87,7 @@ def _lines(name: str, *, null: bool) -> list[str]:
 def _embed(listing: "Listing", args: argparse.Namespace) -> int:
     """Do the work and say what came of it."""
     from musicssl.cli.progress import Progress, passed_over
-    from musicssl.folder.command import embed_folder
+    from musicssl.folder.api import embed_folder
     from musicssl.folder.summary import Interrupted
 
     progress = Progress(listing, quiet=args.quiet, verbose=args.verbose)
@@ -116,7 +96,7 @@ def _embed(listing: "Listing", args: argparse.Namespace) -> int:
         if not args.dry_run or record["status"] == "failed":
             progress.add(record)
         elif record["status"] == "todo" and not args.json:
-            with _to_stdout():
+            with to_stdout():
                 put_name(record["path"], sys.stdout, end=b"\0" if args.null else b"\n")
 
     with progress, _messages(progress):
@@ -148,7 +128,7 @@ def _embed(listing: "Listing", args: argparse.Namespace) -> int:
             )
         except Interrupted as interrupted:
             summary = interrupted.summary
-    with _to_stdout():
+    with to_stdout():
         if sys.stdout is not None and args.dry_run:
             sys.stdout.flush()
     code = _exit_code(summary)
@@ -158,7 +138,7 @@ def _embed(listing: "Listing", args: argparse.Namespace) -> int:
     elif not args.dry_run:
         progress.end(summary)
     elif not args.quiet:
-        progress.look(summary)
+        progress.plan(summary)
     if args.json:
         line = json.dumps(summary.to_dict() | {"exit_code": code})
         if sys.stdout is None or not say(line, sys.stdout):
@@ -187,30 +167,6 @@ def _messages(progress: "Progress") -> Iterator[None]:
     finally:
         log.removeHandler(progress)
         log.propagate = propagate
-
-
-def _list_models(*, as_json: bool) -> int:
-    """Print the models there are."""
-    from musicssl.checkpoint.bundled import list_models
-
-    models = list_models()
-    if as_json:
-        lines = [json.dumps([asdict(model) for model in models], indent=2)]
-        return _print(lines)
-    rows = [("name", "MB", "dim", "layers", "frames/s", "code", "weights", "data")]
-    for m in models:
-        licences = (m.code_licence, m.weights_licence, m.data_licences)
-        numbers = (f"{m.megabytes:.1f}", str(m.dim), str(m.layers), f"{m.frame_rate:g}")
-        rows.append((m.name, *numbers, *licences))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    cells = ([cell.ljust(w) for cell, w in zip(row, widths, strict=True)] for row in rows)
-    return _print(["  ".join(row).rstrip() for row in cells])
-
-
-def _print(lines: list[str]) -> int:
-    with _to_stdout():
-        print("\n".join(lines), flush=True)
-    return DONE
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """An index on disk: plain numpy arrays, which are memory-mapped, and a description in JSON."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from musicssl.atomic import atomic_write, atomic_write_text
 from musicssl.errors import OutputError
 from musicssl.folder.paths import reason, writing
 from musicssl.search.neighbors import SEARCHERS, Searcher
@@ -57,19 +57,16 @@ def write_index(folder: Path, stored: Stored, searcher: Searcher | None) -> None
     }
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for name, array in arrays.items():  # new files: the old one may be mapped to memory
-            with (folder / f"{name}.part").open("wb") as file:
-                np.save(file, array)
-        (folder / f"{ABOUT}.part").write_text(json.dumps(about), encoding="utf-8")
-        (folder / ABOUT).unlink(missing_ok=True)
+        (folder / ABOUT).unlink(missing_ok=True)  # until all is there, there is no index
         for kind in SEARCHERS.values():
             if kind.suffix is not None:
                 (folder / f"graph{kind.suffix}").unlink(missing_ok=True)
-        for name in arrays:
-            os.replace(folder / f"{name}.part", folder / f"{name}.npy")  # noqa: PTH105
+        for name, array in arrays.items():  # new files: the old one may be mapped to memory
+            with atomic_write(folder / f"{name}.npy") as file:
+                np.save(file, array)
         if searcher is not None and searcher.suffix is not None:
             searcher.save(folder / f"graph{searcher.suffix}")
-        os.replace(folder / f"{ABOUT}.part", folder / ABOUT)  # noqa: PTH105
+        atomic_write_text(folder / ABOUT, json.dumps(about))
 
 
 def read_index(folder: Path) -> Stored:

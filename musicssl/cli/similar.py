@@ -1,0 +1,57 @@
+"""`musicssl similar`: songs like a song."""
+
+import argparse
+import json
+import os
+import sys
+
+from musicssl.cli.stdout import DONE, NOTHING, print_lines, to_stdout
+from musicssl.cli.terminal import printable, say
+from musicssl.errors import ConfigError
+from musicssl.search import Index, Neighbor
+from musicssl.search.files import ABOUT
+
+
+def similar(args: argparse.Namespace) -> int:
+    """Print the songs that are most like one."""
+    if args.json and args.m3u:
+        raise ConfigError("give --json or --m3u, not both.")
+    open_index = Index.load if (args.index / ABOUT).is_file() else Index.from_folder
+    index = open_index(args.index, model=args.model, device=args.device)
+    found = index.search(args.song, k=args.k)
+    if not found:
+        say(f"musicssl similar: there is nothing else in {printable(str(args.index))}")
+        return NOTHING
+    if args.json:
+        query = os.fsdecode(args.song)
+        values = {"query": query, "space": index.space, "similar": [n._asdict() for n in found]}
+        return print_lines([json.dumps(values, indent=2)])
+    if args.m3u:
+        return print_m3u(found)
+    return print_lines([f"{n.score:6.3f}  {printable(n.path)}" for n in found])
+
+
+def print_m3u(found: list[Neighbor]) -> int:
+    r"""Print a playlist: paths as the bytes that they are.
+
+    A line's end would begin another entry, so a name with one cannot be in a playlist. One that
+    begins with "#" would be a comment; paths are absolute.
+    """
+    lines = [b"#EXTM3U"]
+    for neighbor in found:
+        path = os.fsencode(os.path.abspath(neighbor.path))  # noqa: PTH100
+        if b"\n" in path or b"\r" in path:
+            say(f"musicssl similar: left out, no playlist can hold it: {printable(neighbor.path)}")
+            continue
+        lines.append(path)
+    data = b"".join(line + b"\n" for line in lines)
+    with to_stdout():
+        if sys.stdout is None:
+            return DONE
+        sys.stdout.flush()
+        if (buffer := getattr(sys.stdout, "buffer", None)) is None:
+            sys.stdout.write(data.decode("utf-8", "backslashreplace"))
+        else:
+            buffer.write(data)
+        sys.stdout.flush()
+    return DONE
