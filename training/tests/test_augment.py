@@ -30,6 +30,7 @@ from musicssl_training.augment import (
 )
 from musicssl_training.augment.random import Draw
 from musicssl_training.augment.reverb import impulse_responses
+from musicssl_training.train.config import read_config
 
 RATE = 22_050
 CPU = torch.device("cpu")
@@ -129,6 +130,24 @@ def test_configs_survive_a_round_trip(config: Any) -> None:
 def test_wrong_settings_are_named(kind: type[Any], wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message.replace(".", r"\.")):
         kind(**wrong)
+
+
+def test_settings_of_older_runs_are_read_under_their_new_names(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    data = {"sources": ["a"], "shares": [1.0]}
+    old: dict[str, Any] = {"data": data, "workers": ["chroma"], "distort_in": "both"}
+    old["distort"] = {"equalise": 0.25, "noise_power": [1e-7, 1e-4]}
+    old["wave"] = {"quantise_bits": [3, 4], "noise_colour": [1.0, 1.0], "equalise_q": [1.0, 2.0]}
+    config = read_config(old)
+    assert config.augment_in == "both"
+    assert config.augment_spectrogram == SpectrogramAugmentConfig(equalize=0.25)
+    assert "noise_power is no longer a setting" in caplog.text
+    assert config.augment_waveform == WaveformAugmentConfig(
+        quantize_bits=(3, 4), noise_color=(1.0, 1.0), equalize_q=(1.0, 2.0)
+    )
+    with pytest.raises(ConfigError, match="'distort_in' is the former name of 'augment_in'"):
+        read_config(old | {"augment_in": "wave"})
 
 
 # --- choices
