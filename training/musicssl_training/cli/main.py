@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from musicssl import __version__
 from musicssl.errors import MusicSSLError
+from musicssl_training.cli.corpus import add_corpus, run_corpus
 from musicssl_training.cli.evaluate import add_evaluate, run_evaluate
 from musicssl_training.cli.exercises import add_exercises, run_exercises
 from musicssl_training.cli.manifest import add_manifest, run_manifest
@@ -22,6 +23,7 @@ from musicssl_training.cli.teach import add_teach, run_teach
 Add = Callable[[argparse.ArgumentParser], None]
 Run = Callable[[argparse.Namespace], int | None]
 COMMANDS: dict[str, tuple[str, Add, Run]] = {  # help, arguments, and what is done
+    "corpus": ("build a corpus from a recipe", add_corpus, run_corpus),
     "pack": ("decode recordings into a pack", add_pack, run_pack),
     "render": ("render MIDI files into a pack", add_render, run_render),
     "manifest": ("write down what audio files a folder holds", add_manifest, run_manifest),

@@ -1,0 +1,234 @@
+"""A corpus from its recipe: obtained, checked, compared, listed and packed."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from musicssl.errors import ConfigError, OutputError, pick
+from musicssl_training.corpus.check import Checks, Measured, compare
+from musicssl_training.corpus.compare import find_duplicates, find_labelled, open_collections
+from musicssl_training.corpus.errors import UnavailableError
+from musicssl_training.corpus.listing import HELD_BACK, Row, recordings
+from musicssl_training.corpus.obtain import STATE, Places, obtain
+from musicssl_training.corpus.packing import pack_corpus
+from musicssl_training.corpus.recipe import FolderSource, Recipe, SourceSpec, write_lock
+from musicssl_training.corpus.summary import LEFT_OUT, Summary, write_tables
+from musicssl_training.corpus.take import MUSIC
+from musicssl_training.data.index import leave_out
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BuildConfig:
+    """What is to be made of a recipe.
+
+    Attributes
+    ----------
+    places
+        Where the sources may be found.
+    only
+        Names of the sources to use; none: all.
+    without
+        Patterns of rows to leave out, see `leave_out`; of path, source and licence.
+    labelled
+        Folders of labelled collections of which nothing may be in the corpus, by their names.
+    sample_rate
+        Hz, of the pack; None: make no pack.
+    jobs
+        Files to decode at a time.
+    lock
+        Whether to write what was found into the lock file beside the recipe.
+    """
+
+    places: Places
+    only: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    labelled: dict[str, Path] = field(default_factory=dict)
+    sample_rate: int | None = 22_050
+    jobs: int = 1
+    lock: bool = False
+
+
+def build_corpus(recipe: Recipe, out: Path, config: BuildConfig) -> Summary:
+    """Build a corpus, going on with what is there; nothing half-written remains of a killed run.
+
+    Sources and recordings that cannot be had or used are named and left out; the rest is built.
+
+    Parameters
+    ----------
+    recipe
+        See `read_recipe`.
+    out
+        Folder to write: index.csv, left-out.csv, music/, evidence/ and pack/.
+    config
+        What is to be made of it.
+
+    Raises
+    ------
+    ConfigError
+        If a source is named that the recipe does not have, nothing at all is left, or a pack is
+        there that was made of other recordings.
+    DataError
+        If labelled music is missing or broken.
+    OutputError
+        If `out` cannot be written.
+    """
+    sources = chosen(recipe, config)
+    collections = open_collections(config.labelled)
+    try:
+        (out / STATE).mkdir(parents=True, exist_ok=True)
+        summary = Summary()
+        found = _obtain_all(sources, out, config, summary)
+        checks = Checks(out / STATE)
+        rows = _check_all(recipe, sources, found, checks, out, config, summary)
+        if config.lock:
+            count = write_lock(recipe, [row | {"path": row["inside"]} for row in rows])
+            log.info("%s: %d recordings", recipe.lock_file, count)
+
+        def fingerprint(row: Row) -> Any:
+            return checks.landmarks(row["sha256"])
+
+        rows = _without(rows, find_duplicates(rows, fingerprint), summary)
+        if collections:
+            rows = _without(rows, find_labelled(rows, fingerprint, collections), summary)
+        else:
+            log.warning("not compared with any labelled music: give its folders by --data or --at")
+        summary.rows = rows
+        write_tables(out, summary)
+        if not rows:
+            raise ConfigError(f"nothing is left of {recipe.file}: see {out / LEFT_OUT}.")
+        if config.sample_rate is not None:
+            summary.packed = pack_corpus(rows, out, config.sample_rate, config.jobs)
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written: {error}.") from error
+    return summary
+
+
+def chosen(recipe: Recipe, config: BuildConfig) -> list[SourceSpec]:
+    """Return the sources that are wanted.
+
+    Raises
+    ------
+    ConfigError
+        If one is named that is not there, or none is wanted.
+    """
+    names = {source.name: source for source in recipe.sources}
+    folders = {n: source for n, source in names.items() if isinstance(source, FolderSource)}
+    for name in config.only:
+        pick(names, name, "source")
+    for name in config.places.folders:
+        pick(folders, name, "folder source")
+    wanted = [names[name] for name in names if not config.only or name in config.only]
+    kept = []
+    for spec in wanted:
+        licences = [spec.licence, *(rule.licence for rule in spec.licences)]
+        rows = [{"path": "", "source": spec.name, "licence": one} for one in licences if one]
+        if not rows or leave_out(rows, config.without):  # without rows, its own index decides
+            kept.append(spec)
+    if not kept:
+        raise ConfigError(f"{recipe.file}: no source is left.")
+    return kept
+
+
+def _obtain_all(
+    sources: Sequence[SourceSpec], out: Path, config: BuildConfig, summary: Summary
+) -> list[Row]:
+    """Obtain every source that can be had, and return a row for each recording."""
+    rows = []
+    for spec in sources:
+        try:
+            loot = obtain(spec, out, config.places)
+            found = recordings(spec, loot, out)
+        except (UnavailableError, ConfigError) as error:
+            log.warning("%s cannot be had: %s", spec.name, error)
+            summary.missing.append((spec.name, "", str(error)))
+            continue
+        size = sum(file.size for file in loot.files)
+        log.info("%s: %d files, %.1f MB", spec.name, len(loot.files), size / 1e6)
+        for path, reason in loot.missing.items():
+            log.warning("%s: %s: %s", spec.name, path, reason)
+            summary.missing.append((spec.name, path, reason))
+        for path, reason in loot.left_out.items():
+            summary.left_out.append((spec.name, path, reason))
+        for row in found:
+            if reason := row.pop(HELD_BACK):
+                log.warning("left out: %s: %s", row["path"], reason)
+                summary.left_out.append((spec.name, row["inside"], reason))
+            elif leave_out([row], config.without):
+                rows.append(row)
+            else:
+                reason = f"by {' '.join(config.without)}"
+                summary.left_out.append((spec.name, row["inside"], reason))
+    return rows
+
+
+def _check_all(
+    recipe: Recipe,
+    sources: Sequence[SourceSpec],
+    rows: list[Row],
+    checks: Checks,
+    out: Path,
+    config: BuildConfig,
+    summary: Summary,
+) -> list[Row]:
+    """Decode what is there, and return the recordings that are what they should be."""
+    kept = []
+    for spec in sources:
+        own = [row for row in rows if row["of"] == spec.name]
+        expected = {path: facts for (name, path), facts in recipe.lock.items() if name == spec.name}
+        if own and not expected:
+            log.warning("%s: not in the lock file, its lengths are not checked", spec.name)
+        elif own:
+            there = {row["inside"] for row in own} | summary.named(spec.name)
+            for path in sorted(expected.keys() - there):
+                log.warning("%s: %s is in the lock file, but not in the source", spec.name, path)
+                summary.missing.append((spec.name, path, "not in the source"))
+        for row in own:
+            row["locked"] = expected.get(row["inside"])
+        kept += _check_source(spec, own, checks, out, config.jobs, summary)
+    return kept
+
+
+def _check_source(
+    spec: SourceSpec, rows: list[Row], checks: Checks, out: Path, jobs: int, summary: Summary
+) -> list[Row]:
+    """Return the recordings of one source that can be used, up to its limit of hours."""
+    limited = spec.max_hours < type(spec).max_hours
+    if limited:  # a selection that does not depend on the order of names
+        rows = sorted(rows, key=lambda row: hashlib.sha256(row["inside"].encode()).digest())
+    else:
+        checks.measure({row["sha256"]: out / MUSIC / row["path"] for row in rows}, jobs)
+    kept, seconds = [], 0.0
+    for row in rows:
+        if seconds >= 3600 * spec.max_hours:
+            reason = f"more than {spec.max_hours:g} h of {spec.name}"
+            summary.left_out.append((spec.name, row["inside"], reason))
+            continue
+        checks.measure({row["sha256"]: out / MUSIC / row["path"]})
+        measured = checks.known[row["sha256"]]
+        if reason := compare(row, measured, row.pop("locked")):
+            log.warning("left out: %s: %s", row["path"], reason)
+            summary.missing.append((spec.name, row["inside"], reason))
+        elif measured.seconds < spec.min_seconds:
+            reason = f"shorter than {spec.min_seconds:g} s"
+            summary.left_out.append((spec.name, row["inside"], reason))
+        else:
+            kept.append(row | _heard(measured))
+            seconds += measured.seconds
+    return sorted(kept, key=lambda row: str(row["path"]))
+
+
+def _heard(measured: Measured) -> Row:
+    return {"seconds": measured.seconds, "duration_s": f"{measured.seconds:.3f}"}
+
+
+def _without(rows: list[Row], found: dict[int, str], summary: Summary) -> list[Row]:
+    """Return the rows that are not among the found ones, which are named."""
+    for number, reason in sorted(found.items()):
+        log.warning("left out: %s: %s", rows[number]["path"], reason)
+        summary.left_out.append((rows[number]["of"], rows[number]["inside"], reason))
+    return [row for number, row in enumerate(rows) if number not in found]

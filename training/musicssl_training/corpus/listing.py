@@ -1,0 +1,75 @@
+"""What the index of a corpus says of obtained recordings."""
+
+from pathlib import Path
+from typing import Any
+
+from musicssl.errors import ConfigError
+from musicssl_training.corpus.patterns import matcher
+from musicssl_training.corpus.recipe import FolderSource, SourceSpec
+from musicssl_training.corpus.take import EVIDENCE, Loot
+from musicssl_training.data.index import read_rows
+
+Row = dict[str, Any]
+HELD_BACK = "held_back"  # why a recording is not to be listed, or nothing
+FROM_INDEX = ("artist", "title")
+
+
+def recordings(spec: SourceSpec, loot: Loot, out: Path) -> list[Row]:
+    """Return a row for each recording of a source.
+
+    ``path`` begins with the source's name, ``inside`` is the path in it, ``of`` its name.
+
+    Raises
+    ------
+    ConfigError
+        If the index in the source cannot be read.
+    """
+    rules = [(matcher(rule.paths), rule.licence) for rule in spec.licences]
+    index = _read_index(spec, out)
+    stated = " ".join(sorted(f"{EVIDENCE}/{spec.name}/{path}" for path in loot.evidence))
+    rows = []
+    for file in loot.files:
+        row: Row = {
+            "path": f"{spec.name}/{file.path}",
+            "inside": file.path,
+            "of": spec.name,
+            "source": spec.name,
+            "licence": next((own for matches, own in rules if matches(file.path)), spec.licence),
+            "evidence": "; ".join(text for text in (stated, spec.note) if text),
+            "sha256": file.sha256,
+            "size": file.size,
+            HELD_BACK: "",
+        }
+        if index is not None:
+            row[HELD_BACK] = _describe(row, index.get(file.path))
+        if not row["licence"] and not row[HELD_BACK]:
+            row[HELD_BACK] = "no licence is stated for it"
+        rows.append(row)
+    return rows
+
+
+def _read_index(spec: SourceSpec, out: Path) -> dict[str, Row] | None:
+    """Return the rows of the index in a source by path, if there is to be one."""
+    if not isinstance(spec, FolderSource) or not spec.index:
+        return None
+    file = out / EVIDENCE / spec.name / spec.index
+    if not file.is_file():
+        raise ConfigError(f"it holds no index {spec.index}.")
+    return {row["path"]: row for row in read_rows(file, ("path", "licence"))}
+
+
+def _describe(row: Row, about: Row | None) -> str:
+    """Add what the source's own index says of a recording; return why it cannot be used."""
+    if about is None:
+        return "the source's index does not name it"
+    row["licence"] = about["licence"] or row["licence"]
+    row["source"] = about.get("source") or row["source"]
+    row |= {column: about[column] for column in FROM_INDEX if about.get(column)}
+    if about.get("evidence"):
+        row["evidence"] = "; ".join(t for t in (row["evidence"], about["evidence"]) if t)
+    try:
+        if about.get("duration_s"):
+            row["stated_seconds"] = float(about["duration_s"])
+    except ValueError:
+        return f"the source's index states no number of seconds: {about['duration_s']!r}"
+    return ""

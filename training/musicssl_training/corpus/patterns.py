@@ -1,0 +1,54 @@
+"""Patterns of paths, and names from archives that are safe to write."""
+
+import re
+from collections.abc import Callable, Iterable
+
+INSIDE = "!/"  # between an archive and a path inside of it, as in Java
+
+
+def matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
+    """Return a function that tells whether a path matches one of the patterns.
+
+    ``*`` and ``?`` match within a name, ``**/`` any folders or none, ``**`` anything, and
+    ``{a,b}`` either; all else, brackets too, stands for itself.
+
+    Examples
+    --------
+    >>> wanted = matcher(["music/**/*.{ogg,mp3}"])
+    >>> wanted("music/a.ogg"), wanted("music/b/c/d.mp3"), wanted("sounds/a.ogg")
+    (True, True, False)
+    """
+    expressions = [_expression(one) for pattern in patterns for one in expand_braces(pattern)]
+    compiled = re.compile("|".join(f"(?:{each})" for each in expressions) or r"(?!)", re.DOTALL)
+    return lambda path: compiled.fullmatch(path) is not None
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """Return a pattern's alternatives: ``a{b,c}`` gives ``ab`` and ``ac``."""
+    found = re.search(r"\{([^{}]*,[^{}]*)\}", pattern)
+    if not found:
+        return [pattern]
+    before, after = pattern[: found.start()], pattern[found.end() :]
+    return [
+        one
+        for choice in found.group(1).split(",")
+        for one in expand_braces(before + choice + after)
+    ]
+
+
+def _expression(pattern: str) -> str:
+    parts = re.split(r"(\*\*/|\*\*|\*|\?)", pattern)
+    meanings = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return "".join(meanings.get(part, re.escape(part)) for part in parts)
+
+
+def safe_path(name: str) -> str | None:
+    """Return the name of an archive's member as a path that stays where it is put, or None.
+
+    Absolute names, ``..``, backslashes, control characters and what is not Unicode are refused.
+    """
+    name = name.removeprefix("./")
+    parts = name.split("/")
+    if any(part in ("", ".", "..") for part in parts) or "\\" in name or not name.isprintable():
+        return None
+    return name if not re.match(r"[A-Za-z]:", name) else None  # a drive, on Windows

@@ -1,0 +1,272 @@
+"""Recipes of corpora: TOML files that list sources, and the lock files beside them."""
+
+import json
+import re
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from musicssl.config import from_dict, pick_named, unknown_key
+from musicssl.errors import ConfigError, nearest, shown
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._+-]{0,99}")
+HASHES = {40: "SHA-1", 64: "SHA-256"}  # digits, of what git may call a commit
+
+
+@dataclass(frozen=True, kw_only=True)
+class LicenceRule:
+    """Files of a source that stand under a licence of their own."""
+
+    paths: tuple[str, ...]
+    licence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exclusion:
+    """Files of a source that are not to be used, and why."""
+
+    paths: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSpec:
+    """A source of recordings; each kind adds where it is.
+
+    Attributes
+    ----------
+    name
+        Lower case; the folder of its recordings and their ``source`` in the index.
+    what
+        The music in a few words.
+    include
+        Patterns of paths inside the source, see `matcher`. ``a.zip!/music/*`` looks into a zip.
+    licence
+        An SPDX identifier, of the files that `licences` does not name. Files without are left out.
+    evidence
+        Files of the source that state its licence; they are kept beside the music.
+    note
+        What else is to know of the licence. It must be there where no file states it.
+    add
+        Names, with patterns, of files that are stems: those of one folder become one recording.
+    min_seconds
+        Shorter recordings are left out.
+    max_hours
+        Of more, a selection that is the same every time.
+    """
+
+    kind: ClassVar[str]
+    name: str
+    what: str
+    include: tuple[str, ...]
+    licence: str = ""
+    licences: tuple[LicenceRule, ...] = ()
+    evidence: tuple[str, ...] = ()
+    note: str = ""
+    exclude: tuple[Exclusion, ...] = ()
+    add: tuple[str, ...] = ()
+    min_seconds: float = 0.0
+    max_hours: float = 10_000.0
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"name must be lower-case letters, digits and . _ + -, got {shown(self.name)}."
+            )
+        if not self.include:
+            raise ConfigError(f"{self.name} includes no paths.")
+        if not (self.licence or self.licences or self.has_index):
+            raise ConfigError(f"{self.name} states no licence; unclear ones cannot be used.")
+        if not (self.evidence or self.note or self.has_index):
+            raise ConfigError(
+                f"{self.name} has no evidence: name the files in it that state its licence, "
+                "or say in a note where it is stated."
+            )
+
+    @property
+    def has_index(self) -> bool:
+        """Whether an index in the source says what each of its files is."""
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DebianSource(SourceSpec):
+    """A Debian package at a version, with the SHA-256 of the .deb."""
+
+    kind: ClassVar[str] = "debian"
+    package: str
+    version: str
+    sha256: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", self.package):
+            raise ConfigError(f"package is no name of a Debian package: {shown(self.package)}.")
+        if not re.fullmatch(r"[0-9][A-Za-z0-9.+:~-]*", self.version):
+            raise ConfigError(f"version is none of a Debian package: {shown(self.version)}.")
+        if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+            raise ConfigError(f"sha256 must be 64 hexadecimal digits, got {shown(self.sha256)}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GitSource(SourceSpec):
+    """A git repository at a commit: ``owner/name`` on GitHub, or an https address."""
+
+    kind: ClassVar[str] = "git"
+    repository: str
+    commit: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not re.fullmatch(r"(https://[\w.-]+/)?[\w.~-]+(/[\w.~-]+)+", self.repository):
+            raise ConfigError(
+                f"repository must be owner/name or an https address, got {shown(self.repository)}."
+            )
+        if not re.fullmatch(r"[0-9a-f]+", self.commit) or len(self.commit) not in HASHES:
+            raise ConfigError(
+                f"commit must be a whole hash, 40 or 64 hexadecimal digits, got "
+                f"{shown(self.commit)}; branches and tags move."
+            )
+
+    @property
+    def url(self) -> str:
+        """Where it is fetched from."""
+        there = self.repository.startswith("https://")
+        return self.repository if there else f"https://github.com/{self.repository}.git"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderSource(SourceSpec):
+    """A folder, relative to the recipe or given by ``--folder``.
+
+    `index` is a CSV file in it, with columns path, licence, and any of evidence, source, artist,
+    title and duration_s; files that it does not name are left out.
+    """
+
+    kind: ClassVar[str] = "folder"
+    path: str = ""
+    index: str = ""
+
+    @property
+    def has_index(self) -> bool:
+        return bool(self.index)
+
+
+KINDS: dict[str, type[SourceSpec]] = {
+    kind.kind: kind for kind in (DebianSource, GitSource, FolderSource)
+}
+
+
+@dataclass(frozen=True)
+class Locked:
+    """A recording as it was when the recipe was written."""
+
+    sha256: str
+    seconds: float
+    size: int  # bytes
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Sources, and what is known of their recordings by source and path."""
+
+    file: Path
+    description: str
+    sources: tuple[SourceSpec, ...]
+    lock: dict[tuple[str, str], Locked]
+
+    @property
+    def lock_file(self) -> Path:
+        """The file of what is known, beside the recipe."""
+        return self.file.with_suffix(".lock.jsonl")
+
+
+def read_recipe(file: Path) -> Recipe:
+    """Read a recipe and the lock file beside it, if there is one.
+
+    Raises
+    ------
+    ConfigError
+        If one of them cannot be read, or anything in them is not as it must be.
+    """
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # ValueError: not TOML or not UTF-8
+        raise ConfigError(f"{file} cannot be read as TOML: {error}.") from error
+    known = ["description", "source"]
+    for key in values:
+        if key not in known:
+            raise ConfigError(unknown_key(file.name, key, known))
+    entries = values.get("source")
+    if not isinstance(entries, list) or not entries:
+        raise ConfigError(f"{file} lists no sources; each begins with [[source]].")
+    sources = tuple(_source(entry, f"{file.name}: source {n}") for n, entry in enumerate(entries))
+    names = [source.name for source in sources]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"{file} has two sources called {name!r}.")
+    recipe = Recipe(file, str(values.get("description", "")), sources, {})
+    recipe.lock.update(_read_lock(recipe.lock_file, names))
+    return recipe
+
+
+def _source(entry: Any, where: str) -> SourceSpec:
+    if not isinstance(entry, dict) or "kind" not in entry:
+        raise ConfigError(f"{where} has no kind: {', '.join(KINDS)}.")
+    named = entry.get("name")
+    where = f"{where} ({named})" if isinstance(named, str) and NAME.fullmatch(named) else where
+    kind = pick_named(KINDS, entry["kind"], f"{where}: kind")
+    values = {key: value for key, value in entry.items() if key != "kind"}
+    try:
+        return from_dict(kind, values, "source")
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _read_lock(file: Path, names: list[str]) -> dict[tuple[str, str], Locked]:
+    if not file.is_file():
+        return {}
+    lock = {}
+    try:
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+            row = json.loads(line)
+            if row["source"] not in names:
+                raise ConfigError(
+                    f"{file}, line {number}: the recipe has no source {shown(row['source'])}."
+                    f"{nearest(str(row['source'])[:100], names)}"
+                )
+            facts = Locked(str(row["sha256"]), float(row["seconds"]), int(row["size"]))
+            lock[str(row["source"]), str(row["path"])] = facts
+    except ConfigError:
+        raise
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ConfigError(f"{file} is no lock file ({error}); --write-lock makes it.") from error
+    return lock
+
+
+def write_lock(recipe: Recipe, rows: Iterable[dict[str, Any]]) -> int:
+    """Write what is known of recordings beside the recipe, over what was; return how many.
+
+    What the lock says of other recordings of the recipe stays.
+    """
+    lock = {key: _lock_row(*key, facts) for key, facts in recipe.lock.items()}
+    for row in rows:
+        facts = Locked(row["sha256"], row["seconds"], row["size"])
+        lock[row["source"], row["path"]] = _lock_row(row["source"], row["path"], facts)
+    lines = [json.dumps(lock[key], ensure_ascii=False) for key in sorted(lock)]
+    part = recipe.lock_file.with_suffix(".part")
+    part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    part.replace(recipe.lock_file)
+    return len(lock)
+
+
+def _lock_row(source: str, path: str, facts: Locked) -> dict[str, Any]:
+    return {
+        "source": source,
+        "path": path,
+        "sha256": facts.sha256,
+        "seconds": round(facts.seconds, 3),
+        "size": facts.size,
+    }
