@@ -358,7 +358,7 @@ def test_a_file_that_turned_bad_has_no_result(
     summary = embed_folder(music, tmp_path / "out", model=model, format=format)
     assert (summary.failed, summary.skipped) == (1, 4)
     output = FORMATS[format](tmp_path / "out", summary.space)
-    output.look()
+    output.scan()
     assert [output.has(name) for name in FILES] == [True, True, True, True, False]
 
 

@@ -43,7 +43,7 @@ def out(tmp_path: Path) -> Path:
 
 def values(format: str, out: Path, key: str, space: str, level: str = "clip") -> Any:
     output = FORMATS[format](out, space, level=level)
-    output.look()
+    output.scan()
     row = output.read_row(key)
     return None if row is None else row.values.tolist()
 

@@ -56,7 +56,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def values(format: str, out: Path, key: str, space: str) -> Any:
     output = FORMATS[format](out, space)
-    output.look()
+    output.scan()
     row = output.read_row(key)
     return None if row is None else row.values.tolist()
 

@@ -109,7 +109,7 @@ class TestFormat:
         output.drop(KEYS[1])
         output.close(True)
         again = FORMATS[format](tmp_path, "s")
-        again.look()
+        again.scan()
         assert [again.has(key) for key in KEYS] == [True, False, True, True, True, False]
         assert equal(read(format, tmp_path, KEYS[0], frames), row(KEYS[0], frames, 1))
         for key in KEYS[2:5]:
@@ -134,7 +134,7 @@ class TestFormat:
             write(output, [row(key, frames)])
         except OSError:
             pytest.skip("this file system has Unicode names only")
-        output.look()
+        output.scan()
         assert output.has(key)
 
 

@@ -130,7 +130,7 @@ class Source:
         )
 
     def _finish(self, native: int) -> None:
-        """Say what is missing of a file that is damaged or ends before its time."""
+        """Find out what is missing of a file that is damaged or ends before its time."""
         decoder = self._decoder
         if not native:
             raise AudioError(f"no samples could be decoded ({decoder.broken or 'empty'}).")
@@ -143,11 +143,16 @@ class Source:
         if decoder.promised is None:
             self.promised = None  # also where what the first of several links said is void
             self.truncated = decoder.cut or decoder.broken is not None
+        self.cancels = self._mix.cancels
         reason = f" ({decoder.broken})" if decoder.broken else ""
         if (self.truncated or self.damaged) and self.decoded < SHORTEST_DAMAGED:
             raise AudioError(
                 f"damaged; only {1000 * self.decoded:.1f} ms could be decoded{reason}."
             )
+        self._report(reason)
+
+    def _report(self, reason: str) -> None:
+        """Warn of what was skipped, cut off or unexpected."""
         if self.truncated:
             whole = "" if self.promised is None else f" of {self.promised:.3f} s"
             log.warning(
@@ -169,8 +174,7 @@ class Source:
                 self.promised,
                 self.decoded,
             )
-        if self._mix.cancels:
-            self.cancels = True
+        if self.cancels:
             log.warning(
                 "%s: its channels are in opposite phase and cancel each other: their mean is "
                 "nearly silent. mono='left' or 'right' hears one of them.",

@@ -156,7 +156,7 @@ def read_weights(
         raise ModelError(f"{printable(folder)} is not a whole checkpoint: {error}.") from error
 
 
-def hash_weights(folder: Path) -> str:
+def hash_weights_file(folder: Path) -> str:
     """Return the SHA-256 of model.safetensors.
 
     Raises

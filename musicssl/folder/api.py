@@ -7,7 +7,6 @@ from typing import Any
 
 from musicssl import arguments
 from musicssl.audio import AUDIO_EXTENSIONS, RESAMPLERS
-from musicssl.checkpoint.hashing import hash_weights
 from musicssl.errors import ConfigError, OutputError, pick, shown
 from musicssl.folder.formats import FORMATS
 from musicssl.folder.job import FolderJob
@@ -132,14 +131,10 @@ def embed_folder(
         resampler=resampler,
         mono=mono,
     )
-    pick({"skip": 0, "stop": 0}, on_error, "on_error")
     RESAMPLERS[resampler](2000, 1000)  # a missing package shows here
     jobs = None if jobs is None else arguments.integer(jobs, "jobs")
     switches = {"overwrite": overwrite, "replace_foreign": replace_foreign, "prune": prune}
-    for name, value in (switches | {"dry_run": dry_run}).items():
-        arguments.flag(value, name)
-    if on_file is not None and not callable(on_file):
-        raise ConfigError(f"on_file must be callable, got {shown(on_file, kind=True)}.")
+    _check_run(on_error, on_file, switches | {"dry_run": dry_run})
     if not isinstance(paths, Listing):
         paths = _listing(paths, extensions, shard)
     if paths.shard and prune:
@@ -159,19 +154,10 @@ def embed_folder(
             device=pick_device(device),
         )
     settings = options.resolve(model)
-    space = Space(
-        model=model.model_id,
-        weights_sha256=model.weights_sha256 or hash_weights(model.state_dict()),
-        level="frame" if settings.pooling == "none" else "clip",
-        pooling=settings.pooling,
-        layers=settings.layers,
-        resampler=resampler,
-        mono=mono,
-    )
     job = FolderJob(
         listing=paths,
         out=out,
-        space=space,
+        space=Space.of(model, settings, resampler=resampler, mono=mono),
         kind=kind,
         format=format,
         overwrite=overwrite,
@@ -186,6 +172,21 @@ def embed_folder(
     with lock_output(job.out, job.tag):
         job.prepare_output(model, settings)
         return job.work(model, settings, jobs)
+
+
+def _check_run(on_error: str, on_file: object, switches: Mapping[str, object]) -> None:
+    """Check what decides how a run goes.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such choice.
+    """
+    pick({"skip": 0, "stop": 0}, on_error, "on_error")
+    for name, value in switches.items():
+        arguments.flag(value, name)
+    if on_file is not None and not callable(on_file):
+        raise ConfigError(f"on_file must be callable, got {shown(on_file, kind=True)}.")
 
 
 def _listing(paths: Any, extensions: Any, shard: Any) -> Listing:

@@ -10,7 +10,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from musicssl.errors import OutputError
-from musicssl.folder.ledger import Ledger, Seen
+from musicssl.folder.ledger import FileStat, Ledger
 from musicssl.folder.listing import Item, Listing
 from musicssl.folder.manifest import Manifest, forget_shards, read_space, write_space
 from musicssl.folder.moves import Moves, Pruning, recognize
@@ -110,7 +110,7 @@ class FolderJob:
         found = self.preparation.check()
         if found and not self.preparation.differs(found):
             self._open(found["space"])
-            self.output.look()
+            self.output.scan()
             self.ledger = Ledger(self.manifest.all(), found["space"])
         for item, seen in self._todo():
             record = {"source": item.key, "path": str(item.path), "size": seen.size}
@@ -170,7 +170,7 @@ class FolderJob:
         taking = threading.Lock()
         about = describe_run(model, settings, self.space, self.summary.space)
 
-        def take() -> tuple[Item, Seen] | None:
+        def take() -> tuple[Item, FileStat] | None:
             with taking:
                 return next(todo, None)
 
@@ -188,14 +188,14 @@ class FolderJob:
             threads=max(1, cores // jobs) if cpu else 1,
         )
 
-    def _todo(self) -> Iterator[tuple[Item, Seen]]:
+    def _todo(self) -> Iterator[tuple[Item, FileStat]]:
         """Yield what an earlier run has not done, with what is known of it unread."""
         for item in self.listing.items(self.summary.passed_over):
             if self.stop.is_set():
                 return
-            seen = Seen()
+            seen = FileStat()
             try:
-                seen = Seen.of(item.path.stat())
+                seen = FileStat.of(item.path.stat())
             except (OSError, ValueError) as error:
                 item = item._replace(error=item.error or reason(error))
             record: Record = {"source": item.key, "path": str(item.path)}
@@ -209,7 +209,7 @@ class FolderJob:
             except TakenError as error:  # not for the manifest, which has the other file
                 self._report(record | {"status": "failed", "error": str(error), "listed": False})
 
-    def _is_done(self, item: Item, seen: Seen) -> bool:
+    def _is_done(self, item: Item, seen: FileStat) -> bool:
         """Tell whether a file's result is there; what has changed since is noted.
 
         Raises
@@ -230,7 +230,7 @@ class FolderJob:
             self.manifest.add(now)
         return bool(now)
 
-    def _reuse(self, item: Item, seen: Seen) -> str | None:
+    def _reuse(self, item: Item, seen: FileStat) -> str | None:
         """Give a file that was moved the result that it had, and return its name before."""
         if self.tag or self.overwrite or not self.ledger or item.error:
             return None

@@ -10,7 +10,7 @@ from musicssl.folder.records import Record, digest, read_at, read_places
 _BITS = 64
 
 
-class Seen(NamedTuple):
+class FileStat(NamedTuple):
     """Facts that a file system tells of a file without reading it.
 
     Size and time of change are not enough: stems of one song out of one archive have the same.
@@ -23,7 +23,7 @@ class Seen(NamedTuple):
     ctime_ns: int | None = None
 
     @classmethod
-    def of(cls, status: os.stat_result) -> "Seen":
+    def of(cls, status: os.stat_result) -> "FileStat":
         """Return what a `stat` tells."""
         return cls(status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
 
@@ -62,7 +62,7 @@ class Ledger:
     def __len__(self) -> int:
         return len(self._known)
 
-    def is_as_it_was(self, key: str, path: Path, seen: Seen) -> bool:
+    def is_as_it_was(self, key: str, path: Path, seen: FileStat) -> bool:
         """Tell whether nothing about a file differs from its record."""
         known = self._known.get(digest(key), 0)
         state = _state({"path": str(path), **seen._asdict()})
@@ -86,4 +86,4 @@ class Ledger:
 
 def _state(record: Record) -> int:
     """Return 64 bits that change when anything about a file does."""
-    return digest(repr([record.get(name) for name in ("path", *Seen._fields)]))
+    return digest(repr([record.get(name) for name in ("path", *FileStat._fields)]))

@@ -8,9 +8,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from musicssl.folder.ledger import Ledger, Seen
+from musicssl.folder.ledger import FileStat, Ledger
 from musicssl.folder.listing import Item, Listing
-from musicssl.folder.paths import NO_SUCH, TakenError, reason, there
+from musicssl.folder.paths import NO_SUCH, TakenError, lexists, reason
 from musicssl.folder.records import Record, digest, read_places
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def content_of(path: Path, size: int, mtime_ns: int) -> str | None:
     return found if (status.st_size, status.st_mtime_ns) == (size, mtime_ns) else None
 
 
-def recognize(record: Record, item: Item, seen: Seen) -> Record | None:
+def recognize(record: Record, item: Item, seen: FileStat) -> Record | None:
     """Return the record of a file that is embedded already, as it is to be from now on.
 
     Parameters
@@ -106,7 +106,7 @@ class Moves:
                     self.sizes.add(record["size"])
                     self.places[digest(str(content))] = start * len(ledger.paths) + i
 
-    def find(self, path: Path, seen: Seen) -> Record | None:
+    def find(self, path: Path, seen: FileStat) -> Record | None:
         """Return the record of the file that `path` was before, if it was one."""
         if seen.size not in self.sizes:
             return None
@@ -126,7 +126,7 @@ class Moves:
         located = self.listing.locate(record["source"])
         paths = [Path(str(record.get("path"))), *([located[1]] if located else [])]
         try:
-            return not any(there(path) for path in paths)
+            return not any(lexists(path) for path in paths)
         except (OSError, ValueError):
             return False
 
@@ -154,7 +154,7 @@ class Pruning:
                 root = next((root for root in self.roots if path.is_relative_to(root)), None)
                 if root is None:
                     self._find_again(record)
-                elif path != root and not there(path):
+                elif path != root and not lexists(path):
                     if doubt := self._doubt(root, path, record):
                         self._keep(doubt)
                     else:
@@ -172,9 +172,9 @@ class Pruning:
     def _find_again(self, record: Record) -> None:
         """Note where a file is now that has the same name below another path."""
         located = self.listing.locate(record["source"])
-        if there(Path(str(record["path"]))):  # it is another file's
+        if lexists(Path(str(record["path"]))):  # it is another file's
             return
-        if located and record["status"] == "ok" and there(located[1]):
+        if located and record["status"] == "ok" and lexists(located[1]):
             self.found_again.append(record | {"path": str(located[1])})
 
     def _doubt(self, root: Path, path: Path, record: Record) -> str | None:
@@ -189,7 +189,7 @@ class Pruning:
             if not disk.exists() or disk.stat().st_dev == root.stat().st_dev:
                 return f"they were on another disk, {disk}, which is not mounted."
         above = path.parent
-        while above != root and not there(above):
+        while above != root and not lexists(above):
             above = above.parent
         if not above.exists():
             return f"{above} is a link that leads nowhere; is a disk not mounted?"

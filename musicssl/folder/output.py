@@ -66,9 +66,9 @@ class Output(ABC):
         with writing(self.scratch):
             remove_own(not_a_link(self.scratch), _SCRATCH)
             make_folder(self.scratch)
-        self.look()
+        self.scan()
 
-    def look(self) -> None:  # noqa: B027
+    def scan(self) -> None:  # noqa: B027
         """Find out what is there, for `has`; writes nothing."""
 
     @abstractmethod

@@ -11,13 +11,13 @@ from musicssl.folder.output import Row
 from musicssl.folder.paths import (
     SHARD,
     STATE,
+    lexists,
     log,
     make_folder,
     not_a_link,
     put_aside,
     remove,
     remove_own,
-    there,
 )
 from musicssl.folder.per_file import Npz, read_npz
 
@@ -56,7 +56,7 @@ class Parts:
     def read(self, key: str) -> Row | None:
         """Return the part for `key`; None if there is none, or only a damaged one."""
         path = self.path(key)
-        return self._load(path) if there(path) else None
+        return self._load(path) if lexists(path) else None
 
     def write(self, row: Row, scratch: Path) -> None:
         """Write a part, whole or not at all."""
@@ -64,7 +64,7 @@ class Parts:
         if not path.parent.is_dir():
             not_a_link(self.folder)
             make_folder(path.parent)
-        if there(path) and self._load(path) is None:
+        if lexists(path) and self._load(path) is None:
             put_aside(path)
         with atomic_write(path, part=part) as file:
             Npz(self.out, self.space).save(row, ".npz", file)

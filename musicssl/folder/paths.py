@@ -110,7 +110,7 @@ def is_results_name(name: str) -> bool:
     return _RESULT(name) is not None
 
 
-def there(path: Path) -> bool:
+def lexists(path: Path) -> bool:
     """Tell whether anything has this name, be it a link that leads nowhere."""
     try:
         path.lstat()
@@ -171,7 +171,7 @@ def put_aside(path: Path) -> None:
     """Rename what cannot be used, so that nothing is lost, and say so."""
     for n in itertools.count(1):
         new = path.with_name(f"{path.name}.aside" + (f"-{n}" if n > 1 else ""))
-        if not there(new):
+        if not lexists(new):
             break
     with writing(path):
         path.rename(new)

@@ -17,12 +17,12 @@ from musicssl.folder.paths import (
     SHARD,
     TakenError,
     inside,
+    lexists,
     log,
     make_folder,
     reason,
     remove,
     remove_empty,
-    there,
     writing,
 )
 
@@ -67,7 +67,7 @@ class Files(Output):
         level = self.suffixes if row.times is not None else self.suffixes[-1:]
         paths = {suffix: self.file(row.key, suffix) for suffix in level}
         for path in paths.values():
-            if there(path) and not self.replace_foreign and not self._ours(row.key, path):
+            if lexists(path) and not self.replace_foreign and not self._ours(row.key, path):
                 raise TakenError(
                     f"{path} is there already, and no manifest here lists it as a result, so it "
                     "is left alone. Move it away, choose another folder, or allow replace_foreign "
@@ -92,7 +92,7 @@ class Files(Output):
         clips = self.level == "clip"
         for suffix in self.suffixes[-1:] if clips else reversed(self.suffixes):
             path = self.file(key, suffix)
-            if not there(path) or self._ours(key, path):
+            if not lexists(path) or self._ours(key, path):
                 remove(path)
 
     def file(self, key: str, suffix: str) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 from musicssl.errors import OutputError
 from musicssl.folder.formats import FORMATS
 from musicssl.folder.manifest import Manifest, read_space
-from musicssl.folder.paths import STATE, not_a_link, put_aside, there, writing
+from musicssl.folder.paths import STATE, lexists, not_a_link, put_aside, writing
 from musicssl.folder.per_file import Files
 from musicssl.folder.records import no_manifest
 from musicssl.folder.single_file import Store
@@ -140,19 +140,19 @@ class Preparation:
             If the folder cannot be looked into.
         """
         with writing(self.out):
-            if there(self.out) and not self.out.is_dir():
+            if lexists(self.out) and not self.out.is_dir():
                 raise OutputError(f"cannot write to {self.out}: it is no folder.")
             yield from self._unusable()
 
     def _unusable(self) -> Iterator[tuple[Path, str, bool]]:
         state = not_a_link(self.out / STATE)
-        if there(state) and not state.is_dir():
+        if lexists(state) and not state.is_dir():
             yield state, "is no folder", False
         found, wrong = self._space()
         if wrong:
             yield self.out / "space.json", wrong, self.manifest.listed()
         for path in {self.out / "manifest.jsonl", self.manifest.path}:
-            if there(not_a_link(path)) and not path.is_file():
+            if lexists(not_a_link(path)) and not path.is_file():
                 yield path, "is no file", bool(found)
             elif path.is_file() and not found and not wrong and no_manifest(path):
                 yield path, "lists no embeddings", False

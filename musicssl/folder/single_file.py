@@ -16,11 +16,11 @@ from musicssl.folder.parts import Parts, order, unicode_key
 from musicssl.folder.paths import (
     SHARD,
     damage,
+    lexists,
     not_a_link,
     put_aside,
     reason,
     remove,
-    there,
     writing,
 )
 from musicssl.folder.records import digest
@@ -85,7 +85,7 @@ class Store(Output):
             except Exception as error:  # whatever damage does to pyarrow and h5py
                 yield path, f"is damaged ({reason(error)})"
 
-    def look(self) -> None:
+    def scan(self) -> None:
         self.earlier = Parts.all(self.out, self.space, self.tag)
         self.known = set()
         for path in self._files():
@@ -108,7 +108,7 @@ class Store(Output):
         return None
 
     def rows(self, keys: Iterable[str]) -> Iterator[tuple[str, Row | None]]:
-        self.look()
+        self.scan()
         wanted = {unicode_key(key): key for key in keys}
         for name in [name for name in wanted if self.earlier]:  # newer than what is merged
             if (row := next((r for p in self.earlier if (r := p.read(name))), None)) is not None:
@@ -154,7 +154,7 @@ class Store(Output):
         ours = re.compile(rf"embeddings({SHARD})?{re.escape(self.suffix)}")
         found = sorted(p for p in self.out.glob("embeddings*") if ours.fullmatch(p.name))
         paths = [not_a_link(self.path), *(p for p in found if p != self.path)]
-        return [path for path in paths if there(path) and not path.is_symlink()]
+        return [path for path in paths if lexists(path) and not path.is_symlink()]
 
     def _files(self) -> list[Path]:
         """Return the stores of this folder and space, this run's own first."""

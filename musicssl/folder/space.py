@@ -1,7 +1,11 @@
 """Embedding spaces: all that makes embeddings comparable."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # they need torch, which reading a folder does without
+    from musicssl.inference.options import Settings
+    from musicssl.model import MusicEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +19,28 @@ class Space:
     layers: tuple[int, ...]
     resampler: str
     mono: str = "mean"
+
+    @classmethod
+    def of(
+        cls,
+        model: "MusicEncoder",
+        settings: "Settings",
+        *,
+        resampler: str = "soxr",
+        mono: str = "mean",
+    ) -> "Space":
+        """Return the space of what a model gives."""
+        from musicssl.checkpoint.hashing import hash_weights
+
+        return cls(
+            model=model.model_id,
+            weights_sha256=model.weights_sha256 or hash_weights(model.state_dict()),
+            level="frame" if settings.pooling == "none" else "clip",
+            pooling=settings.pooling,
+            layers=settings.layers,
+            resampler=resampler,
+            mono=mono,
+        )
 
     @property
     def id(self) -> str:

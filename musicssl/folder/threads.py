@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from musicssl.audio import Source, open_source
 from musicssl.errors import AudioError, MusicSSLError, NoAudioError, OutputError
-from musicssl.folder.ledger import Seen
+from musicssl.folder.ledger import FileStat
 from musicssl.folder.listing import Item
 from musicssl.folder.moves import content_of
 from musicssl.folder.output import Output, Row
@@ -40,7 +40,7 @@ class _Reading:
     """A file under way: an `AudioStream` that counts what it gives and heeds `stop`."""
 
     item: Item
-    seen: Seen
+    seen: FileStat
     stop: threading.Event
     ahead: bool
     source: Source | None = None
@@ -113,7 +113,7 @@ class EmbedThreads:
     resampler: str
     mono: str
     output: Output
-    take: Callable[[], tuple[Item, Seen] | None]  # the next file
+    take: Callable[[], tuple[Item, FileStat] | None]  # the next file
     announce: Callable[[Record], None]  # onto the manifest
     report: Callable[[Record], None]  # to whoever counts
     jobs: int
@@ -191,7 +191,7 @@ class EmbedThreads:
                 raise _Stopped
             self._finish(under_way.popleft(), result)
 
-    def _take(self) -> tuple[Item, Seen] | None:
+    def _take(self) -> tuple[Item, FileStat] | None:
         try:
             return None if self.stop.is_set() else self.take()
         except Exception as error:
@@ -246,7 +246,7 @@ class EmbedThreads:
             assert source is not None
             values, times = result if isinstance(result, Embedding) else (result, None)
             row = Row(item.key, np.asarray(values), None if times is None else np.asarray(times))
-            self._write(record | self._heard(reading, source), row)
+            self._write(record | self._describe(reading, source), row)
 
     def _write(self, record: Record, row: Row) -> None:
         output = self.output.out
@@ -265,7 +265,7 @@ class EmbedThreads:
         else:
             self.report(record)
 
-    def _heard(self, reading: _Reading, source: Source) -> Record:
+    def _describe(self, reading: _Reading, source: Source) -> Record:
         """Return what the manifest says of a file that was read to its end."""
         item, seen = reading.item, reading.seen
         return {

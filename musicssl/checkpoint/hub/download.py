@@ -88,7 +88,7 @@ class RemoteRepository:
         """Return where the cache shows a file."""
         return self.folder / "snapshots" / file.commit / file.name
 
-    def look(self, name: str, revision: str, *, limit: int, patient: bool) -> RemoteFile:
+    def describe(self, name: str, revision: str, *, limit: int, patient: bool) -> RemoteFile:
         """Return what the Hub says of a file, asking again if `patient`.
 
         Raises
@@ -98,7 +98,7 @@ class RemoteRepository:
         TransferError
             If it says nothing.
         """
-        head = persist(lambda: self._look(name, revision), WAITS if patient else ())
+        head = persist(lambda: self._head(name, revision), WAITS if patient else ())
         headers, hub = head.headers, endpoint()
         etag = headers.get("X-Linked-Etag") or headers.get("ETag", "")
         commit, etag = headers.get("X-Repo-Commit", ""), etag.removeprefix("W/").strip('"')
@@ -170,7 +170,7 @@ class RemoteRepository:
                 data += piece
         return data[:limit]
 
-    def _look(self, name: str, revision: str) -> Head:
+    def _head(self, name: str, revision: str) -> Head:
         """Return the head of an answer that has what the Hub's have."""
         head, _ = self._ask("HEAD", _address(self.name, name, revision))
         for keys in (("X-Repo-Commit",), ("ETag", "X-Linked-Etag")):

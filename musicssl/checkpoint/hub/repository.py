@@ -106,7 +106,7 @@ class Repository:
         """Return a file's path after asking the Hub, where that answers, or else `kept`."""
         limit = JSON_LIMIT if file == CONFIG else WEIGHTS_LIMIT
         try:
-            found = self.remote.look(file, revision, limit=limit, patient=not kept)
+            found = self.remote.describe(file, revision, limit=limit, patient=not kept)
         except TransferError as error:
             if kept and error.passing:
                 return kept

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from musicssl.checkpoint.files import hash_weights
+from musicssl.checkpoint.files import hash_weights_file
 from musicssl.checkpoint.hub import find_checkpoint
 from musicssl.checkpoint.names import TRAINING_INFO
 from musicssl.encoders import Encoder, EncoderConfig
@@ -73,7 +73,7 @@ def averaged(encoders: Sequence[Encoder]) -> Encoder:
 def facts_of(model: str) -> dict[str, Any]:
     """Return how a model was trained: its training.json, with its name and its weights' hash."""
     found = find_checkpoint(model)
-    sha256 = hash_weights(found.folder)
+    sha256 = hash_weights_file(found.folder)
     file = found.folder / TRAINING_INFO
     facts = json.loads(file.read_text("utf-8")) if file.is_file() else {}
     return {"model": found.model_id, "weights_sha256": sha256} | facts
