@@ -28,13 +28,13 @@ from musicssl_training.evaluation.report.results import Report
 
 DIM, CLASSES = 24, 4
 CELLS = {  # groups, items in each, kind of labels, share of the labels
-    "genre: class of a whole group": (40, 10, "group", "100%"),
-    "drum class: class of an item": (12, 40, "item", "100%"),
-    "pitch class: few groups": (9, 60, "item", "100%"),
     "single recordings": (200, 1, "item", "100%"),
-    "tags": (40, 10, "tags", "100%"),
+    "groups of few": (130, 3, "group", "100%"),
+    "class of a whole group": (40, 10, "group", "100%"),
+    "few groups": (12, 40, "item", "100%"),
+    "very few groups": (9, 60, "item", "100%"),
     "numbers": (40, 10, "numbers", "100%"),
-    "numbers, few groups": (12, 40, "numbers", "100%"),
+    "tags": (40, 10, "tags", "100%"),
     "a tenth of the labels": (40, 10, "item", "10%"),
 }
 METRICS = {"group": "accuracy", "item": "accuracy", "tags": "roc_auc", "numbers": "r"}

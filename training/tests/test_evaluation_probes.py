@@ -179,7 +179,9 @@ def test_a_perfect_embedding_scores_one_and_seeds_repeat_bit_for_bit(
     again = predict(x, problem, probe, FULL)
     assert again is not None
     plain = bootstrap_scores(labels, again, metric, problem.draws)
-    np.testing.assert_array_equal(draws, calibrate(plain, result.score, 20, 20))
+    np.testing.assert_array_equal(
+        draws, calibrate(plain, result.score, tested=20, trained=20, size=12)
+    )
 
 
 @pytest.mark.parametrize("probe", PROBES)
@@ -297,16 +299,21 @@ def test_intervals_cover_what_new_music_to_train_and_test_on_would_give() -> Non
 
 def test_calibrated_draws() -> None:
     draws = np.random.default_rng(0).normal(0.6, 0.01, 1000)  # biased: the score is 0.5
-    many = calibrate(draws, 0.5, 10_000, 10_000)
+
+    def widened(tested: int, trained: int, size: float) -> Any:
+        return calibrate(draws, 0.5, tested=tested, trained=trained, size=size)
+
+    def factor(tested: int, trained: int, size: float) -> Any:
+        return pytest.approx((widened(tested, trained, size).std() / draws.std()) ** 2, rel=1e-3)
+
+    many = widened(10_000, 10_000, 1e6)
     assert many.mean() == pytest.approx(0.5)
-    assert many.std() / draws.std() == pytest.approx(np.sqrt(2), rel=1e-3)
-    assert calibrate(draws, 0.5, 10_000, 90_000).std() / draws.std() == pytest.approx(
-        np.sqrt(1 + 1 / 9), rel=1e-3
-    )
-    few = calibrate(draws, 0.5, 9, 9).std() / many.std()
-    assert few == pytest.approx(2.306 / 1.96 * np.sqrt(9 / 8), rel=1e-3)
+    assert factor(10_000, 10_000, 1e6) == 2
+    assert factor(10_000, 90_000, 1e6) == 1 + 1 / 9
+    assert 1.2 < (widened(10_000, 10_000, 1).std() / draws.std()) ** 2 < 1.6  # single items
+    assert factor(9, 9, 1e6) == 2 * (2.306 / 1.96) ** 2 * 9 / 8
     assert interval(many + 0.49, 0.0, 1.0)[1] == 1.0
-    np.testing.assert_array_equal(calibrate(draws, 0.5, 1, 5), draws)
+    np.testing.assert_array_equal(widened(1, 5, 1), draws)
 
 
 def test_numbers_of_folds_that_are_regularized_differently_still_correlate() -> None:

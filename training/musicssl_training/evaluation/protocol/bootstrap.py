@@ -14,6 +14,7 @@ from scipy.stats import norm, t
 DRAWS = 1000
 CELLS = 8_000_000  # draws times items that are weighted at a time
 CONFIDENCE = 0.95
+SINGLE = 0.35  # see `calibrate`; measured by experiments/interval_coverage.py
 
 Array = NDArray[np.float64]
 
@@ -44,15 +45,17 @@ def draw_groups(groups: NDArray[Any], draws: int = DRAWS, seed: int = 0) -> Arra
     return counts[:, index].astype(np.float64)
 
 
-def calibrate(draws: Array, score: float, tested: int, trained: int) -> Array:
+def calibrate(draws: Array, score: float, *, tested: int, trained: int, size: float) -> Array:
     """Return bootstrap scores around `score`, as widely spread as for new training data too.
 
     Three factors, on the standard deviation:
 
-    - ``sqrt(1 + tested / trained)``: the score varies with the groups that are trained on as it
-      does with those that are tested, each in inverse proportion to their number. For random
-      splits that is the correction of Nadeau and Bengio [1]_, with each group counted once in the
-      training data of all folds together.
+    - ``sqrt(1 + share * tested / trained)``: the score varies with the groups that are trained on
+      too, in inverse proportion to their number, where that of tested groups counts once. With a
+      share of 1 that is the correction of Nadeau and Bengio [1]_, if each group counts once in the
+      training data of all folds together. It holds for groups of many items, whose common traits
+      are learned along; for single items the share is `SINGLE`, and for groups in between
+      ``1 - (1 - SINGLE) / size``.
     - ``sqrt(tested / (tested - 1))``: the bootstrap divides by the number of groups.
     - the quantile of Student's t with ``tested - 1`` degrees of freedom over that of the normal
       distribution: the spread itself is estimated from few groups.
@@ -65,6 +68,8 @@ def calibrate(draws: Array, score: float, tested: int, trained: int) -> Array:
         The score itself. Draws of macro-F1, for example, are biased: their mean is moved to it.
     tested, trained
         Numbers of groups.
+    size
+        Mean number of items in a group.
 
     References
     ----------
@@ -74,7 +79,10 @@ def calibrate(draws: Array, score: float, tested: int, trained: int) -> Array:
         return draws
     tail = (1 + CONFIDENCE) / 2
     small = tested / (tested - 1) * (t.ppf(tail, tested - 1) / norm.ppf(tail)) ** 2
-    widened: Array = score + np.sqrt(small * (1 + tested / trained)) * (draws - draws.mean())
+    share = 1 - (1 - SINGLE) / size
+    widened: Array = score + np.sqrt(small * (1 + share * tested / trained)) * (
+        draws - draws.mean()
+    )
     return widened
 
 

@@ -214,7 +214,13 @@ def score_predictions(
         plain = bootstrap_scores(truth, predictions, name, task.draws)
         if not (np.isfinite(seeds).all() and np.isfinite(plain).all()):
             raise DataError(f"{task.name}: {_named(names)}: {name} is not finite.")
-        draws = calibrate(plain, score, n_groups, task.trained_groups)
+        draws = calibrate(
+            plain,
+            score,
+            tested=n_groups,
+            trained=task.trained_groups,
+            size=len(truth) / n_groups,
+        )
         low, high = interval(draws, *METRICS[name].range)
         result = Result(
             **names,
