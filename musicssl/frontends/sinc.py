@@ -29,8 +29,9 @@ class SincFilters(ConstantBuffers):
     times: Tensor  # (kernel // 2,), seconds before the centre of a kernel
     window: Tensor  # (kernel // 2,), the first half of a Hamming window
 
-    def __init__(self, filters: int, kernel: int, sample_rate: int) -> None:
+    def __init__(self, filters: int, kernel: int, sample_rate: int, stride: int = 1) -> None:
         super().__init__()
+        self.stride = stride
         if kernel % 2 == 0:
             raise ConfigError(f"the kernel of sinc filters must be odd, got {kernel}.")
         self.nyquist = sample_rate / 2
@@ -45,26 +46,29 @@ class SincFilters(ConstantBuffers):
         self.register_buffer("window", window.float(), persistent=False)
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Filter (batch, samples) to (batch, filters, samples - kernel + 1)."""
+        """Filter (batch, samples) to (batch, filters, (samples - kernel) // stride + 1)."""
         with torch.autocast(audio.device.type, enabled=False):
             out = self._convolve(audio.float(), self.kernels()[:, None])
             return out.to(self.low_hz.dtype)
 
     def _convolve(self, audio: Tensor, kernels: Tensor) -> Tensor:
-        """Return (batch, filters, samples - kernel + 1).
+        """Return (batch, filters, (samples - kernel) // stride + 1).
 
         A CPU's convolution adds in another order for another length; filters that hear little of
         a sound show it. Blocks of one length give the same values whatever the length of the
         audio, and stay in the cache.
         """
         if audio.device.type != "cpu":
-            return F.conv1d(audio[:, None], kernels)
+            return F.conv1d(audio[:, None], kernels, stride=self.stride)
         batch, overlap = len(audio), kernels.shape[2] - 1
-        wanted = audio.shape[1] - overlap
-        blocks = -(-wanted // self.block)
-        padded = F.pad(audio, (0, blocks * self.block - wanted))
-        pieces = padded.unfold(1, self.block + overlap, self.block).flatten(0, 1)
-        out = F.conv1d(pieces[:, None], kernels).view(batch, blocks, len(kernels), self.block)
+        wanted = (audio.shape[1] - overlap - 1) // self.stride + 1
+        count = max(1, self.block // self.stride)  # outputs of a block
+        blocks = -(-wanted // count)
+        step = count * self.stride
+        padded = F.pad(audio, (0, blocks * step + overlap - audio.shape[1]))
+        pieces = padded.unfold(1, step + overlap, step).flatten(0, 1)
+        out = F.conv1d(pieces[:, None], kernels, stride=self.stride)
+        out = out.view(batch, blocks, len(kernels), count)
         return out.transpose(1, 2).flatten(2)[..., :wanted]
 
     def bands(self) -> tuple[Tensor, Tensor]:

@@ -23,13 +23,18 @@ from musicssl.errors import ConfigError, shown
 
 Size = Annotated[int, Range(1, 32_768)]
 Blocks = Length(2, 32)
+SINC_STRIDE = 8  # at most; beyond, the bands of the sinc filters fold onto one another
 FIELD = 2**20  # samples that the convolutions hear, at most
 ANGLES = 2**24  # values that the attention's positions take, at most
 
 
 @dataclass(frozen=True, kw_only=True)
 class PaseConfig(EncoderConfig):
-    """Shape of a `Pase`; the first of the blocks are sinc filters."""
+    """Shape of a `Pase`; the first of the blocks are sinc filters.
+
+    Strides of (2, 5, 2, 1, 2, 1, 2, 2) or (4, 5, 1, 1, 2, 1, 2, 2) have the same frames for less
+    computing: nearly all of it is done before the samples are thinned out.
+    """
 
     name: ClassVar[str] = "pase"
     sample_rate: Annotated[int, Range(1000, 1_000_000)] = 16_000  # Hz
@@ -45,8 +50,10 @@ class PaseConfig(EncoderConfig):
                 "channels, kernels and strides must be equally many, at least two, got "
                 f"{len(self.channels)}, {len(self.kernels)} and {len(self.strides)}."
             )
-        if self.strides[0] != 1:
-            raise ConfigError(f"the first of strides must be 1, got {self.strides[0]}.")
+        if self.strides[0] > SINC_STRIDE:
+            raise ConfigError(
+                f"the first of strides must be 1 to {SINC_STRIDE}, got {self.strides[0]}."
+            )
         for kernel, stride in zip(self.kernels, self.strides, strict=True):
             if not 1 <= stride <= -(-kernel // 2) + 1 or kernel < 3:
                 raise ConfigError(

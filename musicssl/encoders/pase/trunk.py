@@ -26,7 +26,7 @@ class Trunk(nn.Module):
         sample_rate: int,
     ) -> None:
         super().__init__()
-        sinc: nn.Module = SincFilters(channels[0], kernels[0], sample_rate)
+        sinc: nn.Module = SincFilters(channels[0], kernels[0], sample_rate, strides[0])
         convolutions = [
             nn.Conv1d(a, b, kernel, stride=stride)
             for (a, b), kernel, stride in zip(
