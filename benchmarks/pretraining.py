@@ -18,11 +18,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from musicssl.encoders import EncoderConfig, PaseConfig, PasePlusConfig
 from musicssl.inference.device import cpu_has_bf16
-from musicssl_training.train.config import DataConfig, PretrainConfig
-from musicssl_training.train.inputs import batches, distorted, hear, moved, read
-from musicssl_training.train.loop import find_losses, follow, measure, train_step
-from musicssl_training.train.state import Run
-from musicssl_training.weighting import WEIGHTINGS, output_gradients, output_gram
+from musicssl_training.targets.features import make_grid
+from musicssl_training.train import DataConfig, PretrainConfig, StepResult, TrainState, loop
+from musicssl_training.train.inputs import load_batch, make_encoder_input
+from musicssl_training.train.setup import make_encoder, make_fabric, make_sampler, make_state
+from musicssl_training.weighting import WEIGHTINGS
 from musicssl_training.workers.regression import Regression
 
 RATE, RECORDINGS, LENGTH = 22_050, 40, 20  # Hz, of the pack, seconds each
@@ -59,43 +59,42 @@ def settings(pack: Path, workers: str, steps: int = 1000) -> PretrainConfig:
     )
 
 
-@contextmanager
-def started(config: PretrainConfig, folder: Path) -> Iterator[Run]:
-    """Make a run that is ready for its first step."""
-    run = Run(config, folder)
-    measure(run)
-    yield run
-
-
 def gemm(dtype: torch.dtype) -> float:
     """Return the rate of a large matrix product, in GFLOP/s: the most that a step can reach."""
     a, b = (torch.randn(2048, 2048).to(dtype) for _ in range(2))
     return 2 * 2048**3 / best(lambda: a @ b, 5).wall / 1e9
 
 
-def operations(run: Run) -> float:
+def operations(config: PretrainConfig, folder: Path) -> float:
     """Return the GFLOP of a step's matrix products and convolutions; transforms are not counted."""
-    ahead = batches(run)
     with FlopCounterMode(display=False) as counter:
-        train_step(run, ahead)
-    ahead.close()
+        loop.pretrain(replace(config, steps=1, measure_batches=0), folder)
     return counter.get_total_flops() / 1e9
 
 
-def speed(run: Run, steps: int) -> Row:
-    """Time whole steps, one after the other, as the loop makes them."""
-    ahead = batches(run)
-    train_step(run, ahead)
-    hours, began, waited = run.progress.hours, time.perf_counter(), 0.0
-    for _ in range(steps):
-        waited += train_step(run, ahead).waiting
-    wall = time.perf_counter() - began
-    ahead.close()
-    heard = (run.progress.hours - hours) * 3600
+def times(
+    config: PretrainConfig, folder: Path, steps: int
+) -> tuple[list[float], float, TrainState]:
+    """Return the seconds of each step but the first, those spent waiting, and the state."""
+    ends, waited = [], 0.0
+
+    def show(_: TrainState, result: StepResult) -> None:
+        nonlocal waited
+        ends.append(time.perf_counter())
+        waited += result.waiting if len(ends) > 1 else 0.0
+
+    state = loop.pretrain(replace(config, steps=steps + 1, save_every=0), folder, show=show)
+    return np.diff(ends).tolist(), waited, state
+
+
+def speed(config: PretrainConfig, folder: Path, steps: int) -> Row:
+    """Time whole steps, one after the other."""
+    spent, waited, state = times(config, folder, steps)
+    heard = state.progress.hours_heard * 3600 * steps / (steps + 1)
     return {
-        "s a step": wall / steps,
-        "h/h": heard / wall,
-        "waiting": f"{100 * waited / wall:.1f} %",
+        "s a step": sum(spent) / steps,
+        "h/h": heard / sum(spent),
+        "waiting": f"{100 * waited / sum(spent):.1f} %",
     }
 
 
@@ -112,9 +111,13 @@ class Clock:
         self.seconds[name] += time.perf_counter() - began
 
 
-def parts(run: Run, steps: int) -> list[Row]:
+def parts(config: PretrainConfig, steps: int) -> list[Row]:
     """Time the parts of a step, one after the other and nothing beside them."""
-    clock = Clock()
+    fabric, clock = make_fabric(config), Clock()
+    encoder = make_encoder(config)
+    grid, sampler = make_grid(encoder), make_sampler(config, encoder.sample_rate)
+    state = make_state(config, encoder, {}, fabric.device)
+    loop.fit_target_statistics(state, config, sampler, grid, fabric.device)
     began: list[float] = []
 
     def before(*_: object) -> None:
@@ -123,70 +126,62 @@ def parts(run: Run, steps: int) -> list[Row]:
     def after(*_: object) -> None:
         clock.seconds["targets"] += time.perf_counter() - began.pop()
 
-    for worker in run.workers.values():
+    for worker in state.workers.values():
         if isinstance(worker, Regression):
             worker.target.register_forward_pre_hook(before)
             worker.target.register_forward_hook(after)
     for step in range(steps):
         with clock("data"):
-            batch = moved(run, read(run, step)[0])
-        with clock("spectra and distortions"), torch.no_grad():
-            distorted(run, batch)
-        with clock("again"):  # all that `hear` does, the line before included
-            frames, rows = hear(run, batch)
+            batch = load_batch(sampler, step, grid, config)[0].to(fabric.device)
+        with clock("spectra and augmentation"):
+            inputs = make_encoder_input(batch, encoder, state.workers, config)
+        with clock("encoder, forward"), fabric.autocast():
+            frames = loop.last_layer(encoder, inputs.features)
         targets = clock.seconds["targets"]
-        with clock("heads and their targets"):
-            leaf = frames.detach().requires_grad_()
-            losses = find_losses(run, batch, [leaf[r] for r in rows])
-            gradients = output_gradients(losses, leaf)
+        with clock("heads"):
+            heads = loop.split_output(frames, inputs, state.workers)
+            live = loop.find_live(state.workers, heads, batch, fabric)
+            losses = loop.find_losses(state.workers, heads, batch, fabric)
+            gradients = loop.backward_heads(losses.sum(), heads, frames)
         clock.seconds["heads"] -= clock.seconds["targets"] - targets
         with clock("weighting"):
-            gram = output_gram(gradients)
-            values = torch.stack([*losses.values()]).detach()
-            weights = run.weighting(values, gram if run.weighting.needs_gram else None)
-            whole = torch.einsum("k,k...->...", weights.to(gradients), gradients)
+            gram = loop.gradient_gram(gradients, 1.0, fabric)
+            weights = state.weighting(losses.detach(), gram, live)
+            whole = loop.weighted_sum(gradients, weights)
         with clock("encoder, backward"):
             frames.backward(whole)
-        with clock("optimiser"):
-            run.optimizer.step()
-            follow(run)
-            run.optimizer.zero_grad()
-    found = clock.seconds
-    found["heads"] += found.pop("heads and their targets")
-    found["encoder, forward"] = max(
-        0.0, found.pop("again") - 0.5 * found["spectra and distortions"]
-    )
-    total = sum(found.values())
-    order = sorted(found, key=found.__getitem__, reverse=True)
+        with clock("optimizer"):
+            loop.clip_gradients(state, config.optim)
+            state.optimizer.step()
+            loop.update_ema(state.ema_encoder, encoder, step, config.optim.average)
+            state.optimizer.zero_grad()
+    total = sum(clock.seconds.values())
+    order = sorted(clock.seconds, key=clock.seconds.__getitem__, reverse=True)
     return [
         {
             "part": name,
-            "ms": 1e3 * found[name] / steps,
-            "share": f"{100 * found[name] / total:.0f} %",
+            "ms": 1e3 * clock.seconds[name] / steps,
+            "share": f"{100 * clock.seconds[name] / total:.0f} %",
         }
         for name in order
     ]
 
 
 def weightings(config: PretrainConfig, folder: Path, steps: int) -> list[Row]:
-    """Time steps under each weighting in turn with those of `equal`; the least of each counts."""
+    """Time steps under each weighting, after those of `equal`; the least of each counts."""
     rows: list[Row] = []
-    kinds = [kind for _, kind in WEIGHTINGS.values()]
-    with started(replace(config, weighting=kinds[0]()), folder) as equal:
-        for kind in kinds:
-            with started(replace(config, weighting=kind()), folder) as run:
-                pair = [(one, batches(one)) for one in (equal, run)]
-                times: list[list[float]] = [[], []]
-                for _ in range(steps):
-                    for spent, (one, ahead) in zip(times, pair, strict=True):
-                        began = time.perf_counter()
-                        train_step(one, ahead)
-                        spent.append(time.perf_counter() - began)
-                for _, ahead in pair:
-                    ahead.close()
-            least = [min(spent) for spent in times]
-            ratio = least[1] / least[0]
-            rows.append({"weighting": kind.name, "s a step": least[1], "x equal": ratio})
+    equal, *kinds = [kind for _, kind in WEIGHTINGS.values()]
+    for kind in kinds:
+        least = [
+            min(
+                times(replace(config, weighting=one()), folder / f"{kind.name}-{one.name}", steps)[
+                    0
+                ]
+            )
+            for one in (equal, kind)
+        ]
+        row: Row = {"weighting": kind.name, "s a step": least[1], "x equal": least[1] / least[0]}
+        rows.append(row)
     return rows
 
 
@@ -198,8 +193,11 @@ def encoders(config: PretrainConfig, folder: Path, steps: int) -> list[Row]:
         pack = folder / f"{encoder.name}"
         write_music(pack, 16_000)
         data = replace(config.data, sources=(str(pack),), recordings=4)
-        with started(replace(config, encoder=encoder, data=data), folder) as run:
-            rows.append({"encoder": encoder.name} | speed(run, steps))
+        run = folder / f"{encoder.name}-run"
+        rows.append(
+            {"encoder": encoder.name}
+            | speed(replace(config, encoder=encoder, data=data), run, steps)
+        )
     return rows
 
 
@@ -231,10 +229,9 @@ def main() -> None:
 
 def whole(config: PretrainConfig, folder: Path, steps: int) -> list[Row]:
     """Time whole steps and print where the time goes."""
-    with started(config, folder) as run:
-        row = {"workers": len(run.names)} | speed(run, steps)
-        work = operations(run)
-        print(table(parts(run, steps)), end="\n\n")
+    row = {"workers": len(config.worker_configs())} | speed(config, folder / "run", steps)
+    work = operations(config, folder / "one")
+    print(table(parts(config, steps)), end="\n\n")
     bf16 = config.precision == "bf16"
     for name, dtype in (("fp32", torch.float32), *([("bf16", torch.bfloat16)] if bf16 else [])):
         row |= {f"of {name} GEMM": f"{100 * work / row['s a step'] / gemm(dtype):.0f} %"}

@@ -17,16 +17,17 @@ from musicssl.errors import ConfigError
 from musicssl.model import load_model
 from musicssl_training.augment import SpectrogramAugmentConfig
 from musicssl_training.cli.main import main
+from musicssl_training.cli.settings import replace_setting
 from musicssl_training.release.export import STATISTICS_BATCHES, ReleaseConfig, excerpts, release
 from musicssl_training.release.lineage import ancestry
 from musicssl_training.release.model_card import tell
-from musicssl_training.train import loop as pretrain_module
-from musicssl_training.train.config import PretrainConfig, read_config, write_config
-from musicssl_training.train.loop import pretrain
+from musicssl_training.train import PretrainConfig, loop, pretrain, read_config, write_config
+from musicssl_training.train.setup import make_sampler
 from musicssl_training.weighting import WEIGHTINGS
 
 ROOT = Path(__file__).parent.parent
-SETTINGS = [p for p in (ROOT / "configs").glob("*.toml") if not p.stem.endswith(".about")]
+FILES = [p for p in (ROOT / "configs").glob("*.toml") if not p.stem.startswith("study")]
+SETTINGS = [p for p in FILES if not p.stem.endswith(".about")]
 
 
 def test_settings_survive_json_and_refuse_unknown_keys(toy_config: PretrainConfig) -> None:
@@ -51,9 +52,8 @@ def test_every_weighting_can_be_named_in_settings(name: str, toy_config: Pretrai
 
 
 def test_shipped_settings_can_be_read() -> None:
-    files = [*(ROOT / "configs").glob("*.toml")]
-    assert files
-    for file in files:
+    assert FILES
+    for file in FILES:
         values = tomllib.loads(file.read_text())
         if file.stem.endswith(".about"):
             from_dict(ReleaseConfig, values, "about")
@@ -66,13 +66,55 @@ def test_shipped_settings_take_a_width_as_the_help_says(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[PretrainConfig] = []
-    monkeypatch.setattr(
-        pretrain_module, "pretrain", lambda config, folder, **_: begun.append(config)
-    )
+    monkeypatch.setattr(loop, "pretrain", lambda config, folder, **_: begun.append(config))
     start = ["pretrain", str(ROOT / "configs" / name), str(tmp_path / "run")]
-    assert main([*start, "--set", "encoder.dim=64", "--set", "weighting.normalise=false"]) == 0
+    assert main([*start, "--set", "encoder.dim=64", "--set", "weighting.normalize=false"]) == 0
     assert begun[0].encoder.dim == 64  # type: ignore[attr-defined]
-    assert begun[0].weighting.normalise is False
+    assert begun[0].weighting.normalize is False
+
+
+def test_settings_that_older_runs_wrote_can_be_read(toy_config: PretrainConfig) -> None:
+    values = write_config(toy_config)
+    older = {k: v for k, v in values.items() if not k.startswith(("augment", "mask"))}
+    older["distort"] = {"clean": 0.5, "equalise": 0.1, "noise_power": [1e-7, 1e-4]}
+    older |= {"wave": {"quantise": 0.3, "noise_colour": [0.0, 1.0]}, "distort_in": "both"}
+    older["weighting"] = {"name": "dwa", "normalise": False}
+    older["data"] = {k: v for k, v in values["data"].items() if k != "workers"}
+    older["workers"] = ["chroma", "mfcc:context=7", "teacher:musicnn-msd"]
+    config = read_config(older)
+    assert (config.augment_spectrogram.clean, config.augment_spectrogram.equalize) == (0.5, 0.1)
+    assert config.augment_waveform.quantize == 0.3
+    assert config.augment_in == "both"
+    assert config.weighting.normalize is False
+    with pytest.raises(ConfigError, match="former name"):
+        read_config(older | {"augment_in": "wave"})
+
+
+def test_a_workers_settings_can_be_given_and_survive(toy_config: PretrainConfig) -> None:
+    values = write_config(toy_config) | {"workers": ["chroma", {"name": "mfcc", "context": 7}]}
+    values = replace_setting(values, "workers.contrast.temperature=0.2")
+    values = replace_setting(values, "workers.chroma.hidden=8")
+    config = read_config(values)
+    found = config.worker_configs()
+    assert list(found) == ["chroma", "mfcc", "contrast"]
+    assert (found["chroma"].hidden, found["mfcc"].hidden) == (8, 16)  # type: ignore[attr-defined]
+    assert found["contrast"].temperature == 0.2  # type: ignore[attr-defined]
+    assert read_config(json.loads(json.dumps(write_config(config)))) == config
+    with pytest.raises(ConfigError, match="'steps' is not a group of settings"):
+        replace_setting(values, "steps.more=3")
+    with pytest.raises(ConfigError, match="is not KEY=VALUE"):
+        replace_setting(values, "steps")
+
+
+def test_workers_that_need_masks_have_them(
+    toy_config: PretrainConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    values = write_config(toy_config) | {"workers": ["masked"]}
+    assert read_config(values).mask.excerpts == 0
+    assert "mask.excerpts is 0" in caplog.text
+    del values["mask"]
+    assert read_config(values).mask.excerpts > 0
+    assert read_config(values | {"workers": ["chroma"]}).mask.excerpts == 0
 
 
 def test_settings_without_a_name_keep_the_default_kind(toy_config: PretrainConfig) -> None:
@@ -142,7 +184,8 @@ def test_a_release_shows_that_it_lives_before_anything_heavy_is_loaded(tmp_path:
 def test_a_released_model_gives_what_was_trained(
     toy_config: PretrainConfig, tmp_path: Path
 ) -> None:
-    run = pretrain(toy_config, tmp_path / "run")
+    pretrain(toy_config, tmp_path / "run")
+    sampler = make_sampler(toy_config, 22_050)
     config = ReleaseConfig(
         summary="A toy.", data_licences="CC0", licence="cc0-1.0", pooling="meanstd"
     )
@@ -150,7 +193,7 @@ def test_a_released_model_gives_what_was_trained(
     out = release(tmp_path / "run", tmp_path / "model", config, show=lambda: batches.append(1))
     assert len(batches) == STATISTICS_BATCHES
     model = load_model(out, device="cpu")
-    audio = torch.cat([excerpts(run, step) for step in range(5)])
+    audio = torch.cat([excerpts(sampler, toy_config, step) for step in range(5)])
     values = model(audio, layer="all")[:, 25:-25].flatten(0, 1)
     assert values.mean().abs() < 0.3
     assert 0.7 < values.std() < 1.3

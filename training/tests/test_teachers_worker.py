@@ -20,10 +20,9 @@ from musicssl_training.release.lineage import all_teachers
 from musicssl_training.targets.features import CleanAudio, FrameGrid
 from musicssl_training.teachers import TEACHERS
 from musicssl_training.teachers.teach import teach
-from musicssl_training.train.config import PretrainConfig
-from musicssl_training.train.inputs import read
-from musicssl_training.train.loop import pretrain
-from musicssl_training.train.state import Run
+from musicssl_training.train import PretrainConfig, pretrain
+from musicssl_training.train.inputs import load_batch
+from musicssl_training.train.setup import make_lessons, make_sampler
 from musicssl_training.workers import SELECTIONS, WORKERS, Batch, resolve
 from musicssl_training.workers.teacher import (
     Distillation,
@@ -196,11 +195,11 @@ def config_with(toy_config: PretrainConfig, folder: Path) -> PretrainConfig:
 
 
 def test_what_only_sounds_in_part_is_known_in_part(
-    toy_config: PretrainConfig, taught_pack: Path, tmp_path: Path
+    toy_config: PretrainConfig, taught_pack: Path
 ) -> None:
     config = config_with(toy_config, taught_pack)
-    data = replace(config.data, isolated=1.0, recordings=24)
-    (batch,) = read(Run(replace(config, data=data), tmp_path / "run"), 0)
+    config = replace(config, data=replace(config.data, isolated=1.0, recordings=24))
+    (batch,) = load_batch(make_sampler(config, 22_050), 0, FrameGrid(22_050, 441, 2), config)
     assert any(batch.taught)
     for audio, known in zip(batch.sound.audio, batch.taught, strict=True):
         sounding = audio.nonzero().ravel() / 22_050
@@ -225,14 +224,14 @@ def test_a_teacher_that_nobody_asked_or_two_of_a_name_are_refused(
     toy_config: PretrainConfig, toy_pack: Path, taught_pack: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="musicssl-train teach PACK --teacher loudness"):
-        Run(config_with(toy_config, toy_pack), tmp_path / "run")
+        pretrain(config_with(toy_config, toy_pack), tmp_path / "run")
     other = tmp_path / "other"
     shutil.copytree(toy_pack, other)
     teach(other, Loudness("patches", sha256="cd" * 32))
     data = replace(toy_config.data, sources=(str(taught_pack), str(other)), shares=(1.0, 1.0))
     config = replace(toy_config, data=data, workers=("teacher:loudness",))
     with pytest.raises(ConfigError, match="are of different teachers"):
-        Run(config, tmp_path / "run")
+        make_lessons(make_sampler(config, 22_050), config)
 
 
 def test_a_taught_run_goes_on_and_its_card_names_the_teacher(
