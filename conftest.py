@@ -105,7 +105,7 @@ def run_shell(example: Example) -> None:
 
 
 def check_settings(example: Example) -> None:
-    """Read a block of TOML as settings of a run or, as it says, of a release or a study.
+    """Read a block of TOML as settings of a run or, as it says, of a release, a study or a corpus.
 
     Raises
     ------
@@ -115,6 +115,7 @@ def check_settings(example: Example) -> None:
     if not (installed("musicssl_training") and CONFIGS.is_dir()):
         raise SkipTest("musicssl-training is not there")
     from musicssl.config import from_dict
+    from musicssl_training.corpus import read_recipe
     from musicssl_training.release.export import ReleaseConfig
     from musicssl_training.study.config import read_study
     from musicssl_training.train.config import read_config
@@ -125,6 +126,9 @@ def check_settings(example: Example) -> None:
     elif example.parsed.startswith("# study.toml"):
         Path("study.toml").write_text(example.parsed, encoding="utf-8")
         read_study(Path("study.toml"))
+    elif example.parsed.startswith("# recipe.toml"):
+        Path("recipe.toml").write_text(example.parsed, encoding="utf-8")
+        read_recipe(Path("recipe.toml"))
     else:
         whole = tomllib.loads((CONFIGS / "own-music.toml").read_text(encoding="utf-8"))
         named = {"weighting", "encoder"}  # one with another name has other keys

@@ -205,21 +205,24 @@ def test_recordings_are_compared_with_the_lock_file(
 
 
 def test_the_index_of_a_folder_says_what_its_files_are(tmp_path: Path) -> None:
-    folder = songs(tmp_path / "one", a=1, b=2, c=3, d=4, e=5)
+    folder = songs(tmp_path / "one", a=1, b=2, c=3, d=4, e=5, f=6)
     (folder / "about.csv").write_text(
         "path,source,licence,evidence,artist,duration_s\n"
         "a.wav,band,CC0-1.0,their page,The Band,12\n"
         "b.wav,band,CC-BY-NC-4.0,their page,The Band,12\n"
         "c.wav,band,,,The Band,12\n"
+        "f.wav,band,CC-BY-NC-4.0 in part,their page,The Band,12\n"
         "d.wav,band,CC0-1.0,their page,The Band,14\n"
     )
     file = recipe(tmp_path, "one")
     text = file.read_text().replace('licence = "CC0-1.0"\nnote = "mine"', 'index = "about.csv"')
-    file.write_text(text.replace('"**"', '"*.wav"'))
+    rule = '[[source.licences]]\nlicence = "CC-BY-4.0"\npaths = ["f.wav"]\n'
+    file.write_text(text.replace('"**"', '"*.wav"') + rule)
     command = ["corpus", str(file), str(tmp_path / "out"), "--leave-out", "licence=*NC*"]
     assert main(command) == 1
-    (row,) = rows(tmp_path / "out" / "index.csv")
+    row, other = rows(tmp_path / "out" / "index.csv")
     assert (row["path"], row["source"], row["artist"]) == ("music/one/a.wav", "band", "The Band")
+    assert (other["path"], other["licence"]) == ("music/one/f.wav", "CC-BY-4.0")
     assert row["evidence"] == "evidence/one/about.csv; their page"
     reasons = {row["path"]: row["reason"] for row in rows(tmp_path / "out" / "left-out.csv")}
     assert reasons == {

@@ -126,8 +126,9 @@ def chosen(recipe: Recipe, config: BuildConfig) -> list[SourceSpec]:
     kept = []
     for spec in wanted:
         licences = [spec.licence, *(rule.licence for rule in spec.licences)]
-        rows = [{"path": "", "source": spec.name, "licence": one} for one in licences if one]
-        if not rows or leave_out(rows, config.without):  # without rows, its own index decides
+        known = [one for one in licences if one] or [""]  # none: its own index decides
+        rows = [{"path": "", "source": spec.name, "licence": one} for one in known]
+        if leave_out(rows, config.without):
             kept.append(spec)
     if not kept:
         raise ConfigError(f"{recipe.file}: no source is left.")

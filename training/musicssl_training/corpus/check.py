@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from musicssl.atomic import atomic_write
 from musicssl.audio import open_source
 from musicssl.errors import AudioError
 from musicssl_training.corpus.recipe import Locked
@@ -58,6 +59,8 @@ class Checks:
             for sha256, file in files.items()
             if sha256 not in self.known
         ]
+        if not todo:  # no bar for nothing
+            return
         with self._file.open("ab") as out:
             results = in_order(todo, lambda row: _measure(Path(row["path"])), jobs)
             for row, result in tqdm(results, total=len(todo), unit="file", disable=None):
@@ -79,8 +82,7 @@ class Checks:
             )
 
     def _keep(self, sha256: str, landmarks: Landmarks) -> None:
-        part = self._folder / f"{sha256}.part"
-        with part.open("wb") as out:
+        with atomic_write(self._folder / f"{sha256}.npz") as out:
             np.savez_compressed(
                 out,
                 first=landmarks.first.astype(np.float32),
@@ -88,7 +90,6 @@ class Checks:
                 gap=landmarks.gap.astype(np.uint8),  # below MAX_GAP
                 frames=landmarks.frames.astype(np.uint32),
             )
-        part.replace(self._folder / f"{sha256}.npz")
 
 
 def _measure(file: Path) -> tuple[Measured, Landmarks]:

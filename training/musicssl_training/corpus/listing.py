@@ -34,7 +34,7 @@ def recordings(spec: SourceSpec, loot: Loot, out: Path) -> list[Row]:
             "inside": file.path,
             "of": spec.name,
             "source": spec.name,
-            "licence": next((own for matches, own in rules if matches(file.path)), spec.licence),
+            "licence": next((own for matches, own in rules if matches(file.path)), ""),
             "evidence": "; ".join(text for text in (stated, spec.note) if text),
             "sha256": file.sha256,
             "size": file.size,
@@ -42,6 +42,7 @@ def recordings(spec: SourceSpec, loot: Loot, out: Path) -> list[Row]:
         }
         if index is not None:
             row[HELD_BACK] = _describe(row, index.get(file.path))
+        row["licence"] = row["licence"] or spec.licence
         if not row["licence"] and not row[HELD_BACK]:
             row[HELD_BACK] = "no licence is stated for it"
         rows.append(row)
@@ -62,7 +63,7 @@ def _describe(row: Row, about: Row | None) -> str:
     """Add what the source's own index says of a recording; return why it cannot be used."""
     if about is None:
         return "the source's index does not name it"
-    row["licence"] = about["licence"] or row["licence"]
+    row["licence"] = row["licence"] or about["licence"]  # a rule of the recipe knows better
     row["source"] = about.get("source") or row["source"]
     row |= {column: about[column] for column in FROM_INDEX if about.get(column)}
     if about.get("evidence"):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from musicssl.atomic import atomic_write_text
 from musicssl_training.corpus.debian import check_deb, download_deb, find_deb, known_to_apt
 from musicssl_training.corpus.errors import ArchiveError, UnavailableError
 from musicssl_training.corpus.git import (
@@ -106,9 +107,7 @@ def _remove(folder: Path) -> None:
 
 def write_json(file: Path, values: object) -> None:
     """Write a JSON file: whole, or not at all."""
-    part = file.with_name(f"{file.name}.part")
-    part.write_text(json.dumps(values), encoding="utf-8")
-    part.replace(file)
+    atomic_write_text(file, json.dumps(values))
 
 
 def _key(spec: SourceSpec, places: Places) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from musicssl.atomic import atomic_write_text
 from musicssl.config import from_dict, pick_named, unknown_key
 from musicssl.errors import ConfigError, nearest, shown
 
@@ -256,9 +257,7 @@ def write_lock(recipe: Recipe, rows: Iterable[dict[str, Any]]) -> int:
         facts = Locked(row["sha256"], row["seconds"], row["size"])
         lock[row["source"], row["path"]] = _lock_row(row["source"], row["path"], facts)
     lines = [json.dumps(lock[key], ensure_ascii=False) for key in sorted(lock)]
-    part = recipe.lock_file.with_suffix(".part")
-    part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    part.replace(recipe.lock_file)
+    atomic_write_text(recipe.lock_file, "".join(f"{line}\n" for line in lines))
     return len(lock)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from musicssl.atomic import atomic_write_text
 from musicssl_training.corpus.listing import Row
 from musicssl_training.corpus.take import MUSIC
 from musicssl_training.data.pack import Packed
@@ -63,6 +64,4 @@ def write_tables(out: Path, summary: Summary) -> None:
 def _write_csv(file: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-    part = file.with_name(f"{file.name}.part")
-    part.write_text(text.getvalue(), encoding="utf-8")
-    part.replace(file)
+    atomic_write_text(file, text.getvalue())
