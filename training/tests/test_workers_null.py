@@ -148,12 +148,13 @@ def learn(
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_nothing_is_found_where_there_is_nothing(name: str) -> None:
-    assert learn(make(name), noise, 150) > CHANCE
+    steps = 400 if name == "transposition" else 150  # it learns slowly
+    assert learn(make(name), noise, steps) > CHANCE
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_what_there_is_is_found(name: str) -> None:
-    assert learn(make(name), music, 100) < CHANCE - 0.1
+    assert learn(make(name), music, 120) < CHANCE - 0.1
 
 
 def test_short_masks_without_a_margin_would_give_the_answer_away() -> None:

@@ -12,6 +12,7 @@ from musicssl_training.workers.base import NO_EXTRAS, Batch, Extras, Views, Work
 from musicssl_training.workers.heads import mlp
 
 CLASSES = 12  # semitones an octave
+GAIN_DB = 6.0  # of a copy, at most, up or down
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,8 @@ class Transposition(Worker):
 
     Both copies are resampled, cut alike, and lose the same kind of treble (a random low-pass
     below what the lowest copy can hold): with the excerpt itself as the other half, its upper
-    limit and the silence at the end would tell the interval.
+    limit and the silence at the end would tell the interval. Each has a gain of its own: noise
+    that is played more slowly is denser in frequency, by 0.25 dB a semitone, which tells as much.
 
     References
     ----------
@@ -80,13 +82,15 @@ class Transposition(Worker):
         shifts = orders[:, :2] - self.furthest
         dull = 0.6 + 0.4 * torch.rand(pairs, 2, generator=random)
         cuts = dull * self.sample_rate / 2 * ratio(-self.furthest)
+        decibels = GAIN_DB * (2 * torch.rand(2 * pairs, 1, generator=random) - 1)
         used = self.usable(audio.shape[1])
         copies = []
         for row, pair, limits in zip(chosen, shifts.tolist(), cuts.tolist(), strict=True):
             for shift, limit in zip(pair, limits, strict=True):
                 copies.append(transposed(audio[row], shift, limit / self.sample_rate)[:used])
         again = torch.arange(audio.shape[1], device=audio.device) % used  # no silence at the end
-        return TransposedViews(torch.stack(copies)[:, again], shifts)
+        gains = (10 ** (decibels / 20)).to(audio)
+        return TransposedViews(torch.stack(copies)[:, again] * gains, shifts)
 
     def usable(self, samples: int) -> int:
         """Return how many samples every copy of an excerpt fills: whole frames, at least one."""
