@@ -13,7 +13,7 @@ from musicssl.config import from_dict, pick_named, unknown_key
 from musicssl.errors import ConfigError, nearest, shown
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._+-]{0,99}")
-HASHES = {40: "SHA-1", 64: "SHA-256"}  # digits, of what git may call a commit
+HASHES = {40: "sha1", 64: "sha256"}  # digits in the name of a commit
 
 
 @dataclass(frozen=True, kw_only=True)

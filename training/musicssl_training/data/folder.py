@@ -15,6 +15,7 @@ import soxr
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from musicssl.atomic import atomic_write_text
 from musicssl.audio import AUDIO_EXTENSIONS, open_source
 from musicssl.audio.resample import resampled_length
 from musicssl.errors import AudioError, ConfigError
@@ -234,11 +235,10 @@ def _save(file: Path, out: Path, root: Path, rows: Iterable[Row]) -> None:
     """Write the manifest `out`, or what is known of it yet, into a file: whole or not at all."""
     here = "." if out.parent.resolve() == root.resolve() else str(root.resolve())
     lines = [{"root": here}, *rows]
-    new = out.with_name(f"{out.name}.new")
+    text = "".join(json.dumps(line) + "\n" for line in lines)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        new.replace(file)
+        atomic_write_text(file, text, part=out.with_name(f"{out.name}.new"))
     except OSError as error:
         raise ConfigError(f"{out} cannot be written ({error}); choose another --out.") from error
 

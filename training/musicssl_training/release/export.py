@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from musicssl.atomic import atomic_write_text
 from musicssl.checkpoint import ModelConfig
 from musicssl.checkpoint.hub import find_checkpoint
 from musicssl.checkpoint.names import CARD, TRAINING_INFO
@@ -26,7 +27,7 @@ from musicssl_training.release.model_card import card
 from musicssl_training.targets.features import FrameGrid
 from musicssl_training.train.config import PretrainConfig, read_config, write_config
 from musicssl_training.train.inputs import load_batch, uses_augmentation
-from musicssl_training.train.setup import CONFIG, make_sampler, write_whole
+from musicssl_training.train.setup import CONFIG, make_sampler
 from musicssl_training.train.state import Progress, read_ema_encoder
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ STATISTICS_BATCHES = 60
 
 @dataclass(frozen=True, kw_only=True)
 class ReleaseConfig:
-    """What a release says and chooses, beyond what the run itself knows."""
+    """Settings of a release, beyond what the run itself knows."""
 
     summary: str
     data_licences: str  # of the recordings, in one line
@@ -109,8 +110,8 @@ def release(
     facts = provenance(settings, sampler, progress, uses_augmentation(trained, settings))
     facts = ancestry(facts, settings.start_from, config.average_with)
     facts["cosine_of_fp16_to_fp32"] = round(similarity, 7)
-    write_whole(out / TRAINING_INFO, json.dumps(facts, indent=2) + "\n")
-    write_whole(out / CARD, card(out.name, model, facts, config))
+    atomic_write_text(out / TRAINING_INFO, json.dumps(facts, indent=2) + "\n")
+    atomic_write_text(out / CARD, card(out.name, model, facts, config))
     return out
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from musicssl.atomic import atomic_write_text
 from musicssl.errors import ConfigError, OutputError
 from musicssl_training.study.design import Cell
 from musicssl_training.study.locks import is_stale
@@ -125,8 +126,6 @@ def write_text(file: Path, text: str) -> None:
     part = file.with_name(f".{file.name}-{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, "utf-8")
-        part.replace(file)
+        atomic_write_text(file, text, part=part)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise OutputError(f"{file} cannot be written: {error.strerror or error}.") from error

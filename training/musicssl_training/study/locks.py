@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from musicssl.atomic import atomic_write_text
+
 log = logging.getLogger(__name__)
 BEAT = 15.0  # seconds between a holder's signs of life
 TIMEOUT = 600.0  # seconds without one, after which a lock of another machine is taken over
@@ -106,9 +108,7 @@ def _take_over(path: Path, text: str, timeout: float) -> bool:
     try:
         if not is_stale(path, timeout):  # somebody was faster
             return False
-        part = path.with_suffix(f".{os.getpid()}.part")
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        atomic_write_text(path, text, part=path.with_suffix(f".{os.getpid()}.part"))
         log.info("%s: taken over from a process that is gone", path.stem)
         return True
     finally:

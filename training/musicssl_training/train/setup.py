@@ -1,4 +1,4 @@
-"""What a run is made of: processes, encoder, workers, optimizer and excerpts, from its settings."""
+"""Factories of a run: processes, encoder, workers, optimizer and sampler, from its settings."""
 
 import copy
 import json
@@ -13,6 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import distributed, nn
 
+from musicssl.atomic import atomic_write_text
 from musicssl.encoders import ENCODERS, Encoder
 from musicssl.inference.device import cpu_has_bf16
 from musicssl_training.data import Sampler, open_sources
@@ -164,7 +165,7 @@ def write_settings(
     fabric: Fabric,
 ) -> None:
     """Write config.json, and add a line to runs.jsonl: a run may be started many times."""
-    write_whole(folder / CONFIG, json.dumps(write_config(config), indent=1))
+    atomic_write_text(folder / CONFIG, json.dumps(write_config(config), indent=1))
     start = {
         "step": step,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -177,10 +178,3 @@ def write_settings(
     }
     with (folder / RUNS).open("a", encoding="utf-8") as lines:
         lines.write(json.dumps(start) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that appears whole or not at all."""
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)

@@ -1,6 +1,5 @@
-"""Everything that changes during pre-training, and how it is saved and restored."""
+"""State of pre-training: everything that changes, saved and restored."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from musicssl.atomic import atomic_write
 from musicssl.encoders import ENCODERS, Encoder, EncoderConfig
 from musicssl.errors import ConfigError, OutputError
 from musicssl_training.weighting import Weighting
@@ -23,7 +23,7 @@ DAMAGE = (RuntimeError, ValueError, KeyError, TypeError, EOFError)  # from torch
 
 @dataclass
 class Progress:
-    """How far a run has come."""
+    """Progress of a run."""
 
     step: int = 0
     hours_heard: float = 0.0  # of audio, over all processes
@@ -56,15 +56,10 @@ class TrainState:
             If it cannot be written; the old one is intact.
         """
         state = {name: getattr(self, name).state_dict() for name in PARTS}
-        part = (folder / STATE).with_suffix(".part")
         try:
-            with part.open("wb") as file:
+            with atomic_write(folder / STATE, durable=True) as file:
                 torch.save(state | {"progress": vars(self.progress)}, file)
-                file.flush()
-                os.fsync(file.fileno())  # else a power cut may leave the new name without content
-            part.replace(folder / STATE)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-            part.unlink(missing_ok=True)
             raise OutputError(
                 f"{folder / STATE} cannot be written ({error}); disk full? "
                 "The last one that was saved is intact."

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from musicssl.atomic import atomic_write
 from musicssl.errors import MusicSSLError
 from musicssl_training.evaluation.datasets import Audio, Clip, Collection
 from musicssl_training.evaluation.embedders.base import Embedder
@@ -143,8 +144,8 @@ def _load_or_embed(
     arrays["seconds"] = np.array(time.perf_counter() - begin)
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{file.stem}-{os.getpid()}.npz")
-    np.savez(part, **arrays)
-    part.replace(file)
+    with atomic_write(file, part=part) as out:
+        np.savez(out, **arrays)
     return arrays
 
 

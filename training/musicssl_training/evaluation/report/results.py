@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from musicssl.atomic import atomic_write_text
 from musicssl.errors import ConfigError
 from musicssl_training.evaluation.protocol.scoring import Result
 
@@ -70,8 +71,8 @@ class Report:
         """Write JSON atomically."""
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_name(f".{file.name}-{os.getpid()}")
-        part.write_text(json.dumps(asdict(self), indent=1, allow_nan=False) + "\n", "utf-8")
-        part.replace(file)
+        text = json.dumps(asdict(self), indent=1, allow_nan=False) + "\n"
+        atomic_write_text(file, text, part=part)
 
 
 def read_report(file: Path) -> Report:
