@@ -28,7 +28,7 @@ class EncoderConfig:
 
 @dataclass(frozen=True)
 class State:
-    """Where each row of a batch stands in its recording, for encoders with memory."""
+    """Position of each row of a batch in its recording, for encoders with memory."""
 
     skip: Tensor  # (batch,), frames of context before those that count
     frames: Tensor  # (batch,), how many count, at least 1

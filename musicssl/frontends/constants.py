@@ -1,4 +1,4 @@
-"""Where the constants of a front end are made."""
+"""Device for the constants of front ends."""
 
 import torch
 

@@ -54,7 +54,7 @@ class DualSpectrumConfig:
 
 
 class Spectra(NamedTuple):
-    """What a `DualSpectrum` returns: log10(1 + power / knee), so silence is 0, full scale ~6."""
+    """Output of a `DualSpectrum`: log10(1 + power / knee), so silence is 0, full scale ~6."""
 
     pitch: Tensor  # (batch, pitch_bands, spectra)
     mel: Tensor  # (batch, mels, spectra)

@@ -1,4 +1,4 @@
-"""What the processes of one run tell each other about their batches."""
+"""Differentiable all-gather, and sums over the processes of one run."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def rank() -> int:
     return dist.get_rank() if processes() > 1 else 0
 
 
-def everywhere(values: Tensor) -> Tensor:
+def all_gather(values: Tensor) -> Tensor:
     """Return the rows of all processes, one process after the other.
 
     Parameters
@@ -34,11 +34,11 @@ def everywhere(values: Tensor) -> Tensor:
     """
     if processes() == 1:
         return values
-    out: Tensor = _Everywhere.apply(values)  # type: ignore[no-untyped-call, unused-ignore]
+    out: Tensor = _AllGather.apply(values)  # type: ignore[no-untyped-call, unused-ignore]
     return out
 
 
-def summed(values: Tensor) -> Tensor:
+def all_reduce_sum(values: Tensor) -> Tensor:
     """Return the sum over all processes, without a gradient."""
     if processes() == 1:
         return values
@@ -62,10 +62,10 @@ def mean_over_all(total: Tensor, count: Tensor) -> Tensor:
     Tensor
         Zero where no process has any.
     """
-    return total * (processes() / summed(count).clamp(min=1e-6))
+    return total * (processes() / all_reduce_sum(count).clamp(min=1e-6))
 
 
-class _Everywhere(torch.autograd.Function):
+class _AllGather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
         ctx.rows = len(values)
@@ -75,5 +75,5 @@ class _Everywhere(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        total = summed(grad.contiguous())
+        total = all_reduce_sum(grad.contiguous())
         return total[rank() * ctx.rows : (rank() + 1) * ctx.rows]

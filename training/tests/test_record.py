@@ -1,4 +1,4 @@
-"""What a run writes down: one curve however often it is killed, and what is read from it."""
+"""Log of a run: one curve however often it is killed, and what is read from it."""
 
 import errno
 import io
@@ -14,18 +14,20 @@ import torch
 
 from musicssl.errors import ConfigError, OutputError
 from musicssl_training.train import metrics as record_module
+from musicssl_training.train.curves import (
+    mean_cosines,
+    normalized_losses,
+    select_group,
+    smoothed,
+    speed,
+)
 from musicssl_training.train.metrics import (
     Curves,
     MetricLogger,
     effective_rank,
     gradient_statistics,
-    mean_cosines,
-    normalized_losses,
     peak_memory,
     read_log,
-    select_group,
-    smoothed,
-    speed,
     truncate_after,
 )
 from musicssl_training.weighting import output_gradients, output_gram

@@ -25,7 +25,7 @@ from musicssl_training.workers import Batch, Views, WorkerDict
 
 
 class EncoderInput(NamedTuple):
-    """What the encoder gets: the augmented batch, and behind it the workers' further views."""
+    """Input of the encoder: the augmented batch, and behind it the workers' further views."""
 
     features: Features  # (batch + rows of all views, ...)
     batch: int  # rows of the batch itself

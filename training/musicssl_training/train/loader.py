@@ -19,7 +19,7 @@ AHEAD = 2  # steps that each process reads in advance
 
 
 class LoadedStep(NamedTuple):
-    """What one step hears, and what happened while it was read in another process."""
+    """Batch of one step, and what was logged while it was read in another process."""
 
     parts: list[Batch]  # heard one after the other
     logged: list[logging.LogRecord]
@@ -29,7 +29,7 @@ class LoadedStep(NamedTuple):
 class ExcerptStream(IterableDataset[LoadedStep]):
     """The steps from `first` to `last`; what a step hears depends on seed and step alone.
 
-    Of several worker processes, each reads every so-manieth step: in which one a step is read
+    Of several worker processes, each takes its turn; in which one a step is read
     changes nothing of it, and `DataLoader` gives the steps in order.
     """
 

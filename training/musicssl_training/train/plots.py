@@ -8,16 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.errors import ConfigError
-from musicssl_training.train.metrics import (
-    LOG,
-    Curves,
+from musicssl_training.train.curves import (
     mean_cosines,
     normalized_losses,
-    read_log,
     select_group,
     smoothed,
     speed,
 )
+from musicssl_training.train.metrics import LOG, Curves, read_log
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

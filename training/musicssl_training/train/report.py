@@ -1,4 +1,4 @@
-"""What a run writes after its steps: log lines, downstream scores, and its state."""
+"""Logging, probing and saving between the steps of a run."""
 
 from collections import defaultdict
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Pieces of one training step: losses, gradients at the encoder's output, and what is put back."""
+"""Parts of a training step: losses, gradients at the encoder's output, clipping, EMA, undoing."""
 
 import logging
 import math
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StepResult:
-    """What came of one step."""
+    """Outcome of one step."""
 
     losses: dict[str, float]  # of the workers that asked something, over all processes
     weights: dict[str, float]
@@ -42,7 +42,7 @@ class StepResult:
 
 
 class HeadInput(NamedTuple):
-    """What one worker gets: the encoder's output as leaves of its own, cut off from the encoder."""
+    """Input of one worker: the encoder's output as leaves of its own, cut off from the encoder."""
 
     frames: Tensor  # (batch, frames, dim), of the batch
     extras: Extras

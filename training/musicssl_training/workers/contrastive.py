@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from musicssl.errors import ConfigError, pick
-from musicssl_training.distributed import everywhere, mean_over_all
+from musicssl_training.distributed import all_gather, mean_over_all
 from musicssl_training.distributed import rank as process_rank
 from musicssl_training.targets.features import FrameGrid
 from musicssl_training.workers.base import NO_EXTRAS, Batch, Extras, Worker, WorkerConfig
@@ -101,14 +101,14 @@ class Contrastive(Worker):
 
     def pairs(self, here: Stretches) -> Pairs:
         """Return which rows of all processes are partners, and which are others."""
-        same = here.recordings[:, None] == everywhere(here.recordings)
-        partners = same & (here.excerpts[:, None] != everywhere(here.excerpts))
+        same = here.recordings[:, None] == all_gather(here.recordings)
+        partners = same & (here.excerpts[:, None] != all_gather(here.excerpts))
         if here.starts is not None:
-            apart = (here.starts[:, None] - everywhere(here.starts)).abs()
+            apart = (here.starts[:, None] - all_gather(here.starts)).abs()
             partners &= apart >= here.seconds - 1e-6
         others = ~same
         if self.config.candidates == "source" and here.sources is not None:
-            others &= here.sources[:, None] == everywhere(here.sources)
+            others &= here.sources[:, None] == all_gather(here.sources)
         return Pairs(partners & others.any(dim=1, keepdim=True), others)
 
     def compare(self, heard: Tensor, here: Stretches) -> Tensor:
@@ -116,7 +116,7 @@ class Contrastive(Worker):
         vectors = F.normalize(self.head(heard).float(), dim=1)
         partners, others = self.pairs(here)
         with torch.autocast(vectors.device.type, enabled=False):
-            likeness = vectors @ everywhere(vectors).T / self.config.temperature
+            likeness = vectors @ all_gather(vectors).T / self.config.temperature
         rivals = likeness.masked_fill(~others, -torch.inf)
         # -log(e^p / (e^p + sum e^r)) = softplus(logsumexp(r) - p)
         wrong = F.softplus(rivals.logsumexp(dim=1, keepdim=True) - likeness)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from musicssl.errors import ConfigError
-from musicssl_training.distributed import everywhere, mean_over_all
+from musicssl_training.distributed import all_gather, mean_over_all
 from musicssl_training.distributed import rank as process_rank
 from musicssl_training.targets.features import FrameGrid
 from musicssl_training.workers.base import NO_EXTRAS, Batch, Extras, Views, Worker, WorkerConfig
@@ -29,11 +29,11 @@ def pair_weights(batch: Batch) -> tuple[Tensor, Tensor]:
         With as many excerpts of every recording, columns do so too: nothing that one excerpt alone
         shows, such as its gain, tells the answer.
     """
-    recordings = everywhere(batch.recordings)
+    recordings = all_gather(batch.recordings)
     same = recordings[:, None] == recordings
     partners = same & ~torch.eye(len(same), dtype=torch.bool, device=same.device)
     if batch.starts is not None:
-        starts = everywhere(batch.starts)
+        starts = all_gather(batch.starts)
         seconds = batch.sound.audio.shape[1] / batch.sound.grid.sample_rate
         partners &= (starts[:, None] - starts).abs() >= seconds - 1e-6
     usable = partners.any(dim=1)
@@ -63,7 +63,7 @@ class PairHead(nn.Module):
         self.top = nn.Sequential(nn.PReLU(), nn.Linear(hidden, 1))
 
     def forward(self, rows: Tensor) -> Tensor:
-        out: Tensor = self.top(self.first(rows)[:, None] + self.second(everywhere(rows))[None])
+        out: Tensor = self.top(self.first(rows)[:, None] + self.second(all_gather(rows))[None])
         return out[..., 0].float()
 
 
@@ -138,7 +138,7 @@ class Lim(Gim):
 
     def loss(self, frames: Tensor, batch: Batch, extras: Extras = NO_EXTRAS) -> Tensor:
         drawn = torch.randperm(frames.shape[1], generator=batch.random)[: self.config.moments]
-        chosen = everywhere(drawn.to(frames.device))[: len(drawn)]  # those of the first process
+        chosen = all_gather(drawn.to(frames.device))[: len(drawn)]  # those of the first process
         return self.ask(frames[:, chosen], batch)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from musicssl_training.distributed import mean_over_all, summed
+from musicssl_training.distributed import all_reduce_sum, mean_over_all
 from musicssl_training.midi.score import Score
 from musicssl_training.targets import score as truth
 from musicssl_training.targets.features import FrameGrid, averaged
@@ -105,7 +105,7 @@ class MultiLabel(Worker):
         chance = known.sum(dim=(0, 1)) * entropy.float()
         groups = list(self.groups)
         parts = [torch.stack([x.sum() for x in torch.split(y, groups)]) for y in (wrong, chance)]
-        asked = summed(parts[1]) > 0  # in any process
+        asked = all_reduce_sum(parts[1]) > 0  # in any process
         return mean_over_all(*parts).where(asked, 0.0).sum() / asked.sum().clamp(min=1)
 
 

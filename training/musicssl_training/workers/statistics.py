@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from musicssl_training.distributed import summed
+from musicssl_training.distributed import all_reduce_sum
 from musicssl_training.targets.base import Target
 from musicssl_training.targets.features import CleanAudio
 
@@ -40,9 +40,9 @@ class RunningMoments(nn.Module):
         """
         values = values.to(self.mean)
         known = ~values.isnan()
-        count = summed(known.sum(dim=0).to(self.mean))
-        mean = summed(values.nansum(dim=0)) / count.clamp(min=1)
-        spread = summed((values - mean).square().nansum(dim=0))
+        count = all_reduce_sum(known.sum(dim=0).to(self.mean))
+        mean = all_reduce_sum(values.nansum(dim=0)) / count.clamp(min=1)
+        spread = all_reduce_sum((values - mean).square().nansum(dim=0))
         total = (self.seen + count).clamp(min=1)
         delta = mean - self.mean
         self.spread += spread + delta.square() * self.seen * count / total
