@@ -17,6 +17,7 @@ from musicssl.errors import ConfigError
 from musicssl.model import MusicEncoder
 from musicssl_training.cli.main import main
 from musicssl_training.study import run as run_module
+from musicssl_training.study.cell import check_cell
 from musicssl_training.study.config import Study, read_study
 from musicssl_training.study.folder import StudyFolder
 from musicssl_training.study.locks import Lock, is_stale
@@ -228,6 +229,8 @@ def test_data_layers_and_weightings_are_looked_for_too(
 def test_shipped_studies_are_accepted(path: Path) -> None:
     study = read_study(path)
     assert len(study.cells) > 4 and study.treatments
+    for cell in study.cells:
+        check_cell(cell)
 
 
 # --- the shared folder

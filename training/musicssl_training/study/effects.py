@@ -61,8 +61,7 @@ class Fit:
     p
         By term: of the F test that nothing of it matters.
     deviation, df
-        Residual standard deviation, between cells alike but for the seed, and its degrees of
-        freedom.
+        Residual standard deviation, and its degrees of freedom.
     """
 
     mean: Estimate

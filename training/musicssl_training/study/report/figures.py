@@ -110,7 +110,7 @@ def front(
     configurations: list[dict[str, Any]], lead: str, hues: dict[str, int], by: str, cost: str
 ) -> Markup:
     """Return score against cost, a dot a configuration, and the Pareto front as a line."""
-    canvas = Canvas(WIDTH, 300, left=38, right=12, bottom=44)
+    canvas = Canvas(2 * WIDTH, 320, left=38, right=16, bottom=44)
     ax = canvas.axes
     score_axis(ax, "y", [one["scores"][lead]["mean"] / 100 for one in configurations])
     ax.set_xscale("log")
@@ -143,7 +143,7 @@ def front(
 def spread(configurations: list[dict[str, Any]], lead: str) -> Markup:
     """Return the configurations, the best first: every seed a dot, and their mean a line."""
     ranked = sorted(configurations, key=lambda one: -one["scores"][lead]["mean"])[:SHOWN]
-    canvas = Canvas(WIDTH, ROW * len(ranked) + 30, left=14, right=14, bottom=26)
+    canvas = Canvas(2 * WIDTH, ROW * len(ranked) + 30, left=14, right=14, bottom=26)
     ax = canvas.axes
     seeds = [list(one["scores"][lead]["seeds"].values()) for one in ranked]
     score_axis(ax, "x", [v / 100 for values in seeds for v in values])
