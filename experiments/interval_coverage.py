@@ -37,7 +37,7 @@ CELLS = {  # groups, items in each, kind of labels, share of the labels
     "tags": (40, 10, "tags", "100%"),
     "a tenth of the labels": (40, 10, "item", "10%"),
 }
-METRICS = {"group": "accuracy", "item": "accuracy", "tags": "roc_auc", "numbers": "r"}
+METRICS = {"group": "accuracy", "item": "accuracy", "tags": "roc_auc", "numbers": "pearson_r"}
 
 
 def make_labels(

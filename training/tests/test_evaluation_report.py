@@ -104,7 +104,7 @@ def test_the_best_is_bold_only_where_the_paired_interval_says_so(report: Report)
 
 
 def test_a_page_of_tags_frames_and_numbers_is_made_too(report: Report) -> None:
-    plain: dict[str, Any] = {"confusion": [], "task": "onsets", "metric": "pr_auc"}
+    plain: dict[str, Any] = {"confusion": [], "task": "onsets", "metric": "average_precision"}
     report.results = [result("mine", -0.2, **plain, per_class={"onset": -0.2}, regime="5-shot")]
     report.differences, report.maps = [], []
     html = render_page(report)

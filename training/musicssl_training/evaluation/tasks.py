@@ -37,13 +37,13 @@ class Task:
 
 
 TEMPO = ("accuracy1", "accuracy2")
-TAGS = ("roc_auc", "pr_auc")
+TAGS = ("roc_auc", "average_precision")
 FRAMES = TAGS[::-1]
 CLASSES = ("accuracy", "macro_f1")
 NOTE = ("pitch_class", "octave")
 TASKS: dict[str, Task] = {
     "genre": Task("emotify", Multiclass, ("genre",), ("artist",), CLASSES),
-    "emotions": Task("emotify", Regression, EMOTIONS, ("artist",), ("r",)),
+    "emotions": Task("emotify", Regression, EMOTIONS, ("artist",), ("pearson_r",)),
     "emotion tags": Task("emotify", Multilabel, ("felt:*",), ("artist",), TAGS),
     "drum class": Task("drum_machines", Multiclass, ("class",), ("machine",), CLASSES),
     "instrument": Task("orchestra_notes", Multiclass, ("instrument",), NOTE, CLASSES),
@@ -62,7 +62,7 @@ TASKS: dict[str, Task] = {
     "NSynth pitch": Task("nsynth", Multiclass, ("pitch",), ("instrument",), ("accuracy",)),
     "NSynth instrument": Task("nsynth", Multiclass, ("family",), ("instrument",), CLASSES),
     "GiantSteps key": Task("giantsteps", Multiclass, ("key",), (), ("mirex", "accuracy")),
-    "EMO": Task("emo", Regression, ("valence", "arousal"), ("group",), ("r2", "r")),
+    "EMO": Task("emo", Regression, ("valence", "arousal"), ("group",), ("r2", "pearson_r")),
     "MTG-Jamendo tags": Task("jamendo", Multilabel, ("tag:*",), ("artist",), TAGS),
     "FMA-small genre": Task("fma_small", Multiclass, ("genre",), ("artist",), CLASSES),
     "VocalSet technique": Task("vocalset", Multiclass, ("technique",), ("singer",), CLASSES),

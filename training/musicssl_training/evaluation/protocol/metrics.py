@@ -224,7 +224,7 @@ METRICS: dict[str, Metric] = {
         _mean_over_items(lambda a, b: float(a == b))["weighted"],
     ),
     "macro_f1": Metric("macro-F1", "F1, mean over classes", _macro_f1, _macro_f1_draws),
-    "r": Metric(
+    "pearson_r": Metric(
         "Pearson r",
         "Pearson's r, mean over columns",
         _r,
@@ -242,7 +242,7 @@ METRICS: dict[str, Metric] = {
         _mean_over_tags(sk.roc_auc_score),
         _tag_draws(_roc_area),
     ),
-    "pr_auc": Metric(
+    "average_precision": Metric(
         "average precision",
         "average precision, mean over tags",
         _mean_over_tags(sk.average_precision_score),
