@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -285,6 +286,19 @@ def test_another_machine_keeps_its_lock_until_it_was_silent_for_long(tmp_path: P
     taken = Lock.take(path, timeout=60)
     assert taken is not None and json.loads(path.read_text())["pid"] == os.getpid()
     taken.release()
+
+
+def test_of_many_that_find_a_dead_lock_one_takes_it(tmp_path: Path) -> None:
+    for attempt in range(20):
+        path = tmp_path / f"{attempt}.lock"
+        path.write_text(json.dumps({"token": "x", "host": "elsewhere", "pid": 1}))
+        os.utime(path, (0, 0))
+        with ThreadPoolExecutor(8) as pool:
+            taken = list(pool.map(lambda _, path=path: Lock.take(path), range(8)))
+        held = [lock for lock in taken if lock is not None]
+        assert len(held) == 1
+        held[0].release()
+    assert not list(tmp_path.iterdir())
 
 
 def test_who_was_taken_over_from_notices_and_leaves_the_lock(
