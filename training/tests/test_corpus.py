@@ -192,6 +192,7 @@ def test_recordings_are_compared_with_the_lock_file(
     lock = [json.loads(line) for line in (tmp_path / "mine.lock.jsonl").open()]
     assert [row["path"] for row in lock] == ["a.wav", "b.wav", "c.wav"]
     assert [row["seconds"] for row in lock] == pytest.approx([12.0] * 3, abs=0.001)
+    whole = (tmp_path / "mine.lock.jsonl").read_bytes()
     lock[0]["sha256"] = 64 * "0"
     lock[1]["seconds"] = 13.0
     lock.append(lock[2] | {"path": "d.wav"})
@@ -202,6 +203,10 @@ def test_recordings_are_compared_with_the_lock_file(
     assert "one: b.wav: 12.00 s can be heard, the lock file says 13.00 s" in said
     assert "one: d.wav: not in the source" in said
     assert [row["path"] for row in rows(tmp_path / "out" / "index.csv")] == ["music/one/c.wav"]
+    lock.pop()
+    recipe(tmp_path, "one", lock=lock)
+    assert main([*command, "--write-lock"]) == 0  # what it said is not asked then
+    assert (tmp_path / "mine.lock.jsonl").read_bytes() == whole
 
 
 def test_the_index_of_a_folder_says_what_its_files_are(tmp_path: Path) -> None:
@@ -224,6 +229,9 @@ def test_the_index_of_a_folder_says_what_its_files_are(tmp_path: Path) -> None:
     assert (row["path"], row["source"], row["artist"]) == ("music/one/a.wav", "band", "The Band")
     assert (other["path"], other["licence"]) == ("music/one/f.wav", "CC-BY-4.0")
     assert row["evidence"] == "evidence/one/about.csv; their page"
+    assert main([*command, "--write-lock"]) == 1
+    lock = [json.loads(line) for line in (tmp_path / "mine.lock.jsonl").open()]
+    assert [(row["source"], row["path"]) for row in lock] == [("one", "a.wav"), ("one", "f.wav")]
     reasons = {row["path"]: row["reason"] for row in rows(tmp_path / "out" / "left-out.csv")}
     assert reasons == {
         "b.wav": "by licence=*NC*",

@@ -1,5 +1,6 @@
 """Archives and repositories are untrusted: nothing leads out of the folder, nothing is run."""
 
+import errno
 import gzip
 import io
 import logging
@@ -203,6 +204,33 @@ def test_settings_and_hooks_of_a_repository_are_not_read(tmp_path: Path) -> None
     assert [one.path for one in git_members(opened, commit, Wanted(spec), missing)] == ["x/L"]
     assert set(missing) == {"a.wav", "b.wav"}
     assert not ran.exists()
+
+
+def test_a_file_of_a_folder_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).write_bytes(SONG)
+    real = take._link
+
+    def link_or_fail(file: Path, target: Path) -> tuple[str, int]:
+        found = real(file, target)
+        if file.name == "a.wav":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return found
+
+    monkeypatch.setattr(take, "_link", link_or_fail)
+    spec = FolderSource(name="f", what="x", include=("**",), licence="CC0-1.0", note="x", path=".")
+    loot = take.take(spec, folder_members(tmp_path), tmp_path / ".out")
+    assert loot.missing == {"a.wav": "cannot be read: Permission denied"}
+    assert everything(tmp_path / ".out") == {"music/b.wav"}
+
+
+def test_the_size_of_what_is_being_fetched_counts_files_of_any_name(tmp_path: Path) -> None:
+    (tmp_path / "objects" / "pack").mkdir(parents=True)
+    (tmp_path / "objects" / "pack" / "tmp_pack_x").write_bytes(bytes(1000))
+    (tmp_path / "HEAD").write_bytes(bytes(10))
+    assert git.folder_size(tmp_path) == 1010
 
 
 @needs_git

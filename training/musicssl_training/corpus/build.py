@@ -86,7 +86,8 @@ def build_corpus(recipe: Recipe, out: Path, config: BuildConfig) -> Summary:
         checks = Checks(out / STATE)
         rows = _check_all(recipe, sources, found, checks, out, config, summary)
         if config.lock:
-            count = write_lock(recipe, [row | {"path": row["inside"]} for row in rows])
+            known = [row | {"source": row["of"], "path": row["inside"]} for row in rows]
+            count = write_lock(recipe, known)
             log.info("%s: %d recordings", recipe.lock_file, count)
 
         def fingerprint(row: Row) -> Any:
@@ -181,7 +182,9 @@ def _check_all(
     for spec in sources:
         own = [row for row in rows if row["of"] == spec.name]
         expected = {path: facts for (name, path), facts in recipe.lock.items() if name == spec.name}
-        if own and not expected:
+        if config.lock:  # to be written anew
+            expected = {}
+        elif own and not expected:
             log.warning("%s: not in the lock file, its lengths are not checked", spec.name)
         elif own:
             there = {row["inside"] for row in own} | summary.named(spec.name)

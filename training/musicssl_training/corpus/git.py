@@ -4,6 +4,7 @@ Objects are read from an empty repository of our own that borrows them: settings
 repository they come from are never read. Nothing is checked out.
 """
 
+import contextlib
 import io
 import logging
 import os
@@ -18,21 +19,21 @@ from typing import IO
 from musicssl_training.corpus.errors import ArchiveError, UnavailableError
 from musicssl_training.corpus.members import Member, Members, Refused
 from musicssl_training.corpus.patterns import safe_path
-from musicssl_training.corpus.recipe import GitSource
+from musicssl_training.corpus.recipe import HASHES, GitSource
 from musicssl_training.corpus.take import MAX_FILE, MAX_SOURCE, Wanted
 from musicssl_training.provenance import ELSEWHERE
 
 log = logging.getLogger(__name__)
 MAX_WAIT = 3600  # seconds for one repository
+OBJECTS = ("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES")
 REGULAR = ("100644", "100755")  # modes of files; others are links and repositories in it
 
 
 @dataclass(frozen=True)
 class Objects:
-    """Where git finds the objects of a repository: its own folder, or a borrowed one too."""
+    """A repository of our own, whose objects may be borrowed."""
 
     repository: Path
-    borrowed: Path | None = None
 
     def run(self, *command: str, data: bytes = b"") -> bytes:
         """Return what a git command answers.
@@ -67,10 +68,8 @@ class Objects:
     @property
     def environment(self) -> dict[str, str]:
         """Variables under which git runs."""
-        kept = {key: value for key, value in os.environ.items() if key not in ELSEWHERE}
-        borrowed = str(self.borrowed.resolve()) if self.borrowed else ""
+        kept = {key: value for key, value in os.environ.items() if key not in ELSEWHERE + OBJECTS}
         return kept | {
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES": borrowed,
             "GIT_ALLOW_PROTOCOL": "https",
             "GIT_NO_LAZY_FETCH": "1",
             "GIT_TERMINAL_PROMPT": "0",
@@ -101,16 +100,17 @@ def open_objects(spec: GitSource, mirror: Path | None, into: Path) -> Objects:
     """
     if shutil.which("git") is None:
         raise UnavailableError("git is not on this machine.")
-    subprocess.run(
-        ["git", "init", "--quiet", "--bare", "--template=", str(into)],
-        env=Objects(into).environment,
-        check=True,
-        capture_output=True,
-    )
-    found = Objects(into, mirror / "objects" if mirror else None)
+    found = Objects(into)
+    form = f"--object-format={HASHES[len(spec.commit)]}"
+    command = ["git", "init", "--quiet", "--bare", "--template=", form, str(into)]
+    subprocess.run(command, env=found.environment, check=True, capture_output=True)
     if mirror is None:
         _fetch(spec, found)
-    elif not has_commit(found, spec.commit):
+        return found
+    alternates = into / "objects" / "info" / "alternates"
+    alternates.parent.mkdir(exist_ok=True)
+    alternates.write_text(f"{(mirror / 'objects').resolve()}\n", encoding="utf-8")
+    if not has_commit(found, spec.commit):
         raise UnavailableError(f"{mirror} does not hold the commit {spec.commit}.")
     return found
 
@@ -142,8 +142,7 @@ def _fetch(spec: GitSource, objects: Objects) -> None:
             try:
                 process.wait(1)
             except subprocess.TimeoutExpired:
-                size = sum(f.stat().st_size for f in objects.repository.rglob("*.*") if f.is_file())
-                if size > MAX_SOURCE:
+                if folder_size(objects.repository) > MAX_SOURCE:
                     reason = f"it has more than {MAX_SOURCE:,} bytes"
                 elif time.monotonic() - began > MAX_WAIT:
                     reason = "it took more than an hour"
@@ -155,6 +154,15 @@ def _fetch(spec: GitSource, objects: Objects) -> None:
         fatal = [line for line in said if line.startswith("fatal:")] or said
         reason = reason or (fatal[0] if fatal else "git fetch failed")
         raise UnavailableError(f"{spec.url} at {spec.commit}: {reason}.")
+
+
+def folder_size(folder: Path) -> int:
+    """Return the bytes of the files in a folder, of which some may vanish meanwhile."""
+    size = 0
+    for file in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            size += file.stat().st_size if file.is_file() else 0
+    return size
 
 
 def git_members(objects: Objects, commit: str, wanted: Wanted, missing: dict[str, str]) -> Members:

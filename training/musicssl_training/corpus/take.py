@@ -22,6 +22,7 @@ MAX_SOURCE = 16 * 2**30  # bytes of all wanted files of a source
 BLOCK = 2**20
 # what the name of an archive's member may be to blame for, and the disk is not
 NAMES = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EILSEQ)
+UNREACHABLE = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.EIO)  # files of a folder
 MUSIC, EVIDENCE = "music", "evidence"
 
 
@@ -85,7 +86,7 @@ def take(spec: SourceSpec, members: Members, into: Path) -> Loot:
         If the source is damaged or too large, or holds no music that is wanted.
     """
     wanted, loot = Wanted(spec), Loot()
-    for member in _nested(members, wanted):
+    for member in _nested(members, wanted, into):
         path = member.path
         music, excluded = wanted.music(path), wanted.excluded(path)
         if music and excluded:
@@ -100,13 +101,14 @@ def take(spec: SourceSpec, members: Members, into: Path) -> Loot:
     return loot
 
 
-def _nested(members: Members, wanted: Wanted) -> Members:
+def _nested(members: Members, wanted: Wanted, scratch: Path) -> Members:
     """Yield the members, and in place of the wanted archives those inside of them."""
     for member in members:
         if isinstance(member, Refused) or not wanted.archive(member.path):
             yield member
             continue
-        with tempfile.TemporaryFile() as spool, member.open() as packed:
+        scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=scratch) as spool, member.open() as packed:
             _copy(packed, spool.write, MAX_FILE, member.path)
             yield from zip_members(spool, member.path)
 
@@ -123,9 +125,13 @@ def _write(member: Member, into: Path, loot: Loot, kind: str) -> None:
             with target.open("xb") as out, member.open() as data:
                 digest, size = _copy(data, out.write, min(MAX_FILE, left), member.path)
     except OSError as error:
-        if error.errno not in NAMES:
+        if error.errno in NAMES:
+            loot.left_out[member.path] = f"cannot be written: {error.strerror}"
+        elif member.file is not None and error.errno in UNREACHABLE:
+            loot.missing[member.path] = f"cannot be read: {error.strerror}"
+            target.unlink(missing_ok=True)  # a second name of what cannot be read
+        else:
             raise
-        loot.left_out[member.path] = f"cannot be written: {error.strerror}"
         return
     if kind == MUSIC:
         loot.files.append(Taken(member.path, digest, size))
