@@ -14,7 +14,7 @@ from musicssl.config import from_dict
 from musicssl.errors import ConfigError
 from musicssl.model import MusicEncoder, load_model
 from musicssl_training.release.export import ReleaseConfig
-from musicssl_training.release.model_card import card
+from musicssl_training.release.model_card import card, kinds
 from musicssl_training.workers import SELECTIONS, WORKERS
 
 ABOUT = Path(__file__).parent.parent / "configs" / "musicssl-small.about.toml"
@@ -145,3 +145,13 @@ def test_the_bundled_card_is_what_a_release_writes_today(model: MusicEncoder) ->
     front = yaml.safe_load(stored[1])
     del front["model-index"]  # `evaluate --card` adds it
     assert front == yaml.safe_load(written[1])
+
+
+def test_a_worker_with_a_label_learns_from_what_it_is_and_not_from_what_it_is_called() -> None:
+    labeled: Any = {"name": "key", "label": "chroma"}
+    assert kinds(facts("mfcc:context=7", labeled)) == {
+        "audio": ["mfcc:context=7"],
+        "scores": ["chroma"],
+        "teachers": [],
+        "unknown": [],
+    }

@@ -7,7 +7,7 @@ import yaml
 from musicssl.errors import ConfigError
 from musicssl.model import MusicEncoder
 from musicssl_training.release.lineage import all_before, all_teachers
-from musicssl_training.workers import SELECTIONS, resolve
+from musicssl_training.workers import SELECTIONS, resolve, worker_configs
 from musicssl_training.workers.teacher import PREFIX
 
 if TYPE_CHECKING:
@@ -137,17 +137,16 @@ def kinds(facts: dict[str, Any]) -> dict[str, list[str]]:
     """
     found: dict[str, list[str]] = {"audio": [], "scores": [], "teachers": [], "unknown": []}
     try:
-        names = resolve(facts["settings"]["workers"])
+        configs = worker_configs(facts["settings"]["workers"])
     except (KeyError, ConfigError):
         return found | {"unknown": ["all of them"]}
-    for name in names:
-        plain = name.partition(":")[0]
-        if plain in SELECTIONS["score"]:
+    for name, config in configs.items():  # the name may be a label
+        if config.name in SELECTIONS["score"]:
             kind = "scores"
-        elif name.startswith(PREFIX):
+        elif config.name.startswith(PREFIX):
             kind = "teachers"
         else:
-            kind = "audio" if plain in SELECTIONS["all"] else "unknown"
+            kind = "audio" if config.name in SELECTIONS["all"] else "unknown"
         found[kind].append(name)
     return found
 
