@@ -15,7 +15,7 @@ from typing import Any
 from musicssl.errors import ConfigError, MusicSSLError, nearest, shown
 
 MOST_LISTED = 256  # whole numbers in one argument
-ELSEWHERE = {"sampling_rate": "sr", "sample_rate": "sr", "fs": "sr"}  # as other libraries say
+ELSEWHERE = {"sample_rate": "sr", "fs": "sr"}  # as other libraries say
 
 
 def number(

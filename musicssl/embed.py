@@ -1,7 +1,7 @@
 """`get_embedding`: any audio to embeddings in one call."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, Never, Unpack, overload
 
@@ -9,14 +9,21 @@ import torch
 from torch import Tensor
 
 from musicssl import arguments, process
-from musicssl.audio import AudioInput
 from musicssl.checkpoint.bundled import DEFAULT_MODEL, bundled_models
 from musicssl.checkpoint.names import CONFIG, WEIGHTS
 from musicssl.errors import ConfigError
 from musicssl.inference.device import pick_device
-from musicssl.inference.inputs import embed_inputs
+from musicssl.inference.inputs import embed_inputs, same_rate
 from musicssl.inference.options import ClipPooling, EmbedKeywords, EmbedOptions, FramePooling
-from musicssl.inference.results import Embedded, Embedding, N, NotTensor, TensorEmbedding, Vectors
+from musicssl.inference.results import (
+    AnyAudio,
+    Embedded,
+    Embedding,
+    N,
+    NotTensor,
+    TensorEmbedding,
+    Vectors,
+)
 from musicssl.model import MusicEncoder, Rates, load_model
 from musicssl.network import Layer
 
@@ -101,7 +108,7 @@ def get_embedding(
 
 @overload
 def get_embedding(
-    audio: AudioInput | Sequence[AudioInput],
+    audio: AnyAudio | Sequence[AnyAudio] | Iterator[AnyAudio],
     sr: Rates = None,
     *,
     level: str = "clip",
@@ -111,7 +118,7 @@ def get_embedding(
 
 
 def get_embedding(
-    audio: AudioInput | Sequence[AudioInput],
+    audio: AnyAudio | Sequence[AnyAudio] | Iterator[AnyAudio],
     sr: Rates = None,
     *,
     model: str | Path | MusicEncoder | None = None,
@@ -126,6 +133,9 @@ def get_embedding(
     resampler: str = "soxr",
     channel_axis: int | None = None,
     mono: str = "mean",
+    offset: float = 0.0,
+    duration: float | None = None,
+    sampling_rate: Rates = None,
     **unknown: Never,
 ) -> Embedded:
     """Return the embedding of music: one vector a clip, or one a frame with its time.
@@ -133,7 +143,10 @@ def get_embedding(
     Parameters
     ----------
     audio
-        A path, a binary file object, an array or a tensor, or a list mixing these. Arrays have
+        A path, a binary file object, an array or a tensor, or a list mixing these. Also samples
+        with their rate, as `librosa.load` returns them; values of an audio column of Hugging Face
+        datasets; torchcodec's decoders and samples; a file's bytes; and for a list an array, a
+        Series or an iterator of paths. Arrays have
         the shape (samples,) or (channels, samples) with up to 8 channels, unless `channel_axis`
         is given; floats in [-1, 1], int8, int16, int32 or uint8.
     sr
@@ -171,6 +184,11 @@ def get_embedding(
         more than 8.
     mono
         How channels become one: "mean", or "left" or "right" for the first or second alone.
+    offset, duration
+        The part to embed, in seconds from the start; what is outside is not heard. None for all
+        that follows.
+    sampling_rate
+        Another name for `sr`.
     **unknown
         None: other names are refused.
 
@@ -217,8 +235,10 @@ def get_embedding(
         resampler=resampler,
         channel_axis=channel_axis,
         mono=mono,
+        offset=offset,
+        duration=duration,
     )
-    return embed_inputs(encoder, audio, sr, options)
+    return embed_inputs(encoder, audio, same_rate(sr, sampling_rate), options)
 
 
 def kept_model(

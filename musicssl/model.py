@@ -1,6 +1,6 @@
 """`MusicEncoder`: a pretrained model, from audio of any kind to embeddings."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, Never, Unpack, overload
 
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from musicssl import arguments
-from musicssl.audio import AudioInput
 from musicssl.inference.device import pick_device, pick_dtype
-from musicssl.inference.inputs import embed_inputs
+from musicssl.inference.inputs import embed_inputs, same_rate
 from musicssl.inference.options import ClipPooling, EmbedKeywords, EmbedOptions, FramePooling
 from musicssl.inference.results import (
+    AnyAudio,
     Embedded,
     Embedding,
     N,
@@ -137,7 +137,7 @@ class MusicEncoder(Network):
     @overload
     def embed(
         self,
-        audio: AudioInput | Sequence[AudioInput],
+        audio: AnyAudio | Sequence[AnyAudio] | Iterator[AnyAudio],
         sr: Rates = None,
         *,
         level: str = "clip",
@@ -148,7 +148,7 @@ class MusicEncoder(Network):
 
     def embed(
         self,
-        audio: AudioInput | Sequence[AudioInput],
+        audio: AnyAudio | Sequence[AnyAudio] | Iterator[AnyAudio],
         sr: Rates = None,
         *,
         level: str = "clip",
@@ -161,6 +161,9 @@ class MusicEncoder(Network):
         resampler: str = "soxr",
         channel_axis: int | None = None,
         mono: str = "mean",
+        offset: float = 0.0,
+        duration: float | None = None,
+        sampling_rate: Rates = None,
         **unknown: Never,
     ) -> Embedded:
         """Return the embedding of one sound or of a list of them; see `musicssl.get_embedding`.
@@ -169,7 +172,7 @@ class MusicEncoder(Network):
         ----------
         audio, sr, level, pooling, layer, dtype, batch_size, chunk_seconds, resampler, channel_axis
             As there.
-        mono
+        mono, offset, duration, sampling_rate
             As there.
         batch_seconds
             Audio encoded at once, in seconds; None for 30 (600 on a GPU).
@@ -200,8 +203,10 @@ class MusicEncoder(Network):
             resampler=resampler,
             channel_axis=channel_axis,
             mono=mono,
+            offset=offset,
+            duration=duration,
         )
-        return embed_inputs(self, audio, sr, options)
+        return embed_inputs(self, audio, same_rate(sr, sampling_rate), options)
 
 
 def load_model(

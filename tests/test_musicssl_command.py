@@ -61,7 +61,16 @@ def test_similar_in_json(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_playlist_has_the_bytes_of_names_and_no_entry_too_many(out: Path, music: Path) -> None:
-    command = [sys.executable, "-m", "musicssl", "similar", "a/one.wav", "-i", out, "--m3u"]
+    command: list[Any] = [
+        sys.executable,
+        "-m",
+        "musicssl",
+        "similar",
+        "a/one.wav",
+        "-i",
+        out,
+        "--m3u",
+    ]
     done = subprocess.run(command, capture_output=True, check=True)
     first, *paths = done.stdout.splitlines()
     assert first == b"#EXTM3U"
@@ -159,7 +168,7 @@ def test_paths_of_dups_are_bytes_with_nuls(tmp_path: Path, tiny_model_folder: Pa
     for name in ("line\nend.wav", "plain.wav"):
         noise(tmp_path / "music" / name, seed=1)
     embed_folder(tmp_path / "music", tmp_path / "out", model=tiny_model_folder, device="cpu")
-    command = [sys.executable, "-m", "musicssl", "dups", tmp_path / "out", "-0"]
+    command: list[Any] = [sys.executable, "-m", "musicssl", "dups", tmp_path / "out", "-0"]
     done = subprocess.run(command, capture_output=True, check=True)
     names = [os.fsencode(tmp_path / "music" / name) for name in ("line\nend.wav", "plain.wav")]
     assert done.stdout == b"\0".join([*names, b"", b""])

@@ -82,8 +82,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     add = command("dups", "find the same recording in other encodings", _dups)
     add("embeddings", **_COLLECTION)
-    add("--distance", type=float, metavar="D", help="of two embeddings, at most (default: 0.35)")
-    add("--seconds", type=float, metavar="S", help="that lengths may differ by (default: 2)")
+    add("--distance", type=float, metavar="D", help="of two embeddings, at most (default: 0.1)")
+    add("--seconds", type=float, metavar="S", help="that lengths may differ by (default: 1)")
     add("--json", action="store_true", help="print JSON")
     add("-0", "--null", action="store_true", help="print paths with NULs, two between groups")
 

@@ -8,47 +8,38 @@ import torch
 from torch import Tensor
 
 from musicssl import arguments
-from musicssl.audio import AudioInput, Source, open_source
+from musicssl.audio import open_source
 from musicssl.errors import AudioError, MusicSSLError, shown
 from musicssl.inference.batching import Engine
 from musicssl.inference.options import EmbedOptions
-from musicssl.inference.results import Embedding
+from musicssl.inference.results import AnyAudio, Embedding
+from musicssl.inference.sounds import Excerpt, several, unwrap
 from musicssl.network import Network
+from musicssl.pooling import POOLINGS
 
 
 def embed_inputs(
     model: Network,
-    audio: AudioInput | Sequence[AudioInput],
+    audio: AnyAudio | Sequence[AnyAudio] | Iterator[AnyAudio],
     sr: float | Sequence[float | None] | None,
     options: EmbedOptions,
 ) -> Any:
     """Embed one sound or a list of them: an `Embedded`; see `musicssl.get_embedding`."""
     engine = Engine(model, options.resolve(model))
-    if not isinstance(audio, (list, tuple)):
+    items = several(audio)
+    if items is None:
         if (rates := _several(sr)) is not None:
             raise AudioError(f"sr is a list of {len(rates)} rates for one sound; give one number.")
         return _results(engine, [audio], [_rate(sr, "sr")], options)[0]
-    _check_list(audio)
-    results = _results(engine, audio, _rates(sr, audio), options)
+    results = _results(engine, items, _rates(sr, items), options)
     if engine.settings.pooling == "none":
         return results
+    if not results:
+        values = len(engine.settings.layers) * model.encoder.dim
+        return np.empty((0, values * POOLINGS[engine.settings.pooling].factor), np.float32)
     if all(isinstance(result, Tensor) for result in results):
         return torch.stack([result.to(results[0].device) for result in results])
     return np.stack([x.cpu().numpy() if isinstance(x, Tensor) else x for x in results])
-
-
-def _check_list(audio: Sequence[Any]) -> None:
-    """Refuse lists that are no list of sounds."""
-    if not audio:
-        raise AudioError("the list of audio is empty; expected at least one.")
-    numbers = [isinstance(item, (int, float, np.number)) for item in audio]
-    if all(numbers):
-        raise AudioError("audio is a list of numbers; pass numpy.asarray(...) for one sound.")
-    if len(audio) == 2 and numbers[1] and isinstance(audio[0], (np.ndarray, Tensor)):
-        raise AudioError(
-            "audio is a pair of samples and their rate, as librosa.load and soundfile.read give; "
-            "pass the two one after the other: audio, sr."
-        )
 
 
 def _results(
@@ -56,17 +47,20 @@ def _results(
 ) -> list[Any]:
     """Return one result a sound, of its kind; of several, errors name which."""
 
-    def sources() -> Iterator[Source | MusicSSLError]:
+    def sources() -> Iterator[Any]:
         for item, rate in zip(items, rates, strict=True):
             try:
-                yield open_source(
-                    item,
-                    rate,
+                sound, own = unwrap(item, rate)
+                source = open_source(
+                    sound,
+                    own,
                     sample_rate=engine.model.sample_rate,
                     resampler=options.resampler,
                     channel_axis=options.channel_axis,
                     mono=options.mono,
                 )
+                whole = not options.offset and options.duration is None
+                yield source if whole else Excerpt(source, options.offset, options.duration)
             except MusicSSLError as error:
                 yield error
 
@@ -76,6 +70,21 @@ def _results(
             raise type(result)(f"audio[{i}]: {result}") if len(items) > 1 else result
         out.append(_like(item, result))
     return out
+
+
+def same_rate(sr: Any, sampling_rate: Any) -> Any:
+    """Return the rate, which has two names.
+
+    Raises
+    ------
+    AudioError
+        If both are given.
+    """
+    if sampling_rate is None:
+        return sr
+    if sr is not None:
+        raise AudioError("sr and sampling_rate are two names of the same; give one.")
+    return sampling_rate
 
 
 def _rates(sr: Any, items: Sequence[Any]) -> list[float | None]:
@@ -108,6 +117,7 @@ def _rate(sr: Any, what: str) -> float | None:
 
 def _like(item: Any, result: Any) -> Any:
     """Return a result as a tensor on its device if the audio was a tensor."""
+    item = item[0] if isinstance(item, tuple) else item
     if not isinstance(item, Tensor):
         return result
     if isinstance(result, Embedding):

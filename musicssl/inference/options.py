@@ -10,6 +10,7 @@ from musicssl.audio import RESAMPLERS
 from musicssl.audio.mix import MIXES
 from musicssl.errors import AudioError, ConfigError, pick, shown
 from musicssl.inference.device import DTYPES, pick_dtype
+from musicssl.inference.sounds import check_part
 from musicssl.network import Layer, Network
 from musicssl.pooling import POOLINGS
 
@@ -28,6 +29,9 @@ class EmbedKeywords(TypedDict, total=False):
     resampler: str
     channel_axis: int | None
     mono: str
+    offset: float
+    duration: float | None
+    sampling_rate: Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,8 @@ class EmbedOptions:
     resampler: str = "soxr"
     channel_axis: int | None = None
     mono: str = "mean"
+    offset: float = 0.0  # seconds
+    duration: float | None = None
 
     def __post_init__(self) -> None:
         pooled = pick(LEVELS, self.level, "level")
@@ -68,6 +74,9 @@ class EmbedOptions:
                 self.channel_axis, "channel_axis", least=-2, most=1, error=AudioError
             )
             object.__setattr__(self, "channel_axis", axis)
+        offset, duration = check_part(self.offset, self.duration)
+        object.__setattr__(self, "offset", offset)
+        object.__setattr__(self, "duration", duration)
 
     def resolve(self, model: Network) -> "Settings":
         """Return every choice made, for a model.

@@ -10,18 +10,28 @@ from musicssl.errors import MusicSSLError
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     from typing_extensions import TypeVar
 
     Values = TypeVar("Values", default=NDArray[np.float32])
     Times = TypeVar("Times", default=NDArray[np.float64])
-    NotTensor: TypeAlias = str | os.PathLike[str] | BinaryIO | NDArray[Any]
+    NotTensor: TypeAlias = (
+        str
+        | bytes
+        | os.PathLike[str]
+        | BinaryIO
+        | NDArray[Any]
+        | tuple[NDArray[Any], float]
+        | Mapping[str, Any]
+    )
+    AnyAudio: TypeAlias = NotTensor | Tensor
     N = TypeVar("N", bound=NotTensor)
 else:  # older Pythons know no defaults
     from typing import TypeVar
 
     Values, Times, N = TypeVar("Values"), TypeVar("Times"), TypeVar("N")
-    NotTensor = Any
+    NotTensor = AnyAudio = Any
 
 
 class Embedding(NamedTuple, Generic[Values, Times]):

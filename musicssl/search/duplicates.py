@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from musicssl.errors import ConfigError
 from musicssl.library import EmbeddingTable
 
-DISTANCE = 0.35  # root mean square over the values; see docs/search.md for what it was set by
-SECONDS = 2.0  # by which durations may differ: encoders add silence, players cut it
+DISTANCE = 0.1  # root mean square over the values; docs/search.md says what it was set by
+SECONDS = 1.0  # by which durations may differ: encoders add silence, players cut it
 _BLOCK = 1024
 
 

@@ -1,0 +1,183 @@
+"""The forms in which other libraries hand over audio, as what `open_source` takes."""
+
+import io
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from musicssl.audio import Source
+from musicssl.errors import AudioError, shown
+
+
+def several(audio: Any) -> list[Any] | None:
+    """Return the sounds of a list, a Series, an array of paths or an iterator; None for one sound.
+
+    Raises
+    ------
+    AudioError
+        If it is a list of numbers.
+    """
+    if isinstance(audio, (str, bytes, bytearray, Mapping, Tensor)) or _is_pair(audio):
+        return None
+    if isinstance(audio, np.ndarray):
+        return list(audio.ravel()) if audio.dtype.kind in "OUS" else None
+    if hasattr(audio, "read") or hasattr(audio, "__fspath__") or _is_decoder(audio):
+        return None
+    if hasattr(audio, "to_numpy") and getattr(audio.dtype, "kind", "O") in "iuf":
+        return None  # a Series of numbers is one sound
+    if not isinstance(audio, (list, tuple, Iterator)) and not hasattr(audio, "to_numpy"):
+        return None
+    items = list(audio)
+    if items and all(isinstance(item, (int, float, np.number)) for item in items):
+        raise AudioError("audio is a list of numbers; pass numpy.asarray(...) for one sound.")
+    return items
+
+
+def unwrap(item: Any, rate: float | None) -> tuple[Any, float | None]:
+    """Return a sound and its rate, where these come together.
+
+    Parameters
+    ----------
+    item
+        Samples with their rate, as `librosa.load` and `soundfile.read` return them; an audio
+        column's value of Hugging Face datasets, decoded or not; a decoder or samples of
+        torchcodec; a file's bytes; or what `open_source` takes anyway.
+    rate
+        Hz, as given beside it.
+
+    Raises
+    ------
+    AudioError
+        If it has no audio in it, or another rate than was given.
+    """
+    if isinstance(item, (str, np.ndarray, Tensor)):
+        return item, rate
+    if _is_pair(item):
+        return item[0], _agreed(item[1], rate)
+    if isinstance(item, Mapping):
+        return _from_mapping(item, rate)
+    if isinstance(item, (bytes, bytearray, memoryview)):
+        return io.BytesIO(item), rate
+    if hasattr(item, "get_all_samples"):
+        item = item.get_all_samples()
+    if _is_decoder(item):
+        samples = item.data
+        samples = samples.cpu().numpy() if isinstance(samples, Tensor) else samples
+        return samples, _agreed(item.sample_rate, rate)
+    if hasattr(item, "to_numpy"):  # a Series
+        return item.to_numpy(), rate
+    return item, rate
+
+
+def _is_pair(item: Any) -> bool:
+    """Tell whether it is samples and their rate."""
+    if not isinstance(item, tuple) or len(item) != 2:
+        return False
+    samples, rate = item
+    return isinstance(samples, (np.ndarray, Tensor)) and np.ndim(rate) == 0 and _is_number(rate)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+
+
+def _is_decoder(item: Any) -> bool:
+    """Tell whether it is a decoder or the samples of torchcodec."""
+    if hasattr(item, "get_all_samples"):
+        return True
+    return hasattr(item, "data") and hasattr(item, "sample_rate") and hasattr(item, "pts_seconds")
+
+
+def _from_mapping(item: Mapping[str, Any], rate: float | None) -> tuple[Any, float | None]:
+    if item.get("array") is not None and item.get("sampling_rate") is not None:
+        samples = item["array"]
+        samples = samples if isinstance(samples, Tensor) else np.asarray(samples)
+        return samples, _agreed(item["sampling_rate"], rate)
+    if item.get("bytes") is not None:
+        return io.BytesIO(item["bytes"]), rate
+    if item.get("path") is not None:
+        return item["path"], rate
+    keys = ", ".join(map(shown, item)) or "nothing"
+    raise AudioError(
+        f"audio is a dict of {keys}; expected 'array' and 'sampling_rate', 'bytes', or 'path'."
+    )
+
+
+def _agreed(own: Any, rate: float | None) -> Any:
+    """Return the rate that audio brings along, which a given one must not contradict."""
+    if rate is not None and rate != own:
+        raise AudioError(f"sr is {rate:g}, but the audio comes with the rate {shown(own)}.")
+    return own
+
+
+class Excerpt:
+    """A part of a source; what is outside is not heard.
+
+    Parameters
+    ----------
+    source
+        What to read.
+    offset, duration
+        Seconds; None for all the rest.
+    """
+
+    def __init__(self, source: Source, offset: float, duration: float | None) -> None:
+        self.source, self.offset, self.duration = source, offset, duration
+
+    def __enter__(self) -> "Excerpt":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.source.close()
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the samples of the part.
+
+        Yields
+        ------
+        numpy.ndarray, shape (samples,)
+            As `Source.blocks`.
+
+        Raises
+        ------
+        AudioError
+            If it begins behind the end.
+        """
+        rate = self.source.sample_rate
+        start = round(self.offset * rate)
+        stop = None if self.duration is None else start + max(1, round(self.duration * rate))
+        at = 0
+        for block in self.source.blocks():
+            part = block[max(0, start - at) : None if stop is None else max(0, stop - at)]
+            at += len(block)
+            if len(part):
+                yield part
+            if stop is not None and at >= stop:
+                return
+        if at <= start:
+            raise AudioError(
+                f"{self.source.name}: offset is {self.offset:g} s, but the audio lasts "
+                f"{at / rate:.3f} s."
+            )
+
+
+def check_part(offset: Any, duration: Any) -> tuple[float, float | None]:
+    """Return where a part begins and how long it is, in seconds.
+
+    Raises
+    ------
+    AudioError
+        If these are no such numbers.
+    """
+    for name, value, least in (("offset", offset, "at least 0"), ("duration", duration, "above 0")):
+        if name == "duration" and value is None:
+            continue
+        good = _is_number(value) and np.isfinite(value) and value >= 0
+        if not good or (name == "duration" and value == 0):
+            raise AudioError(
+                f"{name} must be a number of seconds, {least}, got {shown(value, kind=True)}."
+            )
+    return float(offset), None if duration is None else float(duration)
