@@ -19,6 +19,8 @@ MIN_LANDMARKS = 150  # a clip with fewer cannot be found
 MIN_SHARE = 0.05  # of a clip's landmarks: low bit-rate copies share 0.14, other music 0.001
 MIN_SHARE_CHANGED = 0.02  # at another speed, where rounded frequencies agree less often
 MIN_VOTES = 20  # landmarks, whatever their share: some always agree by chance
+THINNING = 4  # of a recording's landmarks, one in so many is looked up at each other speed
+MIN_VOTES_CHANGED = 10  # of these
 SPEED_STEP = 0.002  # at half a step from its speed, a copy still shares 0.2 of its landmarks
 SPEED_STEPS = 30  # to either side: 6 %, a semitone of a tape
 KEYS = N_BINS * 1024 * MAX_GAP
@@ -175,6 +177,10 @@ class LandmarkIndex:
 
     def _match(self, recording: Landmarks, change: Change) -> list[Match]:
         keys, frames = recording.keys(change)
+        thinning, least_share, least_votes = 1, MIN_SHARE, MIN_VOTES
+        if change != UNCHANGED:
+            thinning, least_share, least_votes = THINNING, MIN_SHARE_CHANGED, MIN_VOTES_CHANGED
+        keys, frames = keys[::thinning], frames[::thinning]
         known = self._is_known[keys]
         keys, frames = keys[known], frames[known]
         first = np.searchsorted(self._keys, keys, "left")
@@ -187,11 +193,11 @@ class LandmarkIndex:
         places, votes = np.unique((self._clips[found] << 32) + offsets, return_counts=True)
         beside = np.zeros_like(votes)  # grids may lie half a frame apart: two offsets share votes
         beside[:-1][np.diff(places) == 1] = votes[1:][np.diff(places) == 1]
+        votes = votes + beside
         clips = (places + (1 << 31)) >> 32
-        shares = (votes + beside) / np.maximum(self.counts[clips], 1)
-        least = MIN_SHARE if change == UNCHANGED else MIN_SHARE_CHANGED
+        shares = thinning * votes / np.maximum(self.counts[clips], 1)
         starts = (places - (clips << 32)) * HOP / SAMPLE_RATE / change.tempo
         return [
             Match(int(clips[i]), float(min(shares[i], 1)), float(starts[i]), change)
-            for i in np.flatnonzero((shares >= least) & (votes + beside >= MIN_VOTES))
+            for i in np.flatnonzero((shares >= least_share) & (votes >= least_votes))
         ]

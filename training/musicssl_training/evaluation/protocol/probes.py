@@ -7,7 +7,8 @@ probes but the MLP are then refitted on training and validation items together.
 The linear probes agree with scikit-learn's `LogisticRegression` and `Ridge` to a few percent of a
 prediction (a test compares them), but share work between regularization strengths: each logistic
 fit starts from the one before, in the subspace that the items span, and one singular value
-decomposition serves all ridge regressions.
+decomposition serves all ridge regressions. `LogisticRegression` takes neither several tags at once
+nor the distributions that `Tempo` is trained on.
 """
 
 from collections.abc import Callable, Iterator

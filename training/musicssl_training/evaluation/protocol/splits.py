@@ -1,7 +1,9 @@
 """Group-aware train/validation/test splits.
 
-scikit-learn's `StratifiedGroupKFold` and `GroupShuffleSplit` would draw other splits, so that
-published scores and split hashes could not be compared any more; hence this small greedy draw.
+scikit-learn's `StratifiedGroupKFold` shuffles only groups with equal class counts: with other seeds
+it returns nearly the same folds (of nine instruments exactly the same), which would hide how much a
+score depends on them. `GroupKFold` and `GroupShuffleSplit` balance the number of groups, not of
+items. Hence this small greedy draw.
 """
 
 import hashlib
