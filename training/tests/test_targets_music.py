@@ -15,6 +15,7 @@ from musicssl.errors import ConfigError
 from musicssl.frontends import DualSpectrum, DualSpectrumConfig
 from musicssl_training.targets import Target, pitch, rhythm
 from musicssl_training.targets.features import CleanAudio, FrameGrid
+from musicssl_training.targets.onset_bands import OnsetBands
 from musicssl_training.targets.vqt import VariableQ
 
 Array = NDArray[Any]
@@ -292,7 +293,7 @@ def test_cens_is_librosas(grid: FrameGrid) -> None:
 
 def test_onsets_are_librosas(grid: FrameGrid) -> None:
     audio, rate = music(grid.sample_rate), grid.sample_rate
-    sound, bands = sound_of(audio, grid), rhythm.OnsetBands(grid)
+    sound, bands = sound_of(audio, grid), OnsetBands(grid)
     mel = librosa.feature.melspectrogram(
         y=audio, sr=rate, n_fft=1024, hop_length=grid.hop, n_mels=64, htk=True, norm=None,
         pad_mode="constant",
@@ -338,7 +339,7 @@ def test_onsets_and_pulses_are_at_the_clicks(frame: tuple[int, int, int], sound:
         audio[start : start + (len(decay) if sound == "tones" else 1)] += (
             0.4 * decay if sound == "tones" else 0.8
         )
-    curve = rhythm.OnsetBands(grid)(sound_of(audio, grid))[0].mean(dim=1).numpy()
+    curve = OnsetBands(grid)(sound_of(audio, grid))[0].mean(dim=1).numpy()
     places = np.arange(len(curve)) / grid.rate
     assert abs(np.mean([center(curve, places - at, 0.12) for at in times])) < 0.005
     if sound == "clicks":  # the predominant pulse of tones depends on how they decay
@@ -450,7 +451,7 @@ def test_settings_out_of_range_are_refused() -> None:
     with pytest.raises(ConfigError, match="Nyquist"):
         VariableQ(GRIDS["16000"], octaves=8)
     with pytest.raises(ConfigError, match="onset bands must number 1 to 64"):
-        rhythm.OnsetBands(GRIDS["16000"], 65)
+        OnsetBands(GRIDS["16000"], 65)
     with pytest.raises(ConfigError, match="half the window of 3 s"):
         rhythm.Tempogram(GRIDS["16000"], window_seconds=3)
     with pytest.raises(ConfigError, match="Beats a minute"):
