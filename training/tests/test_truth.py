@@ -116,15 +116,18 @@ def test_bars_that_nothing_marks_are_unknown_unless_the_index_vouches_for_them()
 
 
 def test_later_signatures_stand_at_bar_lines() -> None:
-    signature = mido.MetaMessage("time_signature", numerator=4, denominator=4)
-    three = mido.MetaMessage("time_signature", numerator=3, denominator=4, time=500)
-    score = file(signature, three, on(60, 600), on(60, 0, velocity=0))
-    first, second = meters(score)
-    assert first[:, 1].tolist() == [1, 2, 3, 4, 1]  # cut within a bar: not counted from a bar line
-    assert second[:, 1].tolist() == [1, 2, 3, 1, 2, 3, 1]
-    assert confirm_downbeats([first, second], sounding(score))[:, 1].tolist() == [0] * 5 + [
-        *(1, 2, 3, 1, 2, 3, 1)
-    ]
+    four = mido.MetaMessage("time_signature", numerator=4, denominator=4)
+    three = mido.MetaMessage("time_signature", numerator=3, denominator=4, time=800)
+    again = four.copy(time=500)
+    score = file(four, three, again, on(60, 700), on(60, 0, velocity=0))
+    first, second, third = meters(score)
+    assert first[:, 1].tolist() == [1, 2, 3, 4] * 2
+    assert second[:, 1].tolist() == [1, 2, 3, 1, 2]
+    assert third[:, 1].tolist() == [1, 2, 3, 4, 1, 2, 3, 4]
+    found = confirm_downbeats([first, second, third], sounding(score))[:, 1].tolist()
+    assert found[:8] == [0] * 8  # nothing confirms it
+    assert found[8:13] == [0] * 5  # cut within a bar: not counted from a bar line
+    assert found[13:] == third[:, 1].tolist()  # the score says where its bars begin
 
 
 def test_signatures_that_repeat_and_contradict_each_other() -> None:
