@@ -142,12 +142,12 @@ def parts(config: PretrainConfig, steps: int) -> list[Row]:
             heads = loop.split_output(frames, inputs, state.workers)
             live = loop.find_live(state.workers, heads, batch, fabric)
             losses = loop.find_losses(state.workers, heads, batch, fabric)
-            gradients = loop.backward_heads(losses.sum(), heads, frames)
+            losses.sum().backward()
         clock.seconds["heads"] -= clock.seconds["targets"] - targets
         with clock("weighting"):
-            gram = loop.gradient_gram(gradients, 1.0, fabric)
+            gram = loop.gradient_gram(loop.stack_gradients(heads, frames), 1.0, fabric)
             weights = state.weighting(losses.detach(), gram, live)
-            whole = loop.weighted_sum(gradients, weights)
+            whole = loop.weighted_gradient(heads, weights, frames)
         with clock("encoder, backward"):
             frames.backward(whole)
         with clock("optimizer"):

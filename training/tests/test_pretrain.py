@@ -106,8 +106,11 @@ def test_workers_gradients_add_up_to_that_of_the_weighted_losses(
     frames = loop.last_layer(setup.state.encoder, inputs.features)
     heads = loop.split_output(frames, inputs, setup.state.workers)
     losses = loop.find_losses(setup.state.workers, heads, batch, setup.fabric)
-    gradients = loop.backward_heads(losses.sum(), heads, frames)
-    frames.backward(loop.weighted_sum(gradients, weights))
+    losses.sum().backward()
+    gradients = loop.stack_gradients(heads, frames)
+    whole = loop.weighted_gradient(heads, weights, frames)
+    torch.testing.assert_close(whole, torch.einsum("k,k...->...", weights, gradients))
+    frames.backward(whole)
     found = [p.grad.clone() for p in setup.state.parameters() if p.grad is not None]
 
     for of_encoder in (True, False):

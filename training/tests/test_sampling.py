@@ -75,6 +75,28 @@ def test_sources_have_their_shares_and_long_recordings_their_root() -> None:
     np.testing.assert_allclose(counts, [0.25, 0.5, 0.25], atol=0.03)
 
 
+def test_a_share_of_each_part_comes_from_one_source() -> None:
+    sources = [Numbers(name, [9000] * 50) for name in "abc"]
+    options: dict[str, Any] = {"recordings": 24, "parts": 2, "per_recording": 1}
+    mixed = sampler(sources, same_source=0.75, **options)
+    common = Counter()
+    for step in range(40):
+        drawn = mixed.draw(step)
+        for part in drawn.sources.reshape(2, 12):
+            assert len(set(part[:9])) == 1  # three quarters of twelve
+            common[int(part[0])] += 1
+        halves = [
+            sampler(sources, same_source=0.75, rank=rank, ranks=2, **options).draw(step).sources
+            for rank in range(2)
+        ]
+        both = np.concatenate([half.reshape(2, 6) for half in halves], axis=1).ravel()
+        np.testing.assert_array_equal(both, drawn.sources)
+    assert min(common[k] for k in range(3)) > 80 / 3 / 2  # each source has its turn
+    plain = sampler(sources, **options).draw(3)
+    none = sampler(sources, same_source=0.0, **options).draw(3)
+    np.testing.assert_array_equal(none.audio, plain.audio)
+
+
 def test_recordings_that_cannot_be_read_are_replaced(caplog: pytest.LogCaptureFixture) -> None:
     drawn = sampler([Numbers("a", [9000] * 4, broken=[1])], recordings=40).draw(0)
     assert set(drawn.recordings) == {0, 2, 3}

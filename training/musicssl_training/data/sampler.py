@@ -99,6 +99,9 @@ class Sampler:
     parts
         In which a batch is heard, one after the other. Each is split over the processes, so that
         it holds the same recordings for any number of them.
+    same_source
+        Share of a part's recordings that come from one source, drawn for that part: what codec or
+        sound font give away then tells none of them from the others.
 
     Raises
     ------
@@ -121,6 +124,7 @@ class Sampler:
         rank: int = 0,
         ranks: int = 1,
         parts: int = 1,
+        same_source: float = 0.0,
     ) -> None:
         if len(sources) != len(shares):
             raise ConfigError(f"{len(sources)} sources but {len(shares)} shares.")
@@ -133,6 +137,7 @@ class Sampler:
         self.sample_rate, self.samples = sample_rate, round(seconds * sample_rate)
         self.recordings, self.per_recording, self.layered = recordings, per_recording, layered
         self.rank, self.ranks, self.parts = rank, ranks, parts
+        self.same_source = same_source
         self.shares = np.asarray(shares, float) / np.sum(shares)
         self.probabilities = [self._probabilities(source) for source in self.sources]
         lengths = [len(source.items) for source in self.sources]
@@ -169,11 +174,23 @@ class Sampler:
         for k, number in enumerate(self._numbers()):
             random = np.random.default_rng([self.seed, step, number])
             part = slice(k * self.per_recording, (k + 1) * self.per_recording)
-            audio[part], numbers[part], starts[part], found, said = self._recording(random)
+            audio[part], numbers[part], starts[part], found, said = self._recording(
+                random, self._common(step, number)
+            )
             sources[part] = np.searchsorted(self.offsets, numbers[part], side="right") - 1
             scores += found
             taught += said
         return Drawn(audio, numbers, starts, sources, scores, taught)
+
+    def _common(self, step: int, number: int) -> int | None:
+        """Return the source that a part's recordings share, if this one is among them."""
+        each = self.recordings // self.parts
+        part, place = divmod(number, each)
+        if place >= round(self.same_source * each):
+            return None
+        # a number past all recordings, whose draws these must not repeat
+        random = np.random.default_rng([self.seed, step, self.recordings + part])
+        return int(random.choice(len(self.sources), p=self.shares))
 
     def _numbers(self) -> list[int]:
         """Return which of the batch's recordings this process hears, part by part."""
@@ -182,10 +199,17 @@ class Sampler:
         return [first + k for first in firsts for k in range(each)]
 
     def _recording(
-        self, random: np.random.Generator
+        self, random: np.random.Generator, common: int | None
     ) -> tuple[NDArray[np.float32], int, list[float], list[Score | None], list[dict[str, Taught]]]:
-        """Return the excerpts of one recording, its number, their starts, and what is known."""
-        chosen = int(random.choice(len(self.sources), p=self.shares))
+        """Return what is drawn of a recording, which is of the source `common` if that is given.
+
+        Raises
+        ------
+        AudioError
+            If one recording after the other cannot be read.
+        """
+        drawn = int(random.choice(len(self.sources), p=self.shares))
+        chosen = drawn if common is None else common
         for _ in range(BROKEN):
             item = int(random.choice(len(self.probabilities[chosen]), p=self.probabilities[chosen]))
             second = int(

@@ -53,6 +53,7 @@ class DataConfig:
     per_recording: int = 2  # excerpts of each
     gain_db: float = 12.0  # of excerpt and targets alike, at most, up or down
     isolated: float = 0.0  # share of excerpts of which only a stretch sounds
+    same_source: float = 0.0  # share of a batch's recordings that come from one of its sources
     layered: float = 0.0  # share of rendered recordings with a second one on top
     workers: int = 1  # processes that read ahead; 0: none, each step is read when it is needed
 
@@ -61,6 +62,8 @@ class DataConfig:
             raise ConfigError(f"{len(self.sources)} sources but {len(self.shares)} shares.")
         if not self.sources or min(self.shares) <= 0:
             raise ConfigError(f"shares must be positive, one a source, got {list(self.shares)}.")
+        if not 0 <= self.same_source <= 1:
+            raise ConfigError(f"data.same_source is a share, 0 to 1, got {self.same_source}.")
         if self.workers < 0:
             raise ConfigError(f"data.workers must be at least 0, got {self.workers}.")
         if self.recordings < 2:

@@ -29,7 +29,6 @@ from musicssl_training.train.step import (
     StepResult,
     all_reduce,
     all_reduce_gradients,
-    backward_heads,
     by_name,
     clip_gradients,
     copy_buffers,
@@ -41,8 +40,9 @@ from musicssl_training.train.step import (
     put_back_buffers,
     report_skipped_step,
     split_output,
+    stack_gradients,
     update_ema,
-    weighted_sum,
+    weighted_gradient,
 )
 
 log = logging.getLogger(__name__)
@@ -180,12 +180,14 @@ def train(
                 live = find_live(workers, heads, batch, fabric)
                 own = find_losses(workers, heads, batch, fabric)  # of this process
                 found = all_reduce(own, fabric, "mean")
-                gradients = backward_heads(scaler.scale(own.sum() * share), heads, frames)
+                scaler.scale(own.sum() * share).backward()  # type: ignore[no-untyped-call]
                 if compare or weighting.needs_gram:
+                    gradients = stack_gradients(heads, frames)
                     gram = gradient_gram(gradients, scaler.get_scale() * share, fabric)
                 if weights is None:
                     weights = weighting(found, gram if weighting.needs_gram else None, live)
-                frames.backward(weighted_sum(gradients, weights))  # type: ignore[no-untyped-call]
+                whole = weighted_gradient(heads, weights, frames)
+                frames.backward(whole)  # type: ignore[no-untyped-call]
                 losses, asked = losses + found, asked + live
                 progress.hours_heard += hours_of(batch, fabric)
             all_reduce_gradients(state.parameters(), fabric)

@@ -107,6 +107,7 @@ def make_sampler(
         rank=rank,
         ranks=ranks,
         parts=config.optim.accumulate,
+        same_source=data.same_source,
     )
 
 

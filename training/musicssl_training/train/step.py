@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -47,6 +47,14 @@ class HeadInput(NamedTuple):
     frames: Tensor  # (batch, frames, dim), of the batch
     extras: Extras
     rows: slice  # of the encoder's whole output, its further views' rows
+
+    def gradients(self) -> Iterator[tuple[slice, Tensor]]:
+        """Yield rows of the encoder's output, and the gradient that came back for them."""
+        if self.frames.grad is not None:
+            yield slice(len(self.frames)), self.frames.grad
+        view = self.extras.view_frames
+        if view is not None and view.grad is not None:
+            yield self.rows, view.grad
 
 
 def last_layer(encoder: Encoder, features: Features) -> Tensor:
@@ -103,40 +111,30 @@ def find_live(
     return all_reduce(live, fabric, "sum") > 0
 
 
-def backward_heads(loss: Tensor, heads: Mapping[str, HeadInput], output: Tensor) -> Tensor:
-    """Let the heads learn, each with weight 1, and return their gradients at the encoder's output.
+def stack_gradients(heads: Mapping[str, HeadInput], output: Tensor) -> Tensor:
+    """Return the workers' gradients at the encoder's output, (workers, *output.shape).
 
     Parameters
     ----------
-    loss
-        The sum of the workers' losses.
     heads
-        From `split_output`.
+        From `split_output`, after the backward pass.
     output
         The encoder's output.
-
-    Returns
-    -------
-    Tensor
-        Shape (workers, *output.shape); zeros for rows that a worker did not get.
     """
-    if loss.requires_grad:
-        loss.backward()  # type: ignore[no-untyped-call]
     gradients = output.new_zeros(len(heads), *output.shape)
     for gradient, head in zip(gradients, heads.values(), strict=True):
-        if head.frames.grad is not None:
-            gradient[: len(head.frames)] = head.frames.grad
-        view = head.extras.view_frames
-        if view is not None and view.grad is not None:
-            gradient[head.rows] = view.grad
+        for rows, part in head.gradients():
+            gradient[rows] = part
     return gradients
 
 
-def weighted_sum(gradients: Tensor, weights: Tensor) -> Tensor:
-    """Return what goes on into the encoder: the gradients, each times its weight, added up."""
-    total = torch.zeros_like(gradients[0])
-    for k in reversed(range(len(gradients))):  # in the order in which autograd adds them up
-        total += gradients[k] * weights[k].to(gradients)
+def weighted_gradient(heads: Mapping[str, HeadInput], weights: Tensor, output: Tensor) -> Tensor:
+    """Return what goes on into the encoder: the workers' gradients, each times its weight."""
+    total = torch.zeros_like(output)
+    pairs = zip(heads.values(), weights, strict=True)
+    for head, weight in reversed(list(pairs)):  # in the order in which autograd adds them up
+        for rows, part in head.gradients():
+            total[rows] += part * weight.to(part)
     return total
 
 
