@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from sphinx.pycode import ModuleAnalyzer
+
 import musicssl
 
 ROOT = Path(__file__).parent.parent
@@ -128,8 +130,20 @@ def _join_attributes(
     lines[:] = [JOINED.sub("/", line) if JOINED_LINE.match(line) else line for line in lines]
 
 
+def _hide_overloads() -> None:
+    """Show a function's own signature: overloads are for type checkers, and leave out defaults."""
+    analyze = ModuleAnalyzer.analyze
+
+    def analyze_without(self: ModuleAnalyzer) -> None:
+        analyze(self)
+        self.overloads = {}
+
+    ModuleAnalyzer.analyze = analyze_without  # type: ignore[method-assign]
+
+
 def setup(app: Any) -> None:
     """Connect what this file adds to Sphinx."""
     _bring_pages()
+    _hide_overloads()
     app.connect("autodoc-process-docstring", _join_attributes, priority=400)  # before napoleon
     app.connect("source-read", _on_read)
