@@ -100,8 +100,7 @@ class Sampler:
         In which a batch is heard, one after the other. Each is split over the processes, so that
         it holds the same recordings for any number of them.
     same_source
-        Share of a part's recordings that come from one source, drawn for that part: what codec or
-        sound font give away then tells none of them from the others.
+        Share of a part's recordings from one source: codec or SoundFont then tell none apart.
 
     Raises
     ------
