@@ -42,7 +42,7 @@ def effects(levels: dict[str, dict[str, Any]]) -> Markup:
         write_label(ax, label(name) if name in known else f"{name}: cannot be told", y - 14)
         if name not in known:
             continue
-        hue = color(f"m{i % MODELS}")
+        hue = color(f"m{i}" if len(levels) <= MODELS else "accent")
         drawn = ax.plot(
             [one["value"] / 100], [y], "o", color=hue, mec=color("ground"), markersize=7
         )

@@ -7,9 +7,10 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from musicssl_training.evaluation.report.figures import MODELS
 from musicssl_training.study.report import figures
 from musicssl_training.study.report.tables import METHOD
-from musicssl_training.study.report.words import excludes_zero, interval, p_value, points
+from musicssl_training.study.report.words import excludes_zero, interval, p_text, points
 from musicssl_training.study.summary import MEAN
 
 EVALUATION = "musicssl_training.evaluation.report"  # whose style the page has
@@ -21,12 +22,13 @@ def render_page(report: dict[str, Any]) -> str:
     env = Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
-    env.filters |= {"points": points, "interval": interval, "p": p_value, "sure": excludes_zero}
+    env.filters |= {"points": points, "interval": interval, "p": p_text, "sure": excludes_zero}
     env.filters["date"] = lambda text: f"{datetime.fromisoformat(text):%-d %B %Y, %H:%M %Z}"
     template = env.from_string(_read(__package__, "template.html.jinja"))
     style = _read(EVALUATION, "style.css") + _read(__package__, "study.css")
     lead = report["effects"][report["lead"]]["factors"]
-    by = next(iter(lead), "")
+    few = [name for name in lead if len(report["factors"][name]) <= MODELS]
+    by = next(iter(few), "")  # there are no more colors
     return template.render(
         report=report,
         style=Markup(style),

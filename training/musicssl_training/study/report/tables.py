@@ -25,7 +25,7 @@ def tables(report: dict[str, Any]) -> str:
         "\n".join(f"- {note}" for note in report["notes"]),
         f"## Main effects\n\n{METHOD} Bold: the interval excludes 0.",
         *(_effects(report, name) for name in report["effects"][report["lead"]]["factors"]),
-        "## Interactions",
+        "## Interactions" if report["interactions"] or report["not_estimated"] else "",
         *(_interaction(one) for one in report["interactions"]),
         _not_estimated(report),
         "## Configurations",

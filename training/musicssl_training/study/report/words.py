@@ -31,6 +31,13 @@ def p_value(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
+def p_text(p: float | None) -> str:
+    """Return the p value of a test as text shows it; nothing if there is none."""
+    if p is None:
+        return ""
+    return f"p {p_value(p)}" if p < 0.001 else f"p = {p_value(p)}"
+
+
 def label(name: str, longest: int = LONGEST) -> str:
     """Return a level's name, cut if it is long."""
     return name if len(name) <= longest else f"{name[: longest - 1]}…"
