@@ -127,6 +127,14 @@ def test_a_pack_is_opened_again_in_another_process(toy_pack: Path) -> None:
     np.testing.assert_array_equal(pickle.loads(sent).excerpt(2, 5, 99), pack.excerpt(2, 5, 99))
 
 
+def test_a_stream_can_be_sent_to_a_process_that_is_no_fork(toy_config: PretrainConfig) -> None:
+    stream = ExcerptStream(make_sampler(toy_config, GRID.sample_rate), GRID, toy_config, 0, 2)
+    sent = pickle.dumps(stream)
+    assert len(sent) < 100_000
+    parts = [loaded.parts for loaded in pickle.loads(sent)]
+    assert_same(parts, batches(toy_config, 0, 0, 2))
+
+
 SCRIPT = """
 import os, sys, time
 from dataclasses import replace
