@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from musicssl_training.evaluation.datasets.collection import Clip, Collection, Column
-from musicssl_training.evaluation.datasets.theory import parse_key
 from musicssl_training.evaluation.errors import DataError
+from musicssl_training.midi.theory import KEYS, parse_key
 
 Row = dict[str, Any]  # columns of one clip
 SPLIT_NAMES = {
@@ -60,9 +60,9 @@ def read_giantsteps(root: Path) -> Collection:
     """
     rows = []
     for track in _mirdata("giantsteps_key", root).values():
-        key = parse_key(str(track.key))
-        if key:
-            rows.append((Path(track.audio_path), {"key": key}))
+        key = parse_key(str(track.key), mode_needed=True)
+        if key >= 0:
+            rows.append((Path(track.audio_path), {"key": KEYS[key]}))
     return _collect("giantsteps", root, rows, "mirdata, giantsteps_key")
 
 

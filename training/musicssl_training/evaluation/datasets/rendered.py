@@ -7,10 +7,9 @@ import numpy as np
 from musicssl.errors import ConfigError
 from musicssl_training.data.pack import RATE, check_audio, read_index
 from musicssl_training.evaluation.datasets.collection import Clip, Collection, Column
-from musicssl_training.evaluation.datasets.theory import KEYS
 from musicssl_training.evaluation.errors import DataError
-from musicssl_training.midi.score import DRUMS, read_scores
-from musicssl_training.midi.theory import FAMILIES
+from musicssl_training.midi.score import read_scores
+from musicssl_training.midi.theory import DRUMS, FAMILIES, KEYS
 
 ADVICE = "Make a pack with `musicssl-train render INDEX.csv PACK`."
 

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from musicssl_training.midi.score import DRUMS, Score
+from musicssl_training.midi.score import Score
+from musicssl_training.midi.theory import DRUMS
 
 LENGTH = 16  # intervals
 MIN_DISTINCT = 5  # intervals: scales and repeated figures are common property

@@ -69,7 +69,7 @@ def calibrate(draws: Array, score: float, *, tested: int, trained: int, size: fl
     tested, trained
         Numbers of groups.
     size
-        Mean number of items in a group.
+        Of the group of an item, on average: larger than the mean size of groups that differ.
 
     References
     ----------

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from musicssl_training.evaluation.datasets.theory import PITCH_CLASSES
 from musicssl_training.evaluation.embedders.cache import CollectionEmbeddings
-from musicssl_training.midi.score import DRUMS, Score
+from musicssl_training.midi.score import Score
+from musicssl_training.midi.theory import DRUMS, PITCH_CLASSES
 
 TOLERANCE = 0.05  # s: mir_eval's window for onsets, used for beats too
 STEP = 0.04  # s between the times at which all models are compared

@@ -205,7 +205,8 @@ def score_predictions(
         raise DataError(f"{task.name}: {_named(names)}: the predictions are not finite.")
     truth = task.labels.take(task.tested)
     confusion = np.mean([truth.confusion(each)[0] for each in predictions], axis=0)
-    n_groups = len(np.unique(task.groups[task.tested]))
+    _, sizes = np.unique(task.groups[task.tested], return_counts=True)
+    n_groups = len(sizes)
     out = []
     for name in task.metrics:
         exact = METRICS[name].exact
@@ -219,7 +220,7 @@ def score_predictions(
             score,
             tested=n_groups,
             trained=task.trained_groups,
-            size=len(truth) / n_groups,
+            size=float((sizes**2).sum() / sizes.sum()),
         )
         low, high = interval(draws, *METRICS[name].range)
         result = Result(

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from musicssl_training.evaluation.datasets import Collection
-from musicssl_training.evaluation.datasets.theory import FASTEST, SLOWEST
 from musicssl_training.evaluation.errors import DataError
 from musicssl_training.evaluation.protocol.labels import Array, Labels, MetricFunction
 
+SLOWEST, FASTEST = 30.0, 300.0  # BPM: what people tap lies between
 BINS_PER_OCTAVE = 24  # the center of a bin is at most 1.5 % away
 WIDTH = 2.0  # bins: deviation of the Gaussian that a tempo is spread over
 _first, _last = (round(BINS_PER_OCTAVE * np.log2(bpm)) for bpm in (SLOWEST, FASTEST))
