@@ -20,7 +20,8 @@ from musicssl_training.evaluation.leakage.fingerprint import (
     find_landmarks,
 )
 from musicssl_training.evaluation.leakage.melody import LENGTH, interval_ngrams
-from musicssl_training.midi.score import DRUMS, Score
+from musicssl_training.midi.score import Score
+from musicssl_training.midi.theory import DRUMS
 
 PER_SECOND = 3  # notes
 

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.errors import ConfigError
-from musicssl_training.midi.theory import DRUMS as DRUMS
 
 log = logging.getLogger(__name__)
 SCORES = "scores.jsonl"  # beside a pack's index.jsonl, one line a recording
