@@ -102,8 +102,11 @@ def test_tokens_of_which_something_was_heard_do_not_count(
     worker = make(target, token_seconds=0.02 * tokens)
     masked = torch.zeros(1, 100, dtype=torch.bool)
     masked[:, 30:50] = masked[:, 90:] = True
-    found = worker.unheard(masked, torch.zeros(1, 100, 8), 1)[0].nonzero()[:, 0].tolist()
+    found = worker.unheard(masked)[0].nonzero()[:, 0].tolist()
     assert found == [*range(30 + lost, 50 - lost), *range(90 + lost, 100)]
+    short = torch.zeros(1, 100, dtype=torch.bool)
+    short[:, 30 : 30 + 2 * lost] = True
+    assert not worker.asks(a_batch(), Extras(masked=short))
 
 
 def test_stacked_steps_stand_side_by_side() -> None:

@@ -85,7 +85,7 @@ class Masked(Worker):
         self.register_buffer("accuracy", torch.tensor(float("nan")), persistent=False)
 
     def asks(self, batch: Batch, extras: Extras = NO_EXTRAS) -> bool:
-        return extras.masked is not None and bool(extras.masked.any())
+        return extras.masked is not None and bool(self.unheard(extras.masked).any())
 
     def metrics(self) -> dict[str, float]:
         return {"accuracy": self.accuracy.item(), "codes_used": self.usage.item()}
@@ -116,7 +116,9 @@ class Masked(Worker):
         pool = self.target.pool
         steps = min(frames.shape[1] // pool, values.shape[1])
         heard = averaged(frames[:, : steps * pool], pool)
-        chosen = self.unheard(extras.masked, heard, pool)
+        chosen = torch.zeros(heard.shape[:2], dtype=torch.bool, device=heard.device)
+        if extras.masked is not None:
+            chosen = self.unheard(extras.masked).to(heard.device)[:, :steps]
         tokens = self.tokens(values[:, :steps][chosen])
         self._count(tokens)
         logits = self.head(heard[chosen]).float().view(-1, self.codes)
@@ -125,18 +127,17 @@ class Masked(Worker):
         count = torch.tensor(tokens.numel(), device=frames.device)
         return mean_over_all(wrong, count) / math.log(self.codes)
 
-    def unheard(self, masked: Tensor | None, heard: Tensor, pool: int) -> Tensor:
-        """Return the steps of which nothing was heard, (batch, steps)."""
-        batch, steps, _ = heard.shape
-        if masked is None:
-            return torch.zeros(batch, steps, dtype=torch.bool, device=heard.device)
+    def unheard(self, masked: Tensor) -> Tensor:
+        """Return the steps of which nothing was heard, (batch, frames) to (batch, steps)."""
+        pool = self.target.pool
         # each step's target hears `beyond` seconds outside its own frames
         step = self.hop_seconds * pool
         beyond = self.target.reach - step / 2 + self.stack // 2 * step
         margin = max(0, math.ceil(beyond / self.hop_seconds - 1e-6))
-        heard_some = F.pad(~masked.to(heard.device), (margin, margin)).float()[:, None]
-        reached = F.max_pool1d(heard_some, 2 * margin + 1, 1)[:, 0] > 0
-        return ~reached[:, : steps * pool].reshape(batch, steps, pool).any(dim=2)
+        heard = F.pad(~masked, (margin, margin)).float()[:, None]
+        reached = F.max_pool1d(heard, 2 * margin + 1, 1)[:, 0] > 0
+        steps = masked.shape[1] // pool
+        return ~torch.unflatten(reached[:, : steps * pool], 1, (steps, pool)).any(dim=2)
 
     def _stacked(self, values: Tensor) -> Tensor:
         """Lay the steps around each side by side: (batch, steps, stack * size)."""
