@@ -86,7 +86,7 @@ def _lines(name: str, *, null: bool) -> list[str]:
 
 def _embed(listing: "Listing", args: argparse.Namespace) -> int:
     """Do the work and say what came of it."""
-    from musicssl.cli.progress import Progress, passed_over
+    from musicssl.cli.progress import Progress
     from musicssl.folder.api import embed_folder
     from musicssl.folder.summary import Interrupted
 
@@ -131,6 +131,13 @@ def _embed(listing: "Listing", args: argparse.Namespace) -> int:
     with to_stdout():
         if sys.stdout is not None and args.dry_run:
             sys.stdout.flush()
+    return _report(summary, progress, args)
+
+
+def _report(summary: "Summary", progress: "Progress", args: argparse.Namespace) -> int:
+    """Say what was done, or is to be done, and return the exit code."""
+    from musicssl.cli.progress import passed_over
+
     code = _exit_code(summary)
     if code == NOTHING:
         passed = passed_over(summary)
