@@ -517,4 +517,8 @@ def test_without_a_finished_cell_there_is_no_report(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["study", str(file), str(tmp_path / "out"), "--report"]) == 2
-    assert "no cell is finished" in capsys.readouterr().err
+    assert "nothing to report.\n" in capsys.readouterr().err
+    fake(read_study(file), StudyFolder(tmp_path / "out"))
+    change(file, ("dim = 16", "dim = 24"))
+    assert main(["study", str(file), str(tmp_path / "out"), "--report"]) == 2
+    assert "It has 8 results of other settings" in capsys.readouterr().err

@@ -83,7 +83,11 @@ def _report(study: "Study", folder: "StudyFolder") -> int:
         failure = folder.failure(cell) or {}
         print(f"failed: {cell.name}: {failure.get('error')}", file=sys.stderr)
     if not found.finished:
-        raise ConfigError(f"{folder.root}: no cell is finished; there is nothing to report.")
+        others = len([*folder.root.glob("cells/*.json")])
+        hint = (
+            f" It has {others} results of other settings, or of another version." if others else ""
+        )
+        raise ConfigError(f"{folder.root}: no cell is finished; there is nothing to report.{hint}")
     print(write_report(study, folder))
     return 1 if found.failed else 0
 

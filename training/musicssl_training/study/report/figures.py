@@ -118,12 +118,16 @@ def front(
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.grid(axis="x", color=color("rule"), linewidth=0.8)
-    ax.set_xlabel(f"hours of {cost}", color=color("soft"))
-    hours = [one["hours"] for one in configurations]
-    ax.set_xlim(min(hours) / 1.25, max(hours) * 1.25)
+    # minutes if short: the page keeps two decimals
+    unit, size = (
+        ("minutes", 60) if max(one["hours"] for one in configurations) < 1 else ("hours", 1)
+    )
+    ax.set_xlabel(f"{unit} of {cost}", color=color("soft"))
+    spent = [size * one["hours"] for one in configurations]
+    ax.set_xlim(min(spent) / 1.25, max(spent) * 1.25)
     best = sorted((one for one in configurations if one["front"]), key=lambda one: one["hours"])
     ax.step(
-        [one["hours"] for one in best],
+        [size * one["hours"] for one in best],
         [one["scores"][lead]["mean"] / 100 for one in best],
         where="post",
         color=color("soft"),
@@ -132,9 +136,11 @@ def front(
     for one in configurations:
         hue = color(f"m{hues[one['levels'][by]] % MODELS}") if by else color("accent")
         edge = color("ink") if one["front"] else color("ground")
-        at = [one["hours"]], [one["scores"][lead]["mean"] / 100]
+        at = [size * one["hours"]], [one["scores"][lead]["mean"] / 100]
         dot = ax.plot(*at, "o", color=hue, mec=edge, markersize=8)
-        text = f"{', '.join(one['levels'].values())}: {points(at[1][0] * 100)}, {at[0][0]:.2g} h"
+        text = (
+            f"{', '.join(one['levels'].values())}: {points(at[1][0] * 100)}, {at[0][0]:.2g} {unit}"
+        )
         canvas.add_tip(text, *dot)
     return canvas.to_svg("score against training cost")
 
