@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from musicssl.folder.api import embed_folder
     from musicssl.frames import frame_times
     from musicssl.inference.results import Embedding
+    from musicssl.inference.segments import pool
     from musicssl.library import EmbeddingTable, load_embeddings
     from musicssl.model import MusicEncoder, load_model
     from musicssl.search import Index, Neighbor
@@ -41,6 +42,7 @@ _HOMES = {
     "list_models": "checkpoint.bundled",
     "load_embeddings": "library",
     "load_model": "model",
+    "pool": "inference.segments",
 }
 
 __all__ = [
@@ -62,6 +64,7 @@ __all__ = [
     "list_models",
     "load_embeddings",
     "load_model",
+    "pool",
 ]
 
 
