@@ -11,7 +11,7 @@ import musicssl
 from musicssl import ConfigError, Embedding
 from musicssl.pooling import POOLINGS
 
-TIMES: NDArray[np.float64] = np.arange(100) * 0.04
+TIMES: NDArray[np.float64] = np.linspace(0, 3.96, 100, dtype=np.float64)
 VALUES = np.random.default_rng(0).standard_normal((100, 3)).astype(np.float32)
 FRAMES = Embedding(VALUES, TIMES)
 
