@@ -263,16 +263,15 @@ def test_a_step_that_is_not_finite_leaves_no_trace(
     assert f"step 3 left out: the {what}" in caplog.text
 
 
-def test_running_statistics_and_memories_are_put_back(
+def test_running_statistics_are_put_back(
     toy_config: PretrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = replace(toy_config.data, seconds=0.4, recordings=2)
-    memory: dict[str, Any] = {"name": "contrast", "queue": 8}
     config = replace(
         toy_config,
         encoder=ENCODERS["pase"][1](),
         data=data,
-        workers=("log_mel", memory),
+        workers=("log_mel", "contrast"),
         measure_batches=1,
     )
     assert_no_trace(config, "forward", tmp_path, monkeypatch)
