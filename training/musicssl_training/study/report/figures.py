@@ -22,6 +22,7 @@ from musicssl_training.study.report.words import interval, label, points
 
 ROW = 34  # px of a level
 SHOWN = 24  # configurations in a figure of all
+UNITS = {"seconds": 3600, "minutes": 60, "hours": 1}
 CROWDED = 36  # characters, from which names under an axis are tilted
 
 
