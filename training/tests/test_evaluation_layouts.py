@@ -155,7 +155,7 @@ MINIATURES: dict[str, tuple[Any, dict[str, list[str]]]] = {
     "giantsteps": (make_giantsteps, {"key": ["D# minor", "C major"]}),
     "ballroom": (
         make_ballroom,
-        {"genre": ["jive", "tango", "tango"], "tempo": ["98.70", "120.82", "139.58"]},
+        {"genre": ["jive", "tango", "tango"], "tempo": ["100.0", "120.0", "140.0"]},
     ),
     "magnatagatune": (
         make_magnatagatune,
