@@ -5,7 +5,7 @@ import json
 import os
 import sys
 
-from musicssl.cli.stdout import DONE, NOTHING, print_lines, to_stdout
+from musicssl.cli.stdout import DONE, print_lines, to_stdout
 from musicssl.cli.terminal import printable, say
 from musicssl.library import EmbeddingTable, load_embeddings
 from musicssl.search.duplicates import DISTANCE, SECONDS, Duplicate, find_duplicates
@@ -27,7 +27,7 @@ def duplicates(args: argparse.Namespace) -> int:
         return _print_with_nuls(groups, table)
     if not groups:
         say(f"musicssl dups: no recording is there twice among {len(table):,} files")
-        return NOTHING
+        return DONE
     lines = []
     for group in groups:
         lines += [_line(one, table) for one in group] + [""]
@@ -69,4 +69,4 @@ def _print_with_nuls(groups: Groups, table: EmbeddingTable) -> int:
         if (buffer := getattr(sys.stdout, "buffer", None)) is not None:
             buffer.write(data)
             buffer.flush()
-    return DONE if groups else NOTHING
+    return DONE
