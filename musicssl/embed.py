@@ -8,7 +8,7 @@ from typing import Literal, Never, Unpack, overload
 import torch
 from torch import Tensor
 
-from musicssl import arguments, process
+from musicssl import arguments, forking
 from musicssl.checkpoint.bundled import DEFAULT_MODEL, bundled_models
 from musicssl.checkpoint.names import CONFIG, WEIGHTS
 from musicssl.errors import ConfigError
@@ -29,7 +29,7 @@ from musicssl.network import Layer
 
 Key = tuple[object, ...]
 _models: dict[Key, tuple[Key, MusicEncoder]] = {}  # where from: in which state, and what
-_loading = process.Lock()
+_loading = forking.Lock()
 
 
 class Keywords(EmbedKeywords, total=False):

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from musicssl import arguments, process
+from musicssl import arguments, forking
 from musicssl.checkpoint.files import ModelConfig
 from musicssl.checkpoint.pretrained import Pretrained
 from musicssl.encoders import ENCODERS, Encoder, State
@@ -105,7 +105,7 @@ class Network(Pretrained):
         """
         _check_batch(audio, samples, self.device)
         chosen = self.pick_layers(layer)
-        process.heed_fork()
+        forking.heed_fork()
         return self._standardized(self.encoder(audio, samples), chosen)
 
     def resume(
@@ -131,7 +131,7 @@ class Network(Pretrained):
             raise ConfigError(f"state must be a State, got {shown(state, kind=True)}.")
         _check_batch(audio, samples, self.device)
         chosen = self.pick_layers(layer)
-        process.heed_fork()
+        forking.heed_fork()
         outputs, after = self.encoder.resume(audio, samples, state)
         return self._standardized(outputs, chosen), after
 

@@ -160,7 +160,9 @@ def test_dups_finds_copies_and_other_encodings(
     (folder / "one.flac").unlink()
     (folder / "copy.wav").unlink()
     embed_folder(folder, tmp_path / "out", model=tiny_model_folder, device="cpu", prune=True)
-    assert run("dups", tmp_path / "out", "--distance", 0.0) == 0  # a library without doubles is no failure
+    assert (
+        run("dups", tmp_path / "out", "--distance", 0.0) == 0
+    )  # a library without doubles is no failure
     assert "no recording is there twice" in capsys.readouterr().err
 
 

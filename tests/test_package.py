@@ -13,7 +13,7 @@ import musicssl
 ROOT = Path(__file__).parent.parent
 # a module may import those of the groups before its own
 ORDER = [
-    {"errors", "process", "buffers", "pooling", "atomic"},
+    {"errors", "forking", "constant_buffers", "pooling", "atomic"},
     {"arguments", "config"},
     {"frames"},
     {"audio", "frontends"},

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from musicssl.audio.clock import FrameClock
 from musicssl.audio.decoder import MOST_PEAK, Decoder, falls_short
 from musicssl.audio.headers import (
     mp3_has_tag,
@@ -19,6 +18,7 @@ from musicssl.audio.headers import (
 )
 from musicssl.audio.layout import TAGS, is_padding, leaves_something
 from musicssl.audio.stream import ByteStream
+from musicssl.audio.timestamps import FrameClock
 from musicssl.errors import AudioError, NoAudioError
 
 # Containers that state their length, where others have it guessed from the bit rate.

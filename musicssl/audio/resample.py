@@ -12,7 +12,7 @@ import soxr
 from numpy.typing import NDArray
 
 from musicssl.errors import AudioError, DependencyError
-from musicssl.process import uninterrupted
+from musicssl.forking import uninterrupted
 
 Samples = NDArray[np.float32]
 

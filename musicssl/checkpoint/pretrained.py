@@ -8,12 +8,12 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from musicssl import arguments, process
-from musicssl.buffers import ConstantBuffers
+from musicssl import arguments, forking
 from musicssl.checkpoint.files import ModelConfig, read_config, read_weights, write_checkpoint
 from musicssl.checkpoint.hub import find_checkpoint, push_folder
 from musicssl.checkpoint.names import CONFIG
 from musicssl.checkpoint.untrusted import printable
+from musicssl.constant_buffers import ConstantBuffers
 from musicssl.errors import ConfigError, ModelError, OutputError, shown
 
 
@@ -136,10 +136,10 @@ class Pretrained(ConstantBuffers):
         ModelError
             If a file is missing or damaged, or the weights are not those of config.json.
         """
-        process.heed_fork()
+        forking.heed_fork()
         config = read_config(folder)
         # tensors that can be trained later, wherever and in whatever precision torch makes new ones
-        with process.uninterrupted(), torch.inference_mode(False):
+        with forking.uninterrupted(), torch.inference_mode(False):
             try:
                 with torch.device("meta"):  # shapes without values, until the file is known to fit
                     model = cls(config)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from musicssl.buffers import ConstantBuffers
 from musicssl.config import Range, check_ranges
+from musicssl.constant_buffers import ConstantBuffers
 from musicssl.errors import ConfigError
 from musicssl.frontends.constants import constant_device
 from musicssl.frontends.mel import mel_frequencies

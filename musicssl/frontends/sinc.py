@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from musicssl.buffers import ConstantBuffers
+from musicssl.constant_buffers import ConstantBuffers
 from musicssl.errors import ConfigError
 from musicssl.frontends.constants import constant_device
 from musicssl.frontends.mel import mel_frequencies

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from musicssl import process
+from musicssl import forking
 from musicssl.encoders import State
 from musicssl.errors import ModelError, MusicSSLError
 from musicssl.frames import frame_times
@@ -37,7 +37,7 @@ class AudioStream(Protocol):
         """Yield the samples, each block of shape (samples,)."""
 
 
-_GPU = process.Lock()  # threads take turns on it; meanwhile the others decode
+_GPU = forking.Lock()  # threads take turns on it; meanwhile the others decode
 
 
 @dataclass(eq=False)
@@ -67,12 +67,12 @@ class Engine:
     pending: list[_Piece] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
-        process.heed_fork()
+        forking.heed_fork()
         self.model = in_full_precision(self.model)
 
     def run(self, sources: Iterable[AudioStream | MusicSSLError]) -> Iterator[Result]:
         """Yield one result a source, in order; what was wrong with one stands in its place."""
-        process.heed_fork()
+        forking.heed_fork()
         jobs: deque[_Job] = deque()
         for source in sources:
             job = _Job(POOLINGS[self.settings.pooling]())
@@ -141,7 +141,7 @@ class Engine:
 
     def _encode(self, batch: list[_Piece]) -> dict[_Piece, NDArray[np.float32]]:
         """Return the frames that count of every piece, each (frames, dim)."""
-        with process.uninterrupted(), _default_device():
+        with forking.uninterrupted(), _default_device():
             return self._encode_batch(batch)
 
     def _encode_batch(self, batch: list[_Piece]) -> dict[_Piece, NDArray[np.float32]]:
@@ -242,7 +242,7 @@ def compute(
         If fp32 gives non-finite values too: the weights are damaged.
     """
     device = model.device
-    if device.type == "cuda" and process.cuda_is_lost():
+    if device.type == "cuda" and forking.cuda_is_lost():
         raise ModelError(
             "the model is on a GPU that a forked process cannot use; start the process with "
             "multiprocessing's 'spawn' or 'forkserver', or load the model there on the CPU."

@@ -5,7 +5,7 @@ import warnings
 
 import torch
 
-from musicssl import process
+from musicssl import forking
 from musicssl.errors import ConfigError, pick, shown
 
 DTYPES: dict[str, torch.dtype] = {
@@ -69,7 +69,7 @@ def _parse(device: str | torch.device) -> torch.device:
 
 def _unlost(device: torch.device) -> torch.device:
     """Refuse a GPU that was lost in a fork."""
-    if device.type == "cuda" and process.cuda_is_lost():
+    if device.type == "cuda" and forking.cuda_is_lost():
         raise ConfigError(
             "a forked process cannot use the GPU that its parent has used; "
             "start it with multiprocessing's 'spawn' or 'forkserver'."

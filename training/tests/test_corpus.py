@@ -14,7 +14,7 @@ import soundfile
 from corpus_sources import RATE, deb, repository, song, tar, tiny_deb, tiny_repository
 
 from musicssl_training.cli.main import main
-from musicssl_training.corpus import check, take
+from musicssl_training.corpus import check, extraction
 from musicssl_training.data import Pack
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -266,7 +266,7 @@ def stopped(*_: object, **__: object) -> None:
 
 @pytest.mark.parametrize(
     ("module", "name", "calls"),
-    [(take, "_copy", 2), (take, "_link", 2), (check, "_measure", 3)],
+    [(extraction, "_copy", 2), (extraction, "_link", 2), (check, "_measure", 3)],
 )
 def test_a_run_that_is_stopped_anywhere_is_gone_on_with(
     module: object,

@@ -16,14 +16,14 @@ from pathlib import Path
 import pytest
 from corpus_sources import deb, link, repository, song, tar, zipped
 
-from musicssl_training.corpus import git, members, take
+from musicssl_training.corpus import extraction, git, members
 from musicssl_training.corpus.debian import check_deb, deb_facts, find_deb
 from musicssl_training.corpus.errors import ArchiveError, UnavailableError
+from musicssl_training.corpus.extraction import Wanted
 from musicssl_training.corpus.git import find_mirror, git_members, open_objects
 from musicssl_training.corpus.members import Member, Refused, deb_members, folder_members
 from musicssl_training.corpus.obtain import Places, obtain
 from musicssl_training.corpus.recipe import DebianSource, FolderSource, GitSource
-from musicssl_training.corpus.take import Wanted
 
 SONG = song(1, 2)
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not here")
@@ -70,7 +70,7 @@ def test_nothing_of_a_package_leads_out_of_the_folder(tmp_path: Path) -> None:
     into = tmp_path / "box" / "into"
     into.mkdir(parents=True)
     spec = package(include=("**", "more.zip!/**"), exclude=())
-    loot = take.take(spec, deb_members(file), into)
+    loot = extraction.take(spec, deb_members(file), into)
     assert everything(tmp_path / "box") == {
         f"into/music/{name}"
         for name in ("good.wav", "good.wav ", "dir/inside.wav", "more.zip!/in.wav")
@@ -109,13 +109,13 @@ def test_packages_of_any_packing_and_their_sizes_are_bounded(
     found = [one.path for one in deb_members(file)]
     assert found == ["a.wav", "big"]
     assert deb_facts(file)["Version"] == "1:1.0-1"
-    monkeypatch.setattr(take, "MAX_FILE", len(SONG) - 1)
+    monkeypatch.setattr(extraction, "MAX_FILE", len(SONG) - 1)
     with pytest.raises(ArchiveError, match=r"a.wav has more than"):
-        take.take(package(include=("*.wav",)), deb_members(file), tmp_path / "1")
+        extraction.take(package(include=("*.wav",)), deb_members(file), tmp_path / "1")
     monkeypatch.undo()
-    monkeypatch.setattr(take, "MAX_SOURCE", len(SONG) + 10)
+    monkeypatch.setattr(extraction, "MAX_SOURCE", len(SONG) + 10)
     with pytest.raises(ArchiveError, match=r"big has more than 10 bytes"):
-        take.take(package(), deb_members(file), tmp_path / "2")
+        extraction.take(package(), deb_members(file), tmp_path / "2")
     monkeypatch.undo()
     monkeypatch.setattr(members, "MAX_UNPACKED", 10**5)
     with pytest.raises(ArchiveError, match="unpacks to more than 100,000 bytes"):
@@ -136,7 +136,7 @@ def test_damaged_packages_say_so(damage: object, message: str, tmp_path: Path) -
     whole = deb(lzma.compress(tar({"./a.wav": SONG})), suffix=".xz")
     file = written(tmp_path, damage(whole))  # type: ignore[operator]
     with pytest.raises(ArchiveError, match=message):
-        take.take(package(), deb_members(file), tmp_path / "out")
+        extraction.take(package(), deb_members(file), tmp_path / "out")
 
 
 def test_names_without_end_are_not_read(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_a_file_of_a_folder_that_cannot_be_read_is_named(
 ) -> None:
     for name in ("a.wav", "b.wav"):
         (tmp_path / name).write_bytes(SONG)
-    real = take._link
+    real = extraction._link
 
     def link_or_fail(file: Path, target: Path) -> tuple[str, int]:
         found = real(file, target)
@@ -219,9 +219,9 @@ def test_a_file_of_a_folder_that_cannot_be_read_is_named(
             raise PermissionError(errno.EACCES, "Permission denied")
         return found
 
-    monkeypatch.setattr(take, "_link", link_or_fail)
+    monkeypatch.setattr(extraction, "_link", link_or_fail)
     spec = FolderSource(name="f", what="x", include=("**",), licence="CC0-1.0", note="x", path=".")
-    loot = take.take(spec, folder_members(tmp_path), tmp_path / ".out")
+    loot = extraction.take(spec, folder_members(tmp_path), tmp_path / ".out")
     assert loot.missing == {"a.wav": "cannot be read: Permission denied"}
     assert everything(tmp_path / ".out") == {"music/b.wav"}
 

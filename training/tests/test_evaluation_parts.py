@@ -18,7 +18,7 @@ from musicssl_training.evaluation.embedders.spec import make_embedder
 from musicssl_training.evaluation.instances import partition, prepare
 from musicssl_training.evaluation.protocol.parts import connect, select_part, split_collection
 from musicssl_training.evaluation.protocol.splits import PARTS
-from musicssl_training.evaluation.score import score_encoder
+from musicssl_training.evaluation.quick_score import score_encoder
 from musicssl_training.evaluation.suite import EvaluateConfig, evaluate
 from musicssl_training.evaluation.tasks import TASKS
 from musicssl_training.midi.score import Score

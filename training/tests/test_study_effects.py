@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from musicssl_training.study.effects import Design
+from musicssl_training.study.main_effects import Design
 from musicssl_training.study.summary import mark_front
 
 FACTORS = {"a": ["a1", "a2", "a3"], "b": ["b1", "b2"], "c": ["c1", "c2", "c3", "c4"]}

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from musicssl.buffers import ConstantBuffers
+from musicssl.constant_buffers import ConstantBuffers
 from musicssl.frontends import constant_device
 
 

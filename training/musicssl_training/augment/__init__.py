@@ -1,7 +1,7 @@
 """Augmentations of the encoder's input; targets stay clean."""
 
 from musicssl_training.augment.isolated import isolate
-from musicssl_training.augment.masking import (
+from musicssl_training.augment.masked_blocks import (
     MaskConfig,
     draw_blocks,
     masked_frames,

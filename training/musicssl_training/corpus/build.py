@@ -11,12 +11,12 @@ from musicssl.errors import ConfigError, OutputError, pick
 from musicssl_training.corpus.check import Checks, Measured, compare
 from musicssl_training.corpus.compare import find_duplicates, find_labelled, open_collections
 from musicssl_training.corpus.errors import UnavailableError
+from musicssl_training.corpus.extraction import MUSIC
 from musicssl_training.corpus.listing import HELD_BACK, Row, recordings
 from musicssl_training.corpus.obtain import STATE, Places, obtain
 from musicssl_training.corpus.packing import pack_corpus
 from musicssl_training.corpus.recipe import FolderSource, Recipe, SourceSpec, write_lock
 from musicssl_training.corpus.summary import LEFT_OUT, Summary, write_tables
-from musicssl_training.corpus.take import MUSIC
 from musicssl_training.data.index import leave_out
 
 log = logging.getLogger(__name__)

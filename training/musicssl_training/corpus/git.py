@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import IO
 
 from musicssl_training.corpus.errors import ArchiveError, UnavailableError
+from musicssl_training.corpus.extraction import MAX_FILE, MAX_SOURCE, Wanted
 from musicssl_training.corpus.members import Member, Members, Refused
 from musicssl_training.corpus.patterns import safe_path
 from musicssl_training.corpus.recipe import HASHES, GitSource
-from musicssl_training.corpus.take import MAX_FILE, MAX_SOURCE, Wanted
 from musicssl_training.provenance import ELSEWHERE
 
 log = logging.getLogger(__name__)

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from musicssl.errors import ConfigError
+from musicssl_training.corpus.extraction import EVIDENCE, Loot
 from musicssl_training.corpus.patterns import matcher
 from musicssl_training.corpus.recipe import FolderSource, SourceSpec
-from musicssl_training.corpus.take import EVIDENCE, Loot
 from musicssl_training.data.index import read_rows
 
 Row = dict[str, Any]

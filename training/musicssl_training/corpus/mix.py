@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from musicssl.audio import open_source
 from musicssl.errors import AudioError
+from musicssl_training.corpus.extraction import Loot, Taken
 from musicssl_training.corpus.patterns import matcher
 from musicssl_training.corpus.recipe import SourceSpec
-from musicssl_training.corpus.take import Loot, Taken
 
 MIX = "mix.flac"  # in the folder of its stems
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from musicssl.atomic import atomic_write_text
 from musicssl_training.corpus.debian import check_deb, download_deb, find_deb, known_to_apt
 from musicssl_training.corpus.errors import ArchiveError, UnavailableError
+from musicssl_training.corpus.extraction import EVIDENCE, MUSIC, Loot, Taken, Wanted, take
 from musicssl_training.corpus.git import (
     find_mirror,
     git_members,
@@ -20,7 +21,6 @@ from musicssl_training.corpus.git import (
 from musicssl_training.corpus.members import Member, deb_members, folder_members
 from musicssl_training.corpus.mix import mix_stems
 from musicssl_training.corpus.recipe import DebianSource, FolderSource, GitSource, SourceSpec
-from musicssl_training.corpus.take import EVIDENCE, MUSIC, Loot, Taken, Wanted, take
 
 log = logging.getLogger(__name__)
 STATE = ".corpus"  # folder in OUT of what the next run goes on from

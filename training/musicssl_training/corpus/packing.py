@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from musicssl.errors import ConfigError
+from musicssl_training.corpus.extraction import MUSIC
 from musicssl_training.corpus.listing import Row
 from musicssl_training.corpus.summary import COLUMNS
-from musicssl_training.corpus.take import MUSIC
 from musicssl_training.data import decode_complete, write_pack
 from musicssl_training.data.pack import Packed, read_index
 

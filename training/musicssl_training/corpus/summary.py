@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from musicssl.atomic import atomic_write_text
+from musicssl_training.corpus.extraction import MUSIC
 from musicssl_training.corpus.listing import Row
-from musicssl_training.corpus.take import MUSIC
 from musicssl_training.data.pack import Packed
 
 INDEX, LEFT_OUT = "index.csv", "left-out.csv"

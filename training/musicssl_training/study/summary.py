@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from musicssl_training.study.config import SEED, Study
-from musicssl_training.study.effects import Design, Estimate, Fit
 from musicssl_training.study.folder import FORMAT, StudyFolder
+from musicssl_training.study.main_effects import Design, Estimate, Fit
 
 MEAN = "mean"  # of the tasks' first metrics, each counting alike
 FEW_SEEDS = 3

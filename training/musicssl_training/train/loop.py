@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from musicssl_training.data import Sampler
 from musicssl_training.targets.features import FrameGrid, make_grid
 from musicssl_training.train.config import PretrainConfig
+from musicssl_training.train.ema import update_ema
 from musicssl_training.train.inputs import make_encoder_input
 from musicssl_training.train.loader import BatchLoader, ExcerptStream
 from musicssl_training.train.report import Reporter, is_due
@@ -41,7 +42,6 @@ from musicssl_training.train.step import (
     report_skipped_step,
     split_output,
     stack_gradients,
-    update_ema,
     weighted_gradient,
 )
 

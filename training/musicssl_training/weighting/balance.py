@@ -13,7 +13,7 @@ from torch import Tensor
 from musicssl.errors import ConfigError, pick
 from musicssl_training.weighting.base import DEAD, SMALLEST, Weighting, WeightingConfig
 from musicssl_training.weighting.generator import SavedGenerator
-from musicssl_training.weighting.geometry import (
+from musicssl_training.weighting.nnls import (
     NOISE,
     Array,
     coordinates,

@@ -14,7 +14,7 @@ import soundfile as sf
 import torch
 
 import musicssl
-from musicssl import process
+from musicssl import forking
 from musicssl.checkpoint import ModelConfig
 from musicssl.encoders import (
     DilatedConfig,
@@ -113,7 +113,7 @@ def test_a_gpu_lost_in_a_fork_is_one_clear_error(monkeypatch: pytest.MonkeyPatch
     class OnGpu:
         device = torch.device("cuda")
 
-    monkeypatch.setattr(process, "cuda_is_lost", lambda: True)
+    monkeypatch.setattr(forking, "cuda_is_lost", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     settings = EmbedOptions().resolve(musicssl.load_model(device="cpu"))
@@ -144,14 +144,14 @@ def test_the_process_may_end_while_a_daemon_thread_embeds(rate: str) -> None:
 
 def test_the_end_waits_for_native_code_and_lets_no_more_begin() -> None:
     done = run("""
-        from musicssl import process
+        from musicssl import forking
         inside, waited = threading.Event(), []
         def work():
-            with process.uninterrupted():
+            with forking.uninterrupted():
                 inside.set()
                 time.sleep(0.3)
                 print("finished", flush=True)
-            with process.uninterrupted():
+            with forking.uninterrupted():
                 print("began again", flush=True)
         threading.Thread(target=work, daemon=True).start()
         inside.wait()
