@@ -33,7 +33,7 @@ ORDER = [
     "report",
     "leakage",
     "suite",
-    "score",
+    "quick_score",
 ]
 
 
