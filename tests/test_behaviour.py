@@ -340,8 +340,12 @@ def _(model: MusicEncoder, folder: Path) -> None:
 
 @row("samples and rate as a pair")
 def _(model: MusicEncoder, folder: Path) -> None:
-    with pytest.raises(AudioError, match="pass the two one after the other"):
-        model.embed((tone(), RATE))
+    expected = model.embed(tone(), RATE)
+    assert np.array_equal(model.embed((tone(), RATE)), expected)
+    both = model.embed([(tone(), RATE), tone()], [None, RATE])
+    np.testing.assert_allclose(both, np.stack([expected, expected]), atol=1e-5)
+    with pytest.raises(AudioError, match=r"22050.*44100|44100.*22050"):
+        model.embed((tone(), RATE), 44_100)
 
 
 @pytest.mark.parametrize("name", ROWS)
