@@ -106,7 +106,7 @@ class Network(Pretrained):
         _check_batch(audio, samples, self.device)
         chosen = self.pick_layers(layer)
         forking.heed_fork()
-        return self._standardized(self.encoder(audio, samples), chosen)
+        return self._standardized(self.encoder(audio, samples, max(chosen)), chosen)
 
     def resume(
         self, audio: Tensor, samples: Tensor | None, state: State, *, layer: Layer = None
@@ -132,7 +132,7 @@ class Network(Pretrained):
         _check_batch(audio, samples, self.device)
         chosen = self.pick_layers(layer)
         forking.heed_fork()
-        outputs, after = self.encoder.resume(audio, samples, state)
+        outputs, after = self.encoder.resume(audio, samples, state, max(chosen))
         return self._standardized(outputs, chosen), after
 
     def _standardized(self, outputs: list[Tensor], chosen: tuple[int, ...]) -> Tensor:

@@ -119,6 +119,14 @@ class TestEveryEncoder:
                 assert layer.shape == (2, -(-samples // encoder.hop), encoder.dim)
                 assert layer.isfinite().all()
 
+    def test_layers_up_to_the_last_that_is_needed(self, name: str) -> None:
+        encoder, audio = make(name), noise(2, 20_000)
+        every = encoder(audio)
+        for last in range(encoder.n_layers):
+            layers = encoder(audio, last=last)
+            assert len(layers) > last
+            assert all(torch.equal(a, b) for a, b in zip(layers, every, strict=False))
+
     def test_gradient_reaches_every_parameter(self, name: str) -> None:
         encoder = make(name)
         layers = torch.stack(encoder(noise(2, 30_000)))
@@ -207,3 +215,18 @@ def test_loading_leaves_torchs_random_numbers_alone(name: str, tmp_path: Path) -
     before = torch.get_rng_state()
     MusicEncoder.from_pretrained(folder)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_blocks_after_the_last_layer_that_is_asked_for_do_not_run() -> None:
+    config = ModelConfig(encoder=DilatedConfig(**TINY["dilated"]), layer=(2,))  # type: ignore[arg-type]
+    model = MusicEncoder(config).eval()
+    assert isinstance(model.encoder, Dilated)
+    ran: list[int] = []
+    for i, block in enumerate(model.encoder.blocks):
+        block.register_forward_hook(lambda *_, i=i: ran.append(i))
+    with torch.no_grad():
+        model(noise(1, 20_000))
+        assert ran == [0, 1]
+        ran.clear()
+        model(noise(1, 20_000), layer=[1, -1])
+    assert ran == [*range(len(model.encoder.blocks))]

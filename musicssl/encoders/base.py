@@ -90,10 +90,20 @@ class Encoder(nn.Module, ABC):
         return (audio,)
 
     @abstractmethod
-    def encode(self, features: Features) -> list[Tensor]:
-        """Return the layers of features that may have been changed (masked, mixed) before."""
+    def encode(self, features: Features, last: int | None = None) -> list[Tensor]:
+        """Return the layers of features that may have been changed (masked, mixed) before.
 
-    def forward(self, audio: Tensor, samples: Tensor | None = None) -> list[Tensor]:
+        Parameters
+        ----------
+        features
+            As of `frontend`.
+        last
+            The last layer that is needed: those after it need not be computed. None for all.
+        """
+
+    def forward(
+        self, audio: Tensor, samples: Tensor | None = None, last: int | None = None
+    ) -> list[Tensor]:
         """Return the layers, each (batch, frames, dim), frames being ``ceil(samples / hop)``.
 
         Parameters
@@ -103,16 +113,18 @@ class Encoder(nn.Module, ABC):
         samples
             Shape (batch,): how much of each row is audio; what follows must be zeros. A row
             gives the frames that it would give alone; those past its end mean nothing.
+        last
+            The last layer that is needed, as for `encode`.
 
         Returns
         -------
         list of Tensor
-            From the layer nearest to the sound to the last.
+            From the layer nearest to the sound on, at least up to `last`.
         """
-        return self.encode(self.frontend(audio, samples))
+        return self.encode(self.frontend(audio, samples), last)
 
     def resume(
-        self, audio: Tensor, samples: Tensor | None, state: State
+        self, audio: Tensor, samples: Tensor | None, state: State, last: int | None = None
     ) -> tuple[list[Tensor], Tensor]:
         """Return the layers of stretches of recordings, and what is remembered after them.
 
@@ -123,7 +135,7 @@ class Encoder(nn.Module, ABC):
         tuple of list of Tensor and Tensor
             The layers, and what ``State.before`` of the stretches that follow must be.
         """
-        return self(audio, samples), state.before
+        return self(audio, samples, last), state.before
 
     def inside(self, samples: Tensor, frames: int) -> Tensor:
         """Return which frames begin inside their audio: (batch,) samples to (batch, frames)."""

@@ -1,5 +1,6 @@
 """The flagship: a thin 2-D stem over pitch, a mel path, and dilated depthwise-separable blocks."""
 
+import itertools
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
@@ -68,17 +69,18 @@ class Dilated(Encoder):
     def features(self, audio: Tensor) -> Spectra:
         return self.spectrum(audio, self.stride * self.frames(audio.shape[-1]))
 
-    def encode(self, features: Features) -> list[Tensor]:
+    def encode(self, features: Features, last: int | None = None) -> list[Tensor]:
         spectra, mask = Spectra(*features.values), features.inside
         if mask is not None:
             inside = mask.repeat_interleave(self.stride, dim=1)[:, None]
             spectra = Spectra(spectra.pitch * inside, spectra.mel * inside)
         x = self.stem(spectra)
         layers = [x]
-        for block in self.blocks:
+        for block in itertools.islice(self.blocks, last):
             x = block(x if mask is None else x * mask[..., None])
             layers.append(x)
-        layers[-1] = self.norm(x)
+        if len(layers) == self.n_layers:
+            layers[-1] = self.norm(x)
         return layers
 
 

@@ -114,7 +114,7 @@ class Pase(Encoder):
         self.sample_rate, self.hop = config.sample_rate, self.trunk.hop
         self.context, self.dim, self.n_layers = self.trunk.reach, config.dim, 1
 
-    def encode(self, features: Features) -> list[Tensor]:
+    def encode(self, features: Features, last: int | None = None) -> list[Tensor]:
         (audio,) = features.values
         x, _ = self.trunk(audio, self.frames(audio.shape[1]))
         return [self.norm(self.project(x).transpose(1, 2)).transpose(1, 2)]
@@ -155,13 +155,13 @@ class PasePlus(_Dense):
         self.recurrent = Qrnn(config.channels[-1], config.hidden)
         self.memory = self.recurrent.memory
 
-    def encode(self, features: Features) -> list[Tensor]:
+    def encode(self, features: Features, last: int | None = None) -> list[Tensor]:
         (audio,) = features.values
         x, pooled = self.trunk(audio, self.frames(audio.shape[1]))
         return self._joined(self.recurrent(x), pooled)
 
     def resume(
-        self, audio: Tensor, samples: Tensor | None, state: State
+        self, audio: Tensor, samples: Tensor | None, state: State, last: int | None = None
     ) -> tuple[list[Tensor], Tensor]:
         x, pooled = self.trunk(audio, self.frames(audio.shape[1]))
         x, after = self.recurrent.resume(x, state)
@@ -185,7 +185,7 @@ class PaseAttention(_Dense):
         )
         self.context += config.attention_layers * config.window * self.hop
 
-    def encode(self, features: Features) -> list[Tensor]:
+    def encode(self, features: Features, last: int | None = None) -> list[Tensor]:
         (audio,) = features.values
         x, pooled = self.trunk(audio, self.frames(audio.shape[1]))
         inside = features.inside
