@@ -1,7 +1,9 @@
 """`musicssl.Index`: exact search, its odd cases, and what is kept on disk."""
 
+import errno
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -312,6 +314,84 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, out: Path) -> 
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
     with pytest.raises(OutputError, match="holds no index"):
         Index.load(tmp_path)
+
+
+def test_files_that_are_called_as_those_of_an_index_are_left_alone(tmp_path: Path) -> None:
+    site = {"index.json": '{"my": "site"}', "units.npy": "mine", "graph.faiss": "mine"}
+    for name, text in site.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(OutputError, match="something else than an index"):
+        Index(cloud(3)).save(tmp_path)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == site
+
+
+def test_an_index_whose_saving_was_cut_short_is_refused_and_saved_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, index = tmp_path / "index", Index(cloud(3))
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for _ in range(2):  # into no folder, and into one with an index
+        with monkeypatch.context() as patch:
+            patch.setattr(np, "save", full)
+            with pytest.raises(OutputError, match="No space left"):
+                index.save(folder)
+        with pytest.raises(OutputError, match="save it again"):
+            Index.load(folder)
+        index.save(folder)
+        assert len(Index.load(folder)) == 3
+
+
+def test_names_that_are_too_long_for_files_are_told_in_one_line(tmp_path: Path) -> None:
+    index, long = Index(cloud(3), ["a", "b", "x" * 5000]), tmp_path / ("y" * 5000)
+    assert len(index.search("x" * 5000)) == 2
+    with pytest.raises(ConfigError, match="neither a file nor a name"):
+        index.search("y" * 5000)
+    for call in (index.save, Index.load, Index.from_folder):
+        with pytest.raises(OutputError):
+            call(long)
+
+
+def test_a_file_that_may_not_be_looked_at_is_no_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret, stat = tmp_path / "secret", Path.stat
+
+    def refused(path: Path, **choices: Any) -> os.stat_result:
+        if path.is_relative_to(secret):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, **choices)
+
+    index = Index(cloud(3), ["a", "b", "c"], paths=["a", "b", str(secret / "c.wav")])
+    monkeypatch.setattr(Path, "stat", refused)
+    assert index.search(secret / "c.wav", include_self=True)[0].name == "c"
+    for call in (index.save, Index.load, Index.from_folder):
+        with pytest.raises(OutputError, match="Permission denied"):
+            call(secret)
+
+
+def test_names_that_are_files_are_not_embedded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    noise(tmp_path / "mine.wav")
+    (tmp_path / "folder").mkdir()
+    index = Index(cloud(3), ["mine.wav", "folder", "other"])
+    for query in ("mine.wav", "./mine.wav", tmp_path / "mine.wav", "folder"):
+        assert len(index.search(query)) == 2  # bare vectors, which cannot be embedded again
+
+
+def test_a_name_is_found_in_either_unicode_form() -> None:
+    index = Index(cloud(3), ["cafe\u0301.wav", "b\u00fc.wav", "c"])
+    assert len(index.search("caf\u00e9.wav")) == len(index.search("bu\u0308.wav")) == 2
+
+
+def test_settings_must_say_all_that_embedding_needs(tmp_path: Path) -> None:
+    index = Index(cloud(3), space="x", settings={"model": "musicssl-small"})
+    with pytest.raises(ConfigError, match="weights_sha256"):
+        index.search(noise(tmp_path / "a.wav"))
 
 
 @pytest.mark.parametrize("damage", ["units", "names", "format", "json", "missing"])

@@ -2,6 +2,7 @@
 
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -312,3 +313,37 @@ def test_links_are_relative_to_the_page(tmp_path: Path) -> None:
         write_map(songs, tmp_path / "nowhere/map.html")
     with pytest.raises(ConfigError, match="method"):
         write_map(songs, page, method="pac")
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "loop", "fifo"])
+def test_nothing_but_a_map_is_replaced(kind: str, tmp_path: Path) -> None:
+    page, mine = tmp_path / "map.html", tmp_path / "mine.html"
+    mine.write_text("<!doctype html>precious")
+    if kind == "fifo":
+        os.mkfifo(page)
+    elif kind == "file":
+        page.write_bytes(mine.read_bytes())
+    else:
+        page.symlink_to(mine if kind == "link" else page)
+    before = page.lstat()
+    with pytest.raises(OutputError):
+        write_map(table(["a"], tmp_path), page)
+    assert page.lstat() == before and mine.read_text() == "<!doctype html>precious"
+    page.unlink()
+    first = write_map(table(["a"], tmp_path), page).read_text(encoding="utf-8")
+    assert write_map(table(["b"], tmp_path), page).read_text(encoding="utf-8") != first
+
+
+def test_a_title_that_is_no_unicode_is_shown_as_far_as_it_is(tmp_path: Path) -> None:
+    page = write_map(table(["a"], tmp_path), tmp_path / "map.html", title="caf\udce9 \U0001f3b5")
+    assert "<title>caf\ufffd \U0001f3b5</title>" in page.read_text(encoding="utf-8")
+
+
+def test_the_largest_numbers_are_colors_too(tmp_path: Path) -> None:
+    names = [f"{i}.wav" for i in range(12)]
+    metadata = tmp_path / "facts.csv"
+    largest = float(np.finfo(np.float64).max)
+    lines = [f"{name},{largest * ((i + 1) / 12)!r}" for i, name in enumerate(names)]
+    metadata.write_text("\n".join(["file,size", *lines]))
+    page = write_map(table(names, tmp_path), tmp_path / "map.html", metadata=metadata, color="size")
+    assert page_data(page)["colorings"][0]["high"] == largest

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import soundfile
 from folder_trees import noise
 
 import musicssl
-from musicssl import ConfigError, EmbeddingTable, Index, embed_folder
+from musicssl import ConfigError, EmbeddingTable, Index, embed_folder, load_embeddings
 from musicssl.cli.commands import main
 from musicssl.search.duplicates import find_duplicates
 
@@ -156,7 +157,7 @@ def test_dups_finds_copies_and_other_encodings(
     printed = capsys.readouterr()
     firsts = [line.split()[0] for line in printed.out.splitlines()]
     assert firsts == ["identical", "0.000", "identical"]
-    assert "3 of 4 files are 1 recordings" in printed.err
+    assert "3 of 4 files are 1 recording\n" in printed.err
     (folder / "one.flac").unlink()
     (folder / "copy.wav").unlink()
     embed_folder(folder, tmp_path / "out", model=tiny_model_folder, device="cpu", prune=True)
@@ -207,6 +208,48 @@ def test_duplicates_are_what_a_comparison_of_all_with_all_finds(
 def test_unknown_durations_are_compared_among_themselves() -> None:
     table = make(np.zeros((4, 3)), [None, 5.0, None, 9.0])
     assert [[one.row for one in group] for group in find_duplicates(table)] == [[0, 2]]
+
+
+def test_silent_files_are_no_recordings_of_each_other(
+    tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, peak, seed in (("a", 0.0, 0), ("b", 5e-4, 1), ("c", 5e-4, 1), ("d", 0.3, 2)):
+        audio = peak * np.random.default_rng(seed).uniform(-1, 1, 22_050)
+        (tmp_path / "music").mkdir(exist_ok=True)
+        soundfile.write(tmp_path / "music" / f"{name}.wav", audio, 22_050, subtype="FLOAT")
+    soundfile.write(tmp_path / "music" / "e.flac", np.zeros(22_050), 22_050)
+    embed_folder(tmp_path / "music", tmp_path / "out", model=tiny_model_folder, device="cpu")
+    table = load_embeddings(tmp_path / "out")
+    assert table.columns["peak"] == pytest.approx([0, 5e-4, 5e-4, 0.3, 0], rel=1e-3)
+    groups = find_duplicates(table, distance=1e3)
+    assert [[(one.row, one.identical) for one in group] for group in groups] == [
+        [(1, True), (2, True)]
+    ]
+    assert run("dups", tmp_path / "out") == 0
+    assert "4 files are silent" in capsys.readouterr().err
+    only_silent = table.take([0, 4])
+    assert find_duplicates(only_silent) == []
+
+
+def test_what_a_manifest_cannot_say_is_not_told(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = {"duration": "long", "size": 3, "peak": "loud", "content": ["x"], "channels": True}
+    copy = Path(shutil.copytree(out, tmp_path / "copy"))
+    lines = (copy / "manifest.jsonl").read_text().splitlines()
+    changed = [json.dumps(json.loads(line) | wrong) for line in lines]
+    (copy / "manifest.jsonl").write_text("\n".join(changed) + "\n")
+    columns = load_embeddings(copy).columns
+    for name in ("duration", "peak", "content", "channels"):
+        assert columns[name] == [None] * 5
+    assert run("dups", copy, "--distance", 1e6) == 0
+    assert capsys.readouterr().out.count("0.00 MB") == 5
+
+
+@pytest.mark.parametrize("most", [np.float32(0.1), np.int64(1), 1e300, 10**400])
+def test_limits_of_duplicates_may_be_of_any_kind_and_large(most: Any) -> None:
+    table = make(np.zeros((3, 3)), [1.0, 1.0, 1.0])
+    assert len(find_duplicates(table, distance=most, seconds=most)[0]) == 3
 
 
 @pytest.mark.parametrize("wrong", [-1, float("nan"), float("inf"), "1", None])

@@ -39,6 +39,7 @@ class Source:
     promised: float | None = None  # seconds, by the header; None: it does not say
     damaged: int = 0  # spots where something could not be decoded and was skipped
     truncated: bool = False  # the content ends before what the header promised
+    peak: float = 0.0  # of what is heard, before it is resampled
     cancels: bool = False  # the channels are in opposite phase: their mean is nearly silent
     _used: bool = field(default=False, repr=False)
 
@@ -116,6 +117,7 @@ class Source:
         """Refuse what is not audio; `start` is when the block begins, in seconds."""
         low, high = mono.min(), mono.max()
         if low >= -MOST_PEAK and high <= MOST_PEAK:  # false for NaN
+            self.peak = max(self.peak, float(-low), float(high))
             return
         finite = np.isfinite(block).all(axis=1)
         if not finite.all():

@@ -89,7 +89,15 @@ def build_parser() -> argparse.ArgumentParser:
 
     add = command("map", "draw a collection as a page to look at and listen to", _map)
     add("embeddings", **_COLLECTION)
-    add("-o", "--out", "--output", type=Path, default=Path("map.html"), metavar="PAGE", help="file")
+    add(
+        "-o",
+        "--out",
+        "--output",
+        type=Path,
+        default=Path("map.html"),
+        metavar="PAGE",
+        help="page (default: map.html); only a map is replaced",
+    )
     add("--method", default="pca", metavar="{pca,umap,tsne}", help="(default: %(default)s)")
     add("--color", metavar="COLUMN", help="folder, duration, or of --metadata (default: folder)")
     add("--metadata", type=Path, metavar="CSV", help="columns to color by, and one of files")

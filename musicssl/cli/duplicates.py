@@ -8,7 +8,13 @@ import sys
 from musicssl.cli.stdout import DONE, print_lines, to_stdout
 from musicssl.cli.terminal import printable, say
 from musicssl.library import EmbeddingTable, load_embeddings
-from musicssl.search.duplicates import DISTANCE, SECONDS, Duplicate, find_duplicates
+from musicssl.search.duplicates import (
+    DISTANCE,
+    SECONDS,
+    Duplicate,
+    find_duplicates,
+    is_silent,
+)
 
 Groups = list[list[Duplicate]]
 
@@ -25,6 +31,9 @@ def duplicates(args: argparse.Namespace) -> int:
         return print_lines([json.dumps([_described(group, table) for group in groups], indent=2)])
     if args.null:
         return _print_with_nuls(groups, table)
+    if silent := int(is_silent(table).sum()):
+        what = "1 file is" if silent == 1 else f"{silent:,} files are"
+        say(f"musicssl dups: {what} silent; of such, only identical ones are told")
     if not groups:
         say(f"musicssl dups: no recording is there twice among {len(table):,} files")
         return DONE
@@ -33,7 +42,8 @@ def duplicates(args: argparse.Namespace) -> int:
         lines += [_line(one, table) for one in group] + [""]
     code = print_lines(lines[:-1])
     files = sum(len(group) for group in groups)
-    say(f"musicssl dups: {files:,} of {len(table):,} files are {len(groups):,} recordings")
+    recordings = "1 recording" if len(groups) == 1 else f"{len(groups):,} recordings"
+    say(f"musicssl dups: {files:,} of {len(table):,} files are {recordings}")
     return code
 
 

@@ -167,6 +167,22 @@ def make_folder(folder: Path) -> None:
         each.mkdir(exist_ok=True)
 
 
+def looked_at(path: Path) -> os.stat_result | None:
+    """Return the state of what is at a path, None where nothing is or can be.
+
+    Raises
+    ------
+    OutputError
+        If that cannot be told: no permission, links in a circle.
+    """
+    try:
+        return path.stat()
+    except OSError as error:
+        if error.errno in NO_SUCH:
+            return None
+        raise OutputError(f"{path} cannot be read ({reason(error)}).") from error
+
+
 def put_aside(path: Path) -> None:
     """Rename what cannot be used, so that nothing is lost, and say so."""
     for n in itertools.count(1):

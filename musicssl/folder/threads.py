@@ -277,6 +277,7 @@ class EmbedThreads:
             "frames": frame_count(reading.samples, self.model.hop),
             "truncated": source.truncated,
             "damaged": source.damaged,
+            "peak": round(source.peak, 6),
             "content": content_of(item.path, seen.size, seen.mtime_ns),
             "mount": item.mount,
             "seconds": round(time.perf_counter() - reading.started, 3),  # that of its batch

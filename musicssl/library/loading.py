@@ -1,7 +1,9 @@
 """`load_embeddings`: a folder that `musicssl-embed` wrote, as a matrix and a table."""
 
 import logging
+import math
 import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,14 +17,24 @@ from musicssl.folder.formats import FORMATS
 from musicssl.folder.manifest import Manifest, read_space
 from musicssl.folder.output import Output, Row
 from musicssl.folder.parts import order
+from musicssl.folder.paths import looked_at
 from musicssl.folder.per_file import Jsonl, Npz, read_npz
 from musicssl.folder.records import Record
 from musicssl.library.table import EmbeddingTable, joined, same_space
 
 log = logging.getLogger(__name__)
 
-# Columns of the table: what a manifest says of a file itself.
-COLUMNS = ("duration", "sample_rate", "channels", "truncated", "damaged", "content", "size")
+# Columns of the table: what a manifest says of a file itself, and in which form.
+COLUMNS: dict[str, type | tuple[type, ...]] = {
+    "duration": (int, float),
+    "sample_rate": (int, float),
+    "channels": int,
+    "truncated": bool,
+    "damaged": int,
+    "peak": (int, float),
+    "content": str,
+    "size": int,
+}
 _NAMED = 3  # files in a message
 
 
@@ -94,7 +106,7 @@ def _load(folder: Path, on_error: str) -> EmbeddingTable:
         raise OutputError(f"{folder}: not one of its results can be read.")
     _same_size(folder, rows)
     found = [records[key] for key in keys]
-    columns = {name: [record.get(name) for record in found] for name in COLUMNS}
+    columns = {name: [_told(record, name) for record in found] for name in COLUMNS}
     revision = found[0].get("model")
     settings["revision"] = revision.get("revision") if isinstance(revision, dict) else None
     paths = [str(record.get("path", record["source"])) for record in found]
@@ -105,8 +117,9 @@ def _load(folder: Path, on_error: str) -> EmbeddingTable:
 
 def _settings(folder: Path) -> dict[str, Any]:
     """Return what a folder says of its embeddings; refuse what is none, or of frames."""
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
+    state = looked_at(folder)
+    if state is None or not stat.S_ISDIR(state.st_mode):
+        what = "does not exist" if state is None else "is a file"
         raise OutputError(f"{folder} {what}; expected a folder that musicssl-embed wrote.")
     settings = read_space(folder)
     if settings is None:
@@ -120,6 +133,13 @@ def _settings(folder: Path) -> dict[str, Any]:
             "Embed into another folder, without --level frame."
         )
     return settings
+
+
+def _told(record: Record, name: str) -> Any:
+    """Return what a record says, None where that is in no form that it can have."""
+    value = record.get(name)
+    good = isinstance(value, COLUMNS[name]) and (type(value) is not bool or COLUMNS[name] is bool)
+    return value if good and (not isinstance(value, float) or math.isfinite(value)) else None
 
 
 def _is_ok(record: Record) -> bool:

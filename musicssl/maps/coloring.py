@@ -52,8 +52,8 @@ def coloring(name: str, values: Sequence[Any]) -> dict[str, Any]:
     known = [number for number in numbers if number is not None]
     blank = sum(value in (None, "") for value in values)
     if known and len(known) == len(values) - blank and len(set(known)) > GROUPS:
-        rounded = [None if x is None else float(f"{x:.4g}") for x in numbers]
-        low, high = float(f"{min(known):.4g}"), float(f"{max(known):.4g}")
+        rounded = [None if x is None else _rounded(x) for x in numbers]
+        low, high = _rounded(min(known)), _rounded(max(known))
         return {"name": name, "values": rounded, "low": low, "high": high}
     texts = ["" if value is None else str(value) for value in values]
     counts = Counter(texts)
@@ -109,6 +109,12 @@ def read_columns(file: Path, table: EmbeddingTable) -> dict[str, list[Any]]:
         )
     wanted = [name for name in names if name and name != key]
     return {name: [row.get(name) if row else None for row in found] for name in wanted}
+
+
+def _rounded(number: float) -> float:
+    """Return a number to four digits; the largest ones would become infinite, and stay."""
+    rounded = float(f"{number:.4g}")
+    return rounded if math.isfinite(rounded) else number
 
 
 def _number(value: Any) -> float | None:

@@ -3,6 +3,7 @@
 import html
 import json
 import os
+import stat
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from musicssl import arguments
 from musicssl.atomic import atomic_write_text
 from musicssl.errors import OutputError
-from musicssl.folder.paths import writing
+from musicssl.folder.paths import lexists, looked_at, writing
 from musicssl.library import EmbeddingTable
 from musicssl.maps.coloring import colorings, read_columns
 from musicssl.maps.projection import project
@@ -21,6 +22,8 @@ from musicssl.search.neighbors import Exact
 from musicssl.search.standardize import Standardizer
 
 NEIGHBORS = 8
+_MARK = b'<meta name="generator" content="musicssl map">'  # in page.html
+_HEAD = 1000  # bytes, in which it is
 _MOST_WITH_NEIGHBORS = 50_000  # songs; comparing all with all takes minutes there
 
 
@@ -40,7 +43,8 @@ def write_map(
     table
         What `musicssl.load_embeddings` returned.
     path
-        The page's file, which is replaced. It links to the music relative to its folder.
+        The page's file; an older map there is replaced, anything else is left alone. The page links
+        to the music relative to its folder.
     method
         "pca"; "umap" or "tsne" where umap-learn or scikit-learn is installed.
     color
@@ -62,11 +66,10 @@ def write_map(
     DependencyError
         If a package is missing.
     OutputError
-        If the page cannot be written.
+        If the page cannot be written, or something else is in its place.
     """
     path = arguments.path(path, "path")
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder; expected the name of a page, such as map.html.")
+    _only_over_a_map(path)
     columns = {}
     if metadata is not None:
         columns = read_columns(arguments.path(metadata, "metadata"), table)
@@ -84,10 +87,32 @@ def write_map(
         f"{len(table):,} songs by {method.upper()}. Points that are near are alike, as far as a "
         "plane can show it; the list of the most alike is of all dimensions."
     )
-    text = _filled(title=html.escape(title), about=html.escape(about), data=_json_in_html(data))
+    text = _filled(
+        title=html.escape(_unicode(title)), about=html.escape(about), data=_json_in_html(data)
+    )
     with writing(path):
         atomic_write_text(path, text)
     return path
+
+
+def _only_over_a_map(path: Path) -> None:
+    """Raise an OutputError if there is something that no earlier map is."""
+    with writing(path):
+        if not lexists(path):
+            return
+        state = looked_at(path)
+        if state is not None and stat.S_ISDIR(state.st_mode):
+            raise OutputError(f"{path} is a folder; expected the name of a page, such as map.html.")
+        if state is not None and stat.S_ISREG(state.st_mode):
+            with path.open("rb") as file:
+                if _MARK in file.read(_HEAD):
+                    return
+    raise OutputError(f"{path} is there already and is no map; remove it or choose another name.")
+
+
+def _unicode(text: str) -> str:
+    """Return a text without halves of characters, which no file in UTF-8 can hold."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _neighbors(units: Any) -> list[list[tuple[int, float]]]:

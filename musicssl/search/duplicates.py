@@ -1,5 +1,7 @@
 """The same recording, whatever it was encoded with."""
 
+from collections import Counter
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +12,11 @@ from musicssl.library import EmbeddingTable
 
 DISTANCE = 0.1  # root mean square over the values; docs/search.md says what it was set by
 SECONDS = 1.0  # by which durations may differ: encoders add silence, players cut it
+SILENT = 1e-3  # peak, -60 dB: below it there is nothing to tell recordings apart by
 _BLOCK = 1024
+_MOST = 1e9  # whose square is no trouble
+
+Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 
 
 class Duplicate(NamedTuple):
@@ -25,6 +31,8 @@ def find_duplicates(
     table: EmbeddingTable, *, distance: float = DISTANCE, seconds: float = SECONDS
 ) -> list[list[Duplicate]]:
     """Return groups of files that are encodings of one recording.
+
+    Silent files are all alike, so that of these only identical ones are a group.
 
     Parameters
     ----------
@@ -47,27 +55,44 @@ def find_duplicates(
     ConfigError
         If a limit is negative or no number.
     """
+    limits = []
     for name, value in (("distance", distance), ("seconds", seconds)):
-        if not isinstance(value, (int, float)) or not 0 <= value < np.inf:
+        plain = value if isinstance(value, (int, float, np.number)) else np.nan
+        if not 0 <= plain < np.inf:
             raise ConfigError(f"{name} must be a number of at least 0, got {value!r}.")
-    near, parents = _pairs(table, distance, seconds), list(range(len(table)))
-    least = np.full(len(table), np.inf)
-    for one, other, apart in near:
-        least[[one, other]] = np.minimum(least[[one, other]], apart)
-        parents[_root(parents, one)] = _root(parents, other)
+        limits.append(float(min(plain, _MOST)))
+    contents = table.columns.get("content", [None] * len(table))
+    quiet = is_silent(table)
+    heard = np.flatnonzero(~quiet)
+    parents, least = list(range(len(table))), np.full(len(table), np.inf)
+    for ones, others, apart in _pairs(table.take(heard.tolist()), *limits):
+        np.minimum.at(least, heard[ones], apart)
+        np.minimum.at(least, heard[others], apart)
+        for one, other in zip(heard[ones].tolist(), heard[others].tolist(), strict=True):
+            parents[_root(parents, one)] = _root(parents, other)
+    first: dict[str, int] = {}
+    for row in np.flatnonzero(quiet).tolist():  # all alike, whatever they were to be
+        if contents[row] and (other := first.setdefault(contents[row], row)) != row:
+            parents[row] = other
+            least[[row, other]] = 0.0
     groups: dict[int, list[int]] = {}
     for row in np.flatnonzero(np.isfinite(least)).tolist():
         groups.setdefault(_root(parents, row), []).append(row)
-    contents = table.columns.get("content", [None] * len(table))
     out = []
     for rows in groups.values():
-        same = [contents[row] for row in rows if contents[row]]
-        out.append([Duplicate(r, float(least[r]), same.count(contents[r]) > 1) for r in rows])
+        same = Counter(contents[row] for row in rows if contents[row])
+        out.append([Duplicate(r, float(least[r]), same[contents[r]] > 1) for r in rows])
     return sorted(out)
 
 
-def _pairs(table: EmbeddingTable, distance: float, seconds: float) -> list[tuple[int, int, float]]:
-    """Return pairs of rows and their distances, comparing only what lasts as long."""
+def is_silent(table: EmbeddingTable) -> NDArray[np.bool_]:
+    """Tell which files are silent, as far as that is known: shape (files,)."""
+    peaks = table.columns.get("peak", [None] * len(table))
+    return np.array([peak is not None and peak < SILENT for peak in peaks], np.bool_)
+
+
+def _pairs(table: EmbeddingTable, distance: float, seconds: float) -> Iterator[Pairs]:
+    """Yield pairs of rows and their distances, comparing only what lasts as long."""
     known = table.columns.get("duration", [None] * len(table))
     durations = np.array([np.nan if d is None else d for d in known], np.float64)
     durations[np.isnan(durations)] = -1.0  # those that are not known among themselves
@@ -75,23 +100,31 @@ def _pairs(table: EmbeddingTable, distance: float, seconds: float) -> list[tuple
     values, lasting = table.values[order], durations[order]
     squares = np.square(values, dtype=np.float64).sum(axis=1)
     limit = distance**2 * values.shape[1]
-    pairs = []
     for start in range(0, len(order), _BLOCK):
         stop = min(start + _BLOCK, len(order))
         end = int(np.searchsorted(lasting, lasting[stop - 1] + seconds, side="right"))
-        apart = (
-            squares[start:stop, None]
-            + squares[start:end]
-            - 2.0 * _products(values[start:stop], values[start:end])
-        )
-        near = apart <= limit + 1e-3 * (squares[start:stop, None] + 1)  # rounded: checked below
-        near &= np.abs(lasting[start:stop, None] - lasting[start:end]) <= seconds
-        for i, j in np.argwhere(np.triu(near, 1)).tolist():
-            one, other = values[start + i].astype(np.float64), values[start + j]
-            exact = float(np.sqrt(np.mean(np.square(one - other))))
-            if exact <= distance:
-                pairs.append((int(order[start + i]), int(order[start + j]), exact))
-    return pairs
+        for left in range(start, end, _BLOCK):
+            right = min(left + _BLOCK, end)
+            apart = (
+                squares[start:stop, None]
+                + squares[left:right]
+                - 2.0 * _products(values[start:stop], values[left:right])
+            )
+            near = apart <= limit + 1e-3 * (squares[start:stop, None] + 1)  # rounded: checked below
+            near &= np.abs(lasting[start:stop, None] - lasting[left:right]) <= seconds
+            near &= np.arange(start, stop)[:, None] < np.arange(left, right)
+            found = np.argwhere(near) + np.array([start, left])
+            for i in range(0, len(found), _BLOCK):
+                ones, others = found[i : i + _BLOCK].T
+                exact = _distances(values[ones], values[others])
+                good = exact <= distance
+                yield order[ones[good]], order[others[good]], exact[good]
+
+
+def _distances(ones: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the root mean square of the differences, row by row."""
+    difference = ones.astype(np.float64) - others
+    return np.asarray(np.sqrt(np.mean(np.square(difference), axis=1)))
 
 
 def _products(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:

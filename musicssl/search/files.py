@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from musicssl.atomic import atomic_write, atomic_write_text
 from musicssl.errors import OutputError
-from musicssl.folder.paths import reason, writing
+from musicssl.folder.paths import looked_at, reason, writing
 from musicssl.search.neighbors import SEARCHERS, Searcher
 from musicssl.search.standardize import Standardizer
 
@@ -33,15 +33,13 @@ class Stored:
 
 
 def write_index(folder: Path, stored: Stored, searcher: Searcher | None) -> None:
-    """Write an index; a description is there when all else is.
+    """Write an index; until all of it is there, its description says that it is unfinished.
 
     Raises
     ------
     OutputError
         If the folder holds something else or cannot be written to.
     """
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / ABOUT).is_file():
-        raise OutputError(f"{folder} holds something else than an index; choose another folder.")
     arrays: dict[str, NDArray[Any]] = {
         "units": stored.units,
         "lengths": stored.lengths,
@@ -56,8 +54,12 @@ def write_index(folder: Path, stored: Stored, searcher: Searcher | None) -> None
         "paths": stored.paths,
     }
     with writing(folder):
+        if folder.is_dir() and any(folder.iterdir()) and not _is_index(folder):
+            raise OutputError(
+                f"{folder} holds something else than an index; choose another folder."
+            )
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / ABOUT).unlink(missing_ok=True)  # until all is there, there is no index
+        atomic_write_text(folder / ABOUT, json.dumps({"format": FORMAT, "space": None}))
         for kind in SEARCHERS.values():
             if kind.suffix is not None:
                 (folder / f"graph{kind.suffix}").unlink(missing_ok=True)
@@ -77,10 +79,11 @@ def read_index(folder: Path) -> Stored:
     OutputError
         If there is none, or it is damaged.
     """
-    if not (folder / ABOUT).is_file():
+    if looked_at(folder / ABOUT) is None:
         raise OutputError(f"{folder} holds no index: there is no {ABOUT} in it.")
     try:
         about = json.loads((folder / ABOUT).read_bytes())
+        _check_finished(about)
         found = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
         _check(found, about)
     except Exception as error:  # whatever damage does to numpy and json
@@ -94,6 +97,21 @@ def read_index(folder: Path) -> Stored:
         about["space"],
         about["settings"],
     )
+
+
+def _is_index(folder: Path) -> bool:
+    """Tell whether a folder's description is of an index, finished or not."""
+    try:
+        about = json.loads((folder / ABOUT).read_bytes())
+    except (FileNotFoundError, ValueError, RecursionError):
+        return False
+    return isinstance(about, dict) and {"format", "space"} <= about.keys()
+
+
+def _check_finished(about: dict[str, Any]) -> None:
+    """Raise a ValueError if an index was not written to its end."""
+    if about.get("format") == FORMAT and about.get("space", "") is None:
+        raise ValueError("saving it came to no end: save it again")
 
 
 def _check(found: dict[str, NDArray[Any]], about: dict[str, Any]) -> None:

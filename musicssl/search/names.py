@@ -1,11 +1,14 @@
 """The names of an index's vectors, and the files that they are of."""
 
 import os
+import unicodedata
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from musicssl import arguments
 from musicssl.errors import ConfigError, shown
+from musicssl.folder.paths import NO_SUCH
 
 _SUGGESTED = 3
 
@@ -38,11 +41,13 @@ class Names:
         if not isinstance(query, (str, os.PathLike)):
             return None
         path = arguments.path(query, "query")
-        if path.exists():
+        if _may_be_there(path):
             if self._files is None:
-                self._files = {path: row for row, path in enumerate(self.paths)}
-            return self._files.get(os.path.abspath(path))  # noqa: PTH100, links keep their names
-        if (row := self._rows.get(str(query))) is not None:
+                self._files = {_absolute(path): row for row, path in enumerate(self.paths)}
+            return self._files.get(_absolute(path))
+        if (row := self._rows.get(os.fspath(query))) is not None:
+            return row
+        if (row := self._composed().get(_normal(os.fspath(query)))) is not None:
             return row
         part = path.stem.casefold()
         like = [name for name in self.names if part in name.casefold()][:_SUGGESTED]
@@ -50,6 +55,32 @@ class Names:
         raise ConfigError(
             f"{shown(os.fspath(query))} is neither a file nor a name in the index.{hint}"
         )
+
+    def _composed(self) -> dict[str, int]:
+        """Return the rows of names by their composed form: macOS writes decomposed ones."""
+        return {
+            _normal(name): row
+            for row, name in reversed(list(enumerate(self.names)))
+            if not name.isascii()
+        }
+
+
+def _normal(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _absolute(path: str | Path) -> str:
+    """Return a path from the root on; links keep their names."""
+    return os.path.abspath(path)  # noqa: PTH100
+
+
+def _may_be_there(path: Path) -> bool:
+    """Tell whether there is such a file, perhaps one that cannot be looked at."""
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno not in NO_SUCH
+    return True
 
 
 def as_texts(values: Iterable[Any], what: str) -> list[str]:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:  # it needs torch, which a search by name does without
     from musicssl.model import MusicEncoder
 
 
+_NEEDED = ("model", "weights_sha256", "pooling", "layers", "resampler")  # of settings
+
+
 def as_vectors(values: Any, what: str, dim: int | None = None) -> NDArray[np.float32]:
     """Return vectors as a matrix of finite numbers.
 
@@ -98,6 +101,11 @@ class Embedder:
             raise ConfigError(
                 "this index holds bare vectors and does not say which model made them; search it "
                 "by vector or by name."
+            )
+        if missing := [name for name in _NEEDED if name not in self.settings]:
+            raise ConfigError(
+                f"the settings of this index do not say {', '.join(missing)}, so files and audio "
+                "cannot be embedded as it was; search it by vector or by name."
             )
         vectors: Any = self._load().embed(
             list(audio),
