@@ -4,7 +4,7 @@ It needs scikit-learn: ``pip install 'musicssl[sklearn]'``.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
@@ -106,6 +106,8 @@ class MusicEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         ModelError
             If the model cannot be loaded.
         """
+        if isinstance(X, Iterator):  # it would be empty for transform
+            raise AudioError(f"X is read more than once, and {shown(X)} cannot be; pass list(X).")
         as_items(X)
         self._choice(self._loaded())
         return self
@@ -271,6 +273,8 @@ def _recall(key: str, settings: tuple[Any, ...], made: Vectors | None) -> Vector
 
 def _identity(item: Any) -> str | None:
     """Return what names a sound and changes with it; None for what has no such name."""
+    if isinstance(item, Mapping) and item.get("array") is None and item.get("bytes") is None:
+        item = item.get("path")  # of Hugging Face datasets, not decoded
     if isinstance(item, (str, os.PathLike)):
         path = Path(os.path.abspath(item))  # noqa: PTH100, links keep their names
         try:
@@ -280,4 +284,7 @@ def _identity(item: Any) -> str | None:
         return repr((str(path), state.st_size, state.st_mtime_ns, state.st_ino))
     if hasattr(item, "read"):
         return None
-    return str(joblib.hash(item.cpu().numpy() if isinstance(item, torch.Tensor) else item))
+    try:
+        return str(joblib.hash(item.cpu().numpy() if isinstance(item, torch.Tensor) else item))
+    except Exception:  # a decoder, or what get_embedding says is no audio
+        return None

@@ -1,7 +1,8 @@
 """The forms in which audio comes from other libraries."""
 
 import io
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -62,6 +63,19 @@ def forms(file: Path, samples: np.ndarray) -> dict[str, Any]:
     }
 
 
+class Column(Sequence[Any]):
+    """As a column of Hugging Face datasets: a sequence that is no list."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, i: Any) -> Any:
+        return self.items[i]
+
+
 FORMS = list(forms(Path(__file__), np.zeros(1, np.float32)))
 
 
@@ -97,12 +111,32 @@ def test_lists_come_in_every_form(
         np.array([str(path) for path in two]),
         np.array(two, dtype=object),
         pd.Series([str(path) for path in two], index=[5, 7]),
+        deque(two),
+        Column(two),
     ]
     for many in several:
         np.testing.assert_allclose(model.embed(many), [expected, expected], atol=1e-6)
     pairs = model.embed([(samples, RATE), (samples, RATE)])
     np.testing.assert_allclose(pairs, [expected, expected], atol=1e-4)
     np.testing.assert_allclose(model.embed(pd.Series(samples), RATE), expected, atol=1e-4)
+    with pytest.raises(AudioError, match="a table; pass one of its columns"):
+        model.embed(pd.DataFrame({"path": two}))
+
+
+def test_arrays_of_arrow_are_lists_of_paths_or_one_sound(
+    file: Path, samples: np.ndarray, expected: np.ndarray, model: MusicEncoder
+) -> None:
+    pa = pytest.importorskip("pyarrow")
+    for many in (pa.array([str(file)] * 2), pa.chunked_array([[str(file)], [str(file)]])):
+        np.testing.assert_allclose(model.embed(many), [expected, expected], atol=1e-6)
+    np.testing.assert_allclose(model.embed(pa.array(samples), RATE), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("number", [np.array, torch.tensor, np.int64])
+def test_the_rate_of_a_pair_may_be_an_array_without_dimensions(
+    number: Any, samples: np.ndarray, expected: np.ndarray, model: MusicEncoder
+) -> None:
+    np.testing.assert_allclose(model.embed((samples, number(RATE))), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "meanstd"])
@@ -141,7 +175,11 @@ def test_rates_must_agree(samples: np.ndarray, model: MusicEncoder) -> None:
     [
         ({}, "a dict of nothing; expected 'array' and 'sampling_rate'"),
         ({"array": [0.0]}, "a dict of 'array'"),
-        ({"bytes": None, "path": None}, "a dict of 'bytes', 'path'"),
+        ({"bytes": None, "path": None}, "a dict of 'bytes': None, 'path': None"),
+        ({"bytes": "text"}, r"audio\['bytes'\] must be bytes"),
+        ({"array": [[0.0], [0.0, 0.1]], "sampling_rate": RATE}, r"audio\['array'\] is no array"),
+        ((np.zeros(9), np.zeros(2)), "audio"),
+        (range(9), "a list of numbers"),
         ([0.1, 0.2], "a list of numbers"),
         (iter([0.1, 0.2]), "a list of numbers"),
         (b"", "holds 0 bytes"),

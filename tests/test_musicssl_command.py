@@ -246,7 +246,11 @@ def test_what_a_manifest_cannot_say_is_not_told(
     assert capsys.readouterr().out.count("0.00 MB") == 5
 
 
-@pytest.mark.parametrize("most", [np.float32(0.1), np.int64(1), 1e300, 10**400])
+@pytest.mark.parametrize(
+    "most",
+    [np.float32(0.1), np.int64(1), 1e300, 10**400],
+    ids=["float32", "int64", "large", "larger"],
+)
 def test_limits_of_duplicates_may_be_of_any_kind_and_large(most: Any) -> None:
     table = make(np.zeros((3, 3)), [1.0, 1.0, 1.0])
     assert len(find_duplicates(table, distance=most, seconds=most)[0]) == 3

@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,26 @@ def test_sounds_that_scikit_learn_would_refuse_when_fitting_are_refused(
         embedder.transform(np.full((2, 900), np.nan))
 
 
+def test_an_iterator_that_fitting_would_empty_is_refused(
+    files: list[Path], embedder: MusicEmbedder
+) -> None:
+    with pytest.raises(AudioError, match=r"pass list\(X\)"):
+        embedder.fit_transform(iter(files))
+
+
+def test_what_cannot_be_hashed_is_embedded_without_memory(
+    tmp_path: Path, files: list[Path], expected: np.ndarray, embedder: MusicEmbedder
+) -> None:
+    audio, rate = soundfile.read(files[0], dtype="float32")
+    samples = SimpleNamespace(data=torch.from_numpy(audio)[None], sample_rate=rate, pts_seconds=0.0)
+    decoder = SimpleNamespace(get_all_samples=lambda: samples)
+    embedder.set_params(memory=tmp_path / "memory")
+    found = embedder.transform([decoder, files[1]])
+    np.testing.assert_allclose(found, expected[:2], atol=1e-4)
+    with pytest.raises(AudioError, match="expected a path"):
+        embedder.transform([lambda: None])
+
+
 def test_nothing_in_nothing_out(embedder: MusicEmbedder) -> None:
     dim = embedder._n_features_out
     assert embedder.transform([]).shape == (0, dim)
@@ -192,6 +213,11 @@ def test_memory_embeds_what_is_new_or_has_changed(
     assert len(heard) == 6
     embedder.set_params(sr=16_000).transform(samples)
     assert len(heard) == 8
+    embedder.set_params(sr=None)
+    for data in ({"path": str(files[0])}, {"bytes": None, "path": str(files[0])}):
+        before = embedder.transform([data])  # of Hugging Face datasets, not decoded
+        noise(files[0], seconds=0.4, seed=int(before.size + len(data)))
+        assert not np.array_equal(embedder.transform([data]), before)
     with files[1].open("rb") as file:  # has no name to be kept under
         embedder.set_params(sr=None).transform([file])
         file.seek(0)

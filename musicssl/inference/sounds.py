@@ -1,7 +1,7 @@
 """The forms in which other libraries hand over audio, as what `open_source` takes."""
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,17 +20,20 @@ def several(audio: Any) -> list[Any] | None:
     AudioError
         If it is a list of numbers.
     """
-    if isinstance(audio, (str, bytes, bytearray, Mapping, Tensor)) or _is_pair(audio):
+    if isinstance(audio, (str, bytes, bytearray, memoryview, Mapping, Tensor)) or _is_pair(audio):
         return None
     if isinstance(audio, np.ndarray):
         return list(audio.ravel()) if audio.dtype.kind in "OUS" else None
     if hasattr(audio, "read") or hasattr(audio, "__fspath__") or _is_decoder(audio):
         return None
-    if hasattr(audio, "to_numpy") and getattr(audio.dtype, "kind", "O") in "iuf":
+    if hasattr(audio, "columns"):
+        raise AudioError("audio is a table; pass one of its columns, such as table['path'].")
+    if hasattr(audio, "to_numpy") and _dtype_kind(audio) in "iuf":
         return None  # a Series of numbers is one sound
-    if not isinstance(audio, (list, tuple, Iterator)) and not hasattr(audio, "to_numpy"):
+    # among sequences are the columns of Hugging Face datasets
+    if not isinstance(audio, (Sequence, Iterator)) and not hasattr(audio, "to_numpy"):
         return None
-    items = list(audio)
+    items = list(np.asarray(audio)) if _is_arrow(audio) else list(audio)
     if items and all(isinstance(item, (int, float, np.number)) for item in items):
         raise AudioError("audio is a list of numbers; pass numpy.asarray(...) for one sound.")
     return items
@@ -56,7 +59,8 @@ def unwrap(item: Any, rate: float | None) -> tuple[Any, float | None]:
     if isinstance(item, (str, np.ndarray, Tensor)):
         return item, rate
     if _is_pair(item):
-        return item[0], _agreed(item[1], rate)
+        own = item[1]
+        return item[0], _agreed(own if _is_number(own) else own.item(), rate)
     if isinstance(item, Mapping):
         return _from_mapping(item, rate)
     if isinstance(item, (bytes, bytearray, memoryview)):
@@ -68,8 +72,19 @@ def unwrap(item: Any, rate: float | None) -> tuple[Any, float | None]:
         samples = samples.cpu().numpy() if isinstance(samples, Tensor) else samples
         return samples, _agreed(item.sample_rate, rate)
     if hasattr(item, "to_numpy"):  # a Series
-        return item.to_numpy(), rate
+        return np.asarray(item) if _is_arrow(item) else item.to_numpy(), rate
     return item, rate
+
+
+def _dtype_kind(series: Any) -> str:
+    """Return numpy's letter for what a Series or an array of Arrow holds, "O" for what has none."""
+    dtype = getattr(np.asarray(series) if _is_arrow(series) else series, "dtype", None)
+    return str(getattr(dtype, "kind", "O"))
+
+
+def _is_arrow(audio: Any) -> bool:
+    """Tell whether it is an array of Arrow, whose own items are no Python objects."""
+    return hasattr(audio, "to_numpy") and not hasattr(audio, "dtype")
 
 
 def _is_pair(item: Any) -> bool:
@@ -77,7 +92,9 @@ def _is_pair(item: Any) -> bool:
     if not isinstance(item, tuple) or len(item) != 2:
         return False
     samples, rate = item
-    return isinstance(samples, (np.ndarray, Tensor)) and np.ndim(rate) == 0 and _is_number(rate)
+    if isinstance(rate, (np.ndarray, Tensor)) and rate.ndim == 0:
+        rate = rate.item()
+    return isinstance(samples, (np.ndarray, Tensor)) and _is_number(rate)
 
 
 def _is_number(value: Any) -> bool:
@@ -88,22 +105,39 @@ def _is_decoder(item: Any) -> bool:
     """Tell whether it is a decoder or the samples of torchcodec."""
     if hasattr(item, "get_all_samples"):
         return True
-    return hasattr(item, "data") and hasattr(item, "sample_rate") and hasattr(item, "pts_seconds")
+    return hasattr(item, "sample_rate") and hasattr(item, "pts_seconds") and hasattr(item, "data")
 
 
 def _from_mapping(item: Mapping[str, Any], rate: float | None) -> tuple[Any, float | None]:
     if item.get("array") is not None and item.get("sampling_rate") is not None:
         samples = item["array"]
-        samples = samples if isinstance(samples, Tensor) else np.asarray(samples)
-        return samples, _agreed(item["sampling_rate"], rate)
-    if item.get("bytes") is not None:
-        return io.BytesIO(item["bytes"]), rate
+        return _array(samples), _agreed(item["sampling_rate"], rate)
+    if (data := item.get("bytes")) is not None:
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise AudioError(f"audio['bytes'] must be bytes, got {shown(data, kind=True)}.")
+        return io.BytesIO(data), rate
     if item.get("path") is not None:
         return item["path"], rate
-    keys = ", ".join(map(shown, item)) or "nothing"
+    keys = ", ".join(f"{shown(k)}{': None' * (v is None)}" for k, v in item.items()) or "nothing"
     raise AudioError(
         f"audio is a dict of {keys}; expected 'array' and 'sampling_rate', 'bytes', or 'path'."
     )
+
+
+def _array(samples: Any) -> Any:
+    """Return samples as an array or a tensor.
+
+    Raises
+    ------
+    AudioError
+        If they are in no such form.
+    """
+    if isinstance(samples, Tensor):
+        return samples
+    try:
+        return np.asarray(samples)
+    except (TypeError, ValueError) as error:  # lists of different lengths
+        raise AudioError(f"audio['array'] is no array ({error}).") from error
 
 
 def _agreed(own: Any, rate: float | None) -> Any:
