@@ -1,7 +1,7 @@
 """`get_embedding`: any audio to embeddings in one call."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, Never, Unpack, overload
 
@@ -42,7 +42,7 @@ class Keywords(EmbedKeywords, total=False):
 
 @overload
 def get_embedding(
-    audio: NotTensor | list[N] | tuple[N, ...],
+    audio: NotTensor | Sequence[NotTensor] | Iterator[NotTensor],
     sr: Rates = None,
     *,
     level: Literal["clip"] = "clip",
@@ -53,7 +53,7 @@ def get_embedding(
 
 @overload
 def get_embedding(
-    audio: Tensor | list[Tensor] | tuple[Tensor, ...],
+    audio: Tensor | Sequence[Tensor] | Iterator[Tensor],
     sr: Rates = None,
     *,
     level: Literal["clip"] = "clip",
@@ -86,7 +86,7 @@ def get_embedding(
 
 @overload
 def get_embedding(
-    audio: list[N] | tuple[N, ...],
+    audio: list[N] | tuple[N, ...] | Generator[NotTensor, None, None],
     sr: Rates = None,
     *,
     level: Literal["frame"],
@@ -97,7 +97,7 @@ def get_embedding(
 
 @overload
 def get_embedding(
-    audio: list[Tensor] | tuple[Tensor, ...],
+    audio: list[Tensor] | tuple[Tensor, ...] | Generator[Tensor, None, None],
     sr: Rates = None,
     *,
     level: Literal["frame"],

@@ -1,6 +1,6 @@
 """`MusicEncoder`: a pretrained model, from audio of any kind to embeddings."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, Never, Unpack, overload
 
@@ -65,7 +65,7 @@ class MusicEncoder(Network):
     @overload
     def embed(
         self,
-        audio: NotTensor | list[N] | tuple[N, ...],
+        audio: NotTensor | Sequence[NotTensor] | Iterator[NotTensor],
         sr: Rates = None,
         *,
         level: Literal["clip"] = "clip",
@@ -77,7 +77,7 @@ class MusicEncoder(Network):
     @overload
     def embed(
         self,
-        audio: Tensor | list[Tensor] | tuple[Tensor, ...],
+        audio: Tensor | Sequence[Tensor] | Iterator[Tensor],
         sr: Rates = None,
         *,
         level: Literal["clip"] = "clip",
@@ -113,7 +113,7 @@ class MusicEncoder(Network):
     @overload
     def embed(
         self,
-        audio: list[N] | tuple[N, ...],
+        audio: list[N] | tuple[N, ...] | Generator[NotTensor, None, None],
         sr: Rates = None,
         *,
         level: Literal["frame"],
@@ -125,7 +125,7 @@ class MusicEncoder(Network):
     @overload
     def embed(
         self,
-        audio: list[Tensor] | tuple[Tensor, ...],
+        audio: list[Tensor] | tuple[Tensor, ...] | Generator[Tensor, None, None],
         sr: Rates = None,
         *,
         level: Literal["frame"],

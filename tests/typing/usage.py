@@ -78,3 +78,16 @@ def any_level(level: str) -> None:
     found = musicssl.get_embedding("song.flac", level=level)
     if isinstance(found, musicssl.Embedding):
         print(found.times)
+
+
+def several_forms(waveform: torch.Tensor) -> None:
+    """Iterators and lists of several kinds are lists of sounds."""
+    paths = (path for path in ["a.ogg", "b.ogg"])
+    assert_type(musicssl.get_embedding(paths), NDArray[np.float32])
+    assert_type(musicssl.get_embedding(map(str, ["a.ogg"])), NDArray[np.float32])
+    assert_type(musicssl.get_embedding(["a.ogg", Path("b.ogg")]), NDArray[np.float32])
+    assert_type(musicssl.get_embedding(paths, level="frame"), list[musicssl.Embedding])
+    assert_type(musicssl.get_embedding([waveform], 22_050), torch.Tensor)
+    model = musicssl.load_model()
+    assert_type(model.embed(paths), NDArray[np.float32])
+    assert_type(model.embed(iter([waveform]), 22_050), torch.Tensor)
