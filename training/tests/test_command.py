@@ -43,6 +43,26 @@ def test_settings_survive_json_and_refuse_unknown_keys(toy_config: PretrainConfi
         read_config(values | {"augment_in": "wav"})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seconds", -1.0),
+        ("seconds", 0.0),
+        ("seconds", float("nan")),
+        ("seconds", float("inf")),
+        ("per_recording", 0),
+        ("isolated", 2.0),
+        ("layered", -0.1),
+    ],
+)
+def test_data_settings_that_make_no_sense_are_named(
+    name: str, value: float, toy_config: PretrainConfig
+) -> None:
+    values = write_config(toy_config)
+    with pytest.raises(ConfigError, match=f"data.{name} .* got {value}"):
+        read_config(values | {"data": values["data"] | {name: value}})
+
+
 @pytest.mark.parametrize("name", WEIGHTINGS)
 def test_every_weighting_can_be_named_in_settings(name: str, toy_config: PretrainConfig) -> None:
     _, kind = WEIGHTINGS[name]

@@ -1,6 +1,7 @@
 """Settings of a pre-training run, to and from a TOML or JSON mapping."""
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -62,8 +63,13 @@ class DataConfig:
             raise ConfigError(f"{len(self.sources)} sources but {len(self.shares)} shares.")
         if not self.sources or min(self.shares) <= 0:
             raise ConfigError(f"shares must be positive, one a source, got {list(self.shares)}.")
-        if not 0 <= self.same_source <= 1:
-            raise ConfigError(f"data.same_source is a share, 0 to 1, got {self.same_source}.")
+        for name in ("isolated", "same_source", "layered"):
+            if not 0 <= (share := getattr(self, name)) <= 1:
+                raise ConfigError(f"data.{name} is a share, 0 to 1, got {share}.")
+        if not 0 < self.seconds < math.inf:
+            raise ConfigError(f"data.seconds must be positive, got {self.seconds}.")
+        if self.per_recording < 1:
+            raise ConfigError(f"data.per_recording must be at least 1, got {self.per_recording}.")
         if self.workers < 0:
             raise ConfigError(f"data.workers must be at least 0, got {self.workers}.")
         if self.recordings < 2:
