@@ -275,3 +275,15 @@ def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.splitlines()[1].startswith("musicssl-small")
     assert run("models", "--json") == 0
     assert json.loads(capsys.readouterr().out)[0]["dim"] == musicssl.list_models()[0].dim
+
+
+def test_a_folder_that_may_not_be_entered_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_symlink", refuse)
+    (tmp_path / "space.json").write_text("{}")
+    assert run("dups", tmp_path) == 2
+    assert "Permission denied" in capsys.readouterr().err

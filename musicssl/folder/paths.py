@@ -91,9 +91,13 @@ def not_a_link(path: Path) -> Path:
     Raises
     ------
     OutputError
-        If it is one.
+        If it is one, or nobody may look.
     """
-    if path.is_symlink():
+    try:
+        linked = path.is_symlink()
+    except OSError as error:  # such as in a folder that may be listed but not entered
+        raise OutputError(f"{path} cannot be looked at ({error.strerror}).") from error
+    if linked:
         raise OutputError(f"{path} is a link; musicssl writes through none. Remove it first.")
     return path
 
