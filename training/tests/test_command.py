@@ -13,7 +13,7 @@ import torch
 
 from musicssl.config import from_dict
 from musicssl.encoders import DilatedConfig
-from musicssl.errors import ConfigError
+from musicssl.errors import ConfigError, OutputError
 from musicssl.model import load_model
 from musicssl_training.augment import SpectrogramAugmentConfig
 from musicssl_training.cli.main import main
@@ -61,6 +61,14 @@ def test_data_settings_that_make_no_sense_are_named(
     values = write_config(toy_config)
     with pytest.raises(ConfigError, match=f"data.{name} .* got {value}"):
         read_config(values | {"data": values["data"] | {name: value}})
+
+
+def test_a_run_folder_that_cannot_be_written_is_named(
+    toy_config: PretrainConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "run" / "config.json").mkdir(parents=True)  # in the way
+    with pytest.raises(OutputError, match="run cannot be written"):
+        pretrain(toy_config, tmp_path / "run")
 
 
 @pytest.mark.parametrize("name", WEIGHTINGS)

@@ -15,6 +15,7 @@ from torch import distributed, nn
 
 from musicssl.atomic import atomic_write_text
 from musicssl.encoders import ENCODERS, Encoder
+from musicssl.errors import OutputError
 from musicssl.inference.device import cpu_has_bf16
 from musicssl_training.data import Sampler, open_sources
 from musicssl_training.provenance import git_commit, versions
@@ -165,8 +166,13 @@ def write_settings(
     lessons: Mapping[str, Lesson],
     fabric: Fabric,
 ) -> None:
-    """Write config.json, and add a line to runs.jsonl: a run may be started many times."""
-    atomic_write_text(folder / CONFIG, json.dumps(write_config(config), indent=1))
+    """Write config.json, and add a line to runs.jsonl: a run may be started many times.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written.
+    """
     start = {
         "step": step,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -177,5 +183,9 @@ def write_settings(
         "sources": {source.name: source.digest() for source in sampler.sources},
         "teachers": {name: lesson.facts.sha256 for name, lesson in lessons.items()},
     }
-    with (folder / RUNS).open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps(start) + "\n")
+    try:
+        atomic_write_text(folder / CONFIG, json.dumps(write_config(config), indent=1))
+        with (folder / RUNS).open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(start) + "\n")
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written ({error}).") from error
