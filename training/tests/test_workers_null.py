@@ -152,6 +152,16 @@ def test_nothing_is_found_where_there_is_nothing(name: str) -> None:
     assert learn(make(name), noise, steps) > CHANCE
 
 
+def test_the_level_of_an_excerpt_does_not_tell_its_tokens() -> None:
+    def louder_or_softer(random: torch.Generator) -> Batch:
+        batch = noise(random)
+        decibels = 24 * torch.rand(len(batch.recordings), 1, generator=random) - 12
+        batch.sound = CleanAudio(batch.sound.audio * 10 ** (decibels / 20), GRID)
+        return batch
+
+    assert learn(make("masked"), louder_or_softer, 150) > CHANCE
+
+
 @pytest.mark.parametrize("name", SETTINGS)
 def test_what_there_is_is_found(name: str) -> None:
     assert learn(make(name), music, 120) < CHANCE - 0.1

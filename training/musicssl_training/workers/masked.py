@@ -42,7 +42,8 @@ class MaskedConfig(WorkerConfig):
 class Masked(Worker):
     """Predict the tokens of masked frames (BEST-RQ [1]_).
 
-    The target, each dimension with mean 0 and standard deviation 1, is stacked over the steps of a
+    The target, each dimension with mean 0 and standard deviation 1 and without the excerpt's own
+    mean over time and dimensions (its level, which any frame would tell), is stacked over the steps of a
     token (around its own; the ends are repeated) and projected by a fixed random matrix; its token
     is the nearest of fixed random codes, all on the unit sphere. Cross-entropy, divided by the
     logarithm of the number of codes.
@@ -111,8 +112,7 @@ class Masked(Worker):
         return tokens
 
     def loss(self, frames: Tensor, batch: Batch, extras: Extras = NO_EXTRAS) -> Tensor:
-        values = self.values.normalize(values_of(self.target, batch.sound))
-        values = self._stacked(values)
+        values = self._stacked(self._leveled(values_of(self.target, batch.sound)))
         pool = self.target.pool
         steps = min(frames.shape[1] // pool, values.shape[1])
         heard = averaged(frames[:, : steps * pool], pool)
@@ -138,6 +138,14 @@ class Masked(Worker):
         reached = F.max_pool1d(heard, 2 * margin + 1, 1)[:, 0] > 0
         steps = masked.shape[1] // pool
         return ~torch.unflatten(reached[:, : steps * pool], 1, (steps, pool)).any(dim=2)
+
+    def _leveled(self, values: Tensor) -> Tensor:
+        """Return normalized values whose mean over an excerpt is that of all.
+
+        The level of an excerpt, which a random gain draws anew, is heard in whatever is not masked.
+        """
+        level = values.mean(dim=(1, 2), keepdim=True)
+        return self.values.normalize(values - level + self.values.mean.mean().to(values))
 
     def _stacked(self, values: Tensor) -> Tensor:
         """Lay the steps around each side by side: (batch, steps, stack * size)."""
