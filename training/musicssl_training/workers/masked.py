@@ -43,10 +43,10 @@ class Masked(Worker):
     """Predict the tokens of masked frames (BEST-RQ [1]_).
 
     The target, each dimension with mean 0 and standard deviation 1 and without the excerpt's own
-    mean over time and dimensions (its level, which any frame would tell), is stacked over the steps of a
-    token (around its own; the ends are repeated) and projected by a fixed random matrix; its token
-    is the nearest of fixed random codes, all on the unit sphere. Cross-entropy, divided by the
-    logarithm of the number of codes.
+    mean over time and dimensions (its level, which any frame would tell), is stacked over the
+    steps of a token (around its own; the ends are repeated) and projected by a fixed random
+    matrix; its token is the nearest of fixed random codes, all on the unit sphere. Cross-entropy,
+    divided by the logarithm of the number of codes.
 
     Tokens count if nothing that they are made of was heard: if neither `Extras.masked` nor the
     target's own window, which reaches beyond its frame, leaves any of it. Batches without such
