@@ -63,6 +63,12 @@ def test_data_settings_that_make_no_sense_are_named(
         read_config(values | {"data": values["data"] | {name: value}})
 
 
+@pytest.mark.parametrize("name", ["steps", "hidden", "measure_batches", "save_every", "patience"])
+def test_counts_below_one_are_named(name: str, toy_config: PretrainConfig) -> None:
+    with pytest.raises(ConfigError, match=f"{name} must be at least 1, got 0"):
+        read_config(write_config(toy_config) | {name: 0})
+
+
 def test_a_run_folder_that_cannot_be_written_is_named(
     toy_config: PretrainConfig, tmp_path: Path
 ) -> None:

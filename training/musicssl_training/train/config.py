@@ -151,6 +151,9 @@ class PretrainConfig:
         pick(PRECISIONS, self.precision, "precision")
         pick(dict.fromkeys(AUGMENT_IN), self.augment_in, "augment_in")
         self.worker_configs()
+        for name in ("steps", "hidden", "measure_batches", "save_every", "log_every", "patience"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if self.data.recordings % self.optim.accumulate:
             raise ConfigError(
                 f"data.recordings ({self.data.recordings}) must be a multiple of "
