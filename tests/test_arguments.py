@@ -97,7 +97,7 @@ NO_AUDIO = [
     *(x for x in NOTHING if not isinstance(x, np.ndarray)), None, 0, 2.5, True, 10**400,
     "", "\0", "no-such.wav", Path("no-such.wav"), np.array("no.wav"), np.array(["no.wav"]),
     [[]], [None], [0.1, 0.2], [TONE, None], [[TONE]], [TONE, "no.wav"], (TONE, 2 * RATE),
-    set(), deque([TONE]), {"array": TONE}, TONE.tolist(),
+    set(), {"array": TONE}, TONE.tolist(),
     memoryview(TONE), bytes(8), TONE > 0, TONE * 1e9, TONE[:0], TONE[0], TONE[None, None],
     *(TONE.astype(kind) for kind in (object, complex, "U", np.int64, np.uint16)),
     *(np.zeros(shape) for shape in ((0, 0), (0, 9), (9, 0), (9, 2000), (16, 8), (1, 1, 9))),
