@@ -11,7 +11,7 @@ from musicssl.cli.interrupts import interrupts
 from musicssl.cli.models import print_models
 from musicssl.cli.options import Help, Parser
 from musicssl.cli.stdout import answer
-from musicssl.cli.terminal import process
+from musicssl.cli.terminal import run_command
 
 EPILOG = """\
 INDEX and EMBEDDINGS are folders that musicssl-embed wrote, one vector per file.
@@ -30,10 +30,7 @@ _COLLECTION: dict[str, Any] = {"type": Path, "metavar": "EMBEDDINGS", "help": "f
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code; without `argv`, as a process of its own."""
-    if argv is not None:
-        return _main(argv)
-    with process():
-        return _main(sys.argv[1:])
+    return run_command(_main, argv)
 
 
 def _main(argv: list[str]) -> int:

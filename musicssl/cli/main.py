@@ -16,7 +16,7 @@ from musicssl.cli.interrupts import INTERRUPTED, interrupts
 from musicssl.cli.models import print_models
 from musicssl.cli.options import build_parser
 from musicssl.cli.stdout import DONE, FAILED, NOTHING, answer, to_stdout
-from musicssl.cli.terminal import process, put_name, say
+from musicssl.cli.terminal import put_name, run_command, say
 from musicssl.errors import ConfigError
 
 # What needs torch is imported when it is needed: --help and a typing mistake answer at once.
@@ -28,10 +28,7 @@ if TYPE_CHECKING:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code; without `argv`, as a process of its own."""
-    if argv is not None:
-        return _main(argv)
-    with process():
-        return _main(sys.argv[1:])
+    return run_command(_main, argv)
 
 
 def _main(argv: list[str]) -> int:

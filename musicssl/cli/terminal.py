@@ -5,7 +5,7 @@ import faulthandler
 import os
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
 from musicssl.cli.interrupts import quiet_interrupts
@@ -93,6 +93,14 @@ def process() -> Iterator[None]:
         for moved, original, number in ((stdout, before[0], 1), (stderr, before[1], 2)):
             if moved is not None and moved is not original:
                 _back(moved, number)
+
+
+def run_command(command: Callable[[list[str]], int], argv: list[str] | None) -> int:
+    """Run a command's main function with `argv`; if that is None, as a process of its own."""
+    if argv is not None:
+        return command(argv)
+    with process():
+        return command(sys.argv[1:])
 
 
 def _occupy(number: int) -> None:

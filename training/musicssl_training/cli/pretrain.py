@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musicssl_training.cli.interrupts import interrupts
-from musicssl_training.cli.settings import read_toml, replace_setting
+from musicssl_training.cli.settings import replace_setting
+from musicssl_training.toml_file import read_toml
 
 if TYPE_CHECKING:
     from musicssl_training.train import StepResult, TrainState

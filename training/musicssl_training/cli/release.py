@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from musicssl_training.cli.settings import read_toml
+from musicssl_training.toml_file import read_toml
 
 
 def add_release(parser: argparse.ArgumentParser) -> None:

@@ -72,6 +72,18 @@ class EvaluateConfig:
     jobs: int = 1
     part: str = "all"
 
+    @classmethod
+    def linear(cls, tasks: tuple[str, ...], seeds: int, part: str) -> "EvaluateConfig":
+        """Return the settings of the linear probe alone, with all labels and without maps."""
+        return cls(
+            tasks=tasks,
+            probes=("linear",),
+            regimes=("100%",),
+            seeds=seeds,
+            map_method="",
+            part=part,
+        )
+
     def __post_init__(self) -> None:
         for name in self.tasks:
             pick(TASKS, name, "task")

@@ -101,20 +101,14 @@ def measure_cell(cell: Cell, model: Path, cache: Path, stop: Stop) -> dict[str, 
         if stop():
             raise KeyboardInterrupt
 
-    settings = EvaluateConfig(
-        tasks=config.chosen,
-        probes=("linear",),
-        regimes=("100%",),
-        seeds=config.seeds,
-        map_method="",
-        part=config.part,
-    )
+    settings = EvaluateConfig.linear(config.chosen, config.seeds, config.part)
     report = evaluate([embedder], config.roots, cache, settings, keep)
-    scores: dict[str, Any] = {}
-    for result in report.results:  # a task's first metric leads
-        if result.task in config.chosen and result.task not in scores:
-            names = ("metric", "score", "low", "high", "chance", "n_items", "n_groups", "split")
-            scores[result.task] = {name: getattr(result, name) for name in names}
+    names = ("metric", "score", "low", "high", "chance", "n_items", "n_groups", "split")
+    scores: dict[str, Any] = {
+        task: {name: getattr(result, name) for name in names}
+        for task, result in report.leading().items()
+        if task in config.chosen
+    }
     missing = [gap for gap in report.missing if gap["task"].split(" (")[0] in config.chosen]
     if missing:
         raise ConfigError("; ".join(f"{gap['task']}: {gap['reason']}" for gap in missing))

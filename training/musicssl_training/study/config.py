@@ -1,6 +1,5 @@
 """The settings of a study: one TOML file to a list of cells, checked before the first one runs."""
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from musicssl.config import from_dict, unknown_key
 from musicssl.errors import ConfigError, MusicSSLError
 from musicssl_training.study.design import Cell, Factor, combine, make_cells, read_factor
+from musicssl_training.toml_file import read_toml
 
 SEED = "seed"  # the factor whose levels are repetitions
 KEYS = ("base", "settings", "budget", "evaluate", "grid", "block", "report")
@@ -77,22 +77,6 @@ def read_study(file: Path) -> Study:
     cells.sort(key=lambda cell: seeds.index(cell.levels[SEED]))  # stable: one whole design a seed
     report = from_dict(ReportConfig, values.get("report", {}), "study.report")
     return Study(factors, tuple(cells), report)
-
-
-def read_toml(file: Path) -> dict[str, Any]:
-    """Return a TOML file's values.
-
-    Raises
-    ------
-    ConfigError
-        If it cannot be read, or is not TOML.
-    """
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror}.") from error
-    except ValueError as error:  # also where it is not UTF-8
-        raise ConfigError(f"{file} is not TOML: {error}.") from error
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -27,26 +27,12 @@ def probe(encoder: Encoder, config: PretrainConfig, device: torch.device) -> dic
     model.encoder.load_state_dict(encoder.state_dict())
     embedder = ModelEmbedder(model.requires_grad_(False).eval().to(device), "run")
     with tempfile.TemporaryDirectory() as cache:
-        report = evaluate([embedder], roots(chosen), Path(cache), settings(chosen))
-    leading: dict[str, float] = {}
-    for result in report.results:  # a task's first metric leads
-        leading.setdefault(result.task, result.score)
-    return leading
+        settings = EvaluateConfig.linear(chosen.tasks, chosen.seeds, "development")
+        report = evaluate([embedder], roots(chosen), Path(cache), settings)
+    return {task: result.score for task, result in report.leading().items()}
 
 
 def roots(config: ProbeConfig) -> dict[str, Path]:
     """Return the folder of each collection."""
     pairs = (text.partition("=") for text in config.collections)
     return {name: Path(folder).expanduser() for name, _, folder in pairs}
-
-
-def settings(config: ProbeConfig) -> EvaluateConfig:
-    """Return what is measured."""
-    return EvaluateConfig(
-        tasks=config.tasks,
-        probes=("linear",),
-        regimes=("100%",),
-        seeds=config.seeds,
-        map_method="",
-        part="development",
-    )

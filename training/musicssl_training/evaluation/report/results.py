@@ -61,6 +61,13 @@ class Report:
     embedding_seconds: dict[str, float] = field(default_factory=dict)
     missing: list[dict[str, str]] = field(default_factory=list)
 
+    def leading(self) -> dict[str, Result]:
+        """Return the result of each task's leading metric, its first, by task."""
+        leading: dict[str, Result] = {}
+        for result in self.results:
+            leading.setdefault(result.task, result)
+        return leading
+
     def note_missing(self, task: str, reason: object) -> None:
         """Note why a task was not measured, once."""
         entry = {"task": task, "reason": str(reason)}
