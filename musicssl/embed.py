@@ -1,130 +1,159 @@
 """`get_embedding`: any audio to embeddings in one call."""
 
-import os
-from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, Never, Unpack, overload
+from typing import Never, Required, Unpack, overload
 
 import torch
 from torch import Tensor
 
-from musicssl import arguments, forking
-from musicssl.checkpoint.bundled import DEFAULT_MODEL, bundled_models
-from musicssl.checkpoint.names import CONFIG, WEIGHTS
+from musicssl import arguments
 from musicssl.errors import ConfigError
 from musicssl.inference.device import pick_device
 from musicssl.inference.inputs import embed_inputs, same_rate
-from musicssl.inference.options import ClipPooling, EmbedKeywords, EmbedOptions, FramePooling
+from musicssl.inference.keywords import Clip, EmbedKeywords, Frame, Raise, Skip, Window
+from musicssl.inference.options import EmbedOptions
 from musicssl.inference.results import (
-    AnyAudio,
+    AnySounds,
     Embedded,
     Embedding,
+    Many,
+    ManyTensors,
     N,
     NotTensor,
+    Rate,
+    Rates,
+    Sounds,
     TensorEmbedding,
+    Tensors,
     Vectors,
 )
-from musicssl.model import MusicEncoder, Rates, load_model
+from musicssl.kept import kept_model
+from musicssl.model import MusicEncoder
 from musicssl.network import Layer
 
-Key = tuple[object, ...]
-_models: dict[Key, tuple[Key, MusicEncoder]] = {}  # where from: in which state, and what
-_loading = forking.Lock()
 
-
-class Keywords(EmbedKeywords, total=False):
-    """`EmbedKeywords`, and which model to use, for overloads."""
-
+class _Model(EmbedKeywords, total=False):
     model: str | Path | MusicEncoder | None
     revision: str | None
     device: str | torch.device
 
 
-@overload
-def get_embedding(
-    audio: NotTensor | Sequence[NotTensor] | Iterator[NotTensor],
-    sr: Rates = None,
-    *,
-    level: Literal["clip"] = "clip",
-    pooling: ClipPooling = None,
-    **options: Unpack[Keywords],
-) -> Vectors: ...
+class _Clip(Clip, _Model, total=False):
+    on_error: Raise
+
+
+class _ClipOrNone(Clip, _Model, total=False):
+    on_error: Required[Skip]
+
+
+class _Frame(Frame, _Model, total=False):
+    on_error: Raise
+
+
+class _FrameOrNone(Frame, _Model, total=False):
+    on_error: Required[Skip]
+
+
+class _Window(Window, _Model, total=False):
+    on_error: Raise
+
+
+class _WindowOrNone(Window, _Model, total=False):
+    on_error: Required[Skip]
 
 
 @overload
-def get_embedding(
-    audio: Tensor | Sequence[Tensor] | Iterator[Tensor],
-    sr: Rates = None,
-    *,
-    level: Literal["clip"] = "clip",
-    pooling: ClipPooling = None,
-    **options: Unpack[Keywords],
-) -> Tensor: ...
+def get_embedding(audio: Sounds, sr: Rates = None, **options: Unpack[_Clip]) -> Vectors: ...
 
 
 @overload
-def get_embedding(
-    audio: NotTensor,
-    sr: float | None = None,
-    *,
-    level: Literal["frame"],
-    pooling: FramePooling = None,
-    **options: Unpack[Keywords],
-) -> Embedding: ...
+def get_embedding(audio: Tensors, sr: Rates = None, **options: Unpack[_Clip]) -> Tensor: ...
 
 
 @overload
-def get_embedding(
-    audio: Tensor,
-    sr: float | None = None,
-    *,
-    level: Literal["frame"],
-    pooling: FramePooling = None,
-    **options: Unpack[Keywords],
-) -> TensorEmbedding: ...
+def get_embedding(audio: NotTensor, sr: Rate = None, **options: Unpack[_Frame]) -> Embedding: ...
+
+
+@overload
+def get_embedding(audio: Tensor, sr: Rate = None, **options: Unpack[_Frame]) -> TensorEmbedding: ...
 
 
 @overload
 def get_embedding(
-    audio: list[N] | tuple[N, ...] | Generator[NotTensor, None, None],
-    sr: Rates = None,
-    *,
-    level: Literal["frame"],
-    pooling: FramePooling = None,
-    **options: Unpack[Keywords],
+    audio: Many[N], sr: Rates = None, **options: Unpack[_Frame]
 ) -> list[Embedding]: ...
 
 
 @overload
 def get_embedding(
-    audio: list[Tensor] | tuple[Tensor, ...] | Generator[Tensor, None, None],
-    sr: Rates = None,
-    *,
-    level: Literal["frame"],
-    pooling: FramePooling = None,
-    **options: Unpack[Keywords],
+    audio: ManyTensors, sr: Rates = None, **options: Unpack[_Frame]
+) -> list[TensorEmbedding]: ...
+
+
+@overload
+def get_embedding(audio: NotTensor, sr: Rate = None, **options: Unpack[_Window]) -> Embedding: ...
+
+
+@overload
+def get_embedding(
+    audio: Tensor, sr: Rate = None, **options: Unpack[_Window]
+) -> TensorEmbedding: ...
+
+
+@overload
+def get_embedding(
+    audio: Many[N], sr: Rates = None, **options: Unpack[_Window]
+) -> list[Embedding]: ...
+
+
+@overload
+def get_embedding(
+    audio: ManyTensors, sr: Rates = None, **options: Unpack[_Window]
 ) -> list[TensorEmbedding]: ...
 
 
 @overload
 def get_embedding(
-    audio: AnyAudio | Sequence[AnyAudio] | Iterator[AnyAudio],
+    audio: Many[N], sr: Rates = None, **options: Unpack[_ClipOrNone]
+) -> list[Vectors | None]: ...
+
+
+@overload
+def get_embedding(
+    audio: Many[N], sr: Rates = None, **options: Unpack[_FrameOrNone]
+) -> list[Embedding | None]: ...
+
+
+@overload
+def get_embedding(
+    audio: Many[N], sr: Rates = None, **options: Unpack[_WindowOrNone]
+) -> list[Embedding | None]: ...
+
+
+@overload
+def get_embedding(
+    audio: AnySounds,
     sr: Rates = None,
     *,
     level: str = "clip",
     pooling: str | None = None,
-    **options: Unpack[Keywords],
+    window: float | None = None,
+    hop: float | None = None,
+    on_error: str = "raise",
+    **options: Unpack[_Model],
 ) -> Embedded: ...
 
 
 def get_embedding(
-    audio: AnyAudio | Sequence[AnyAudio] | Iterator[AnyAudio],
+    audio: AnySounds,
     sr: Rates = None,
     *,
     model: str | Path | MusicEncoder | None = None,
     revision: str | None = None,
     level: str = "clip",
     pooling: str | None = None,
+    window: float | None = None,
+    hop: float | None = None,
     layer: Layer = None,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
@@ -136,9 +165,10 @@ def get_embedding(
     offset: float = 0.0,
     duration: float | None = None,
     sampling_rate: Rates = None,
+    on_error: str = "raise",
     **unknown: Never,
 ) -> Embedded:
-    """Return the embedding of music: one vector a clip, or one a frame with its time.
+    """Return the embedding of music: one vector a clip, or one a window or a frame with its time.
 
     Parameters
     ----------
@@ -164,6 +194,11 @@ def get_embedding(
     pooling
         Of a clip's frames: "mean", "max", "meanstd" (twice as many values), "none" (the same as
         ``level="frame"``), or None for the checkpoint's choice.
+    window, hop
+        Pool windows of `window` seconds, beginning every `hop` seconds (by default, one after the
+        other), in place of the whole clip; both at least one frame. A window pools the frames
+        whose centers lie in it, and these have heard what lies around it. The last window is the
+        first that reaches the end, and holds what is left; a clip shorter than `window` is one.
     layer
         One layer, several to put side by side, "all", or None for the checkpoint's choice.
     device
@@ -189,15 +224,19 @@ def get_embedding(
         that follows.
     sampling_rate
         Another name for `sr`.
+    on_error
+        What becomes of audio that cannot be used: "raise" raises, of a list at the first such item;
+        "skip" goes on, logs a warning that says why, and puts None in place of that result. A list
+        then gives a list of results, as long as what was given, at clip level too.
     **unknown
         None: other names are refused.
 
     Returns
     -------
     numpy.ndarray, Tensor, Embedding or list of Embedding
-        Clip level: shape (dim,), for a list (n, dim). Frame level: an `Embedding` of values
-        (frames, dim) and times (frames,) in seconds, for a list a list of them. Tensors if the
-        audio is tensors, on their device; otherwise numpy arrays, float32.
+        Clip level: shape (dim,), for a list (n, dim). Frame level and windows: an `Embedding` of
+        values (frames, dim) and times (frames,), the centers in seconds, for a list a list of
+        them. Tensors if the audio is tensors, on their device; otherwise numpy arrays, float32.
 
     Raises
     ------
@@ -228,6 +267,8 @@ def get_embedding(
     options = EmbedOptions(
         level=level,
         pooling=pooling,
+        window=window,
+        hop=hop,
         layer=layer,
         dtype=dtype,
         batch_size=batch_size,
@@ -238,32 +279,4 @@ def get_embedding(
         offset=offset,
         duration=duration,
     )
-    return embed_inputs(encoder, audio, same_rate(sr, sampling_rate), options)
-
-
-def kept_model(
-    model: str | Path | None, revision: str | None, device: torch.device
-) -> MusicEncoder:
-    """Return a model loaded before in this process, loading it the first time."""
-    if revision is not None:
-        arguments.text(revision, "revision")
-    source, state = _identify(model)
-    key = (*source, revision, device)
-    if (kept := _models.get(key)) and kept[0] == state:
-        return kept[1]
-    with _loading:
-        if not (kept := _models.get(key)) or kept[0] != state:
-            kept = _models[key] = state, load_model(model, revision=revision, device=device)
-        return kept[1]
-
-
-def _identify(model: str | Path | None) -> tuple[Key, Key]:
-    """Return what a model's name stands for now, and the state that its files are in."""
-    if model is None or (isinstance(model, str) and model in bundled_models()):
-        return ("bundled", model or DEFAULT_MODEL), ()
-    folder = Path(os.path.realpath(os.path.expanduser(model)))  # noqa: PTH111, of nobody's home
-    try:
-        files = [(folder / name).stat() for name in (CONFIG, WEIGHTS)]
-    except OSError:  # no folder, or one that will be refused
-        return ("elsewhere", model), ()
-    return ("folder", folder), tuple((x.st_mtime_ns, x.st_size, x.st_ino) for x in files)
+    return embed_inputs(encoder, audio, same_rate(sr, sampling_rate), options, on_error)

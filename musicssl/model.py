@@ -1,8 +1,7 @@
 """`MusicEncoder`: a pretrained model, from audio of any kind to embeddings."""
 
-from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, Never, Unpack, overload
+from typing import Never, Required, Unpack, overload
 
 import torch
 from torch import Tensor
@@ -10,19 +9,52 @@ from torch import Tensor
 from musicssl import arguments
 from musicssl.inference.device import pick_device, pick_dtype
 from musicssl.inference.inputs import embed_inputs, same_rate
-from musicssl.inference.options import ClipPooling, EmbedKeywords, EmbedOptions, FramePooling
+from musicssl.inference.keywords import Clip, EmbedKeywords, Frame, Raise, Skip, Window
+from musicssl.inference.options import EmbedOptions
 from musicssl.inference.results import (
-    AnyAudio,
+    AnySounds,
     Embedded,
     Embedding,
+    Many,
+    ManyTensors,
     N,
     NotTensor,
+    Rate,
+    Rates,
+    Sounds,
     TensorEmbedding,
+    Tensors,
     Vectors,
 )
 from musicssl.network import Layer, Network
 
-Rates = float | Sequence[float | None] | None  # Hz: one, one per sound, or None for files
+
+class _Batches(EmbedKeywords, total=False):
+    batch_seconds: float | None
+
+
+class _Clip(Clip, _Batches, total=False):
+    on_error: Raise
+
+
+class _ClipOrNone(Clip, _Batches, total=False):
+    on_error: Required[Skip]
+
+
+class _Frame(Frame, _Batches, total=False):
+    on_error: Raise
+
+
+class _FrameOrNone(Frame, _Batches, total=False):
+    on_error: Required[Skip]
+
+
+class _Window(Window, _Batches, total=False):
+    on_error: Raise
+
+
+class _WindowOrNone(Window, _Batches, total=False):
+    on_error: Required[Skip]
 
 
 class MusicEncoder(Network):
@@ -47,7 +79,8 @@ class MusicEncoder(Network):
     config
         The checkpoint's configuration.
     model_id, revision, weights_sha256
-        Where the weights come from; the hash is empty for weights that were never saved.
+        Where the weights come from; the hash is empty for weights that were never saved, or have
+        been trained or replaced since.
     dtype
         Of the arithmetic in `embed`, unless that is told otherwise.
     """
@@ -63,96 +96,85 @@ class MusicEncoder(Network):
         return self.clip_dim
 
     @overload
-    def embed(
-        self,
-        audio: NotTensor | Sequence[NotTensor] | Iterator[NotTensor],
-        sr: Rates = None,
-        *,
-        level: Literal["clip"] = "clip",
-        pooling: ClipPooling = None,
-        batch_seconds: float | None = None,
-        **options: Unpack[EmbedKeywords],
-    ) -> Vectors: ...
+    def embed(self, audio: Sounds, sr: Rates = None, **options: Unpack[_Clip]) -> Vectors: ...
+
+    @overload
+    def embed(self, audio: Tensors, sr: Rates = None, **options: Unpack[_Clip]) -> Tensor: ...
+
+    @overload
+    def embed(self, audio: NotTensor, sr: Rate = None, **options: Unpack[_Frame]) -> Embedding: ...
 
     @overload
     def embed(
-        self,
-        audio: Tensor | Sequence[Tensor] | Iterator[Tensor],
-        sr: Rates = None,
-        *,
-        level: Literal["clip"] = "clip",
-        pooling: ClipPooling = None,
-        batch_seconds: float | None = None,
-        **options: Unpack[EmbedKeywords],
-    ) -> Tensor: ...
-
-    @overload
-    def embed(
-        self,
-        audio: NotTensor,
-        sr: float | None = None,
-        *,
-        level: Literal["frame"],
-        pooling: FramePooling = None,
-        batch_seconds: float | None = None,
-        **options: Unpack[EmbedKeywords],
-    ) -> Embedding: ...
-
-    @overload
-    def embed(
-        self,
-        audio: Tensor,
-        sr: float | None = None,
-        *,
-        level: Literal["frame"],
-        pooling: FramePooling = None,
-        batch_seconds: float | None = None,
-        **options: Unpack[EmbedKeywords],
+        self, audio: Tensor, sr: Rate = None, **options: Unpack[_Frame]
     ) -> TensorEmbedding: ...
 
     @overload
     def embed(
-        self,
-        audio: list[N] | tuple[N, ...] | Generator[NotTensor, None, None],
-        sr: Rates = None,
-        *,
-        level: Literal["frame"],
-        pooling: FramePooling = None,
-        batch_seconds: float | None = None,
-        **options: Unpack[EmbedKeywords],
+        self, audio: Many[N], sr: Rates = None, **options: Unpack[_Frame]
     ) -> list[Embedding]: ...
 
     @overload
     def embed(
-        self,
-        audio: list[Tensor] | tuple[Tensor, ...] | Generator[Tensor, None, None],
-        sr: Rates = None,
-        *,
-        level: Literal["frame"],
-        pooling: FramePooling = None,
-        batch_seconds: float | None = None,
-        **options: Unpack[EmbedKeywords],
+        self, audio: ManyTensors, sr: Rates = None, **options: Unpack[_Frame]
+    ) -> list[TensorEmbedding]: ...
+
+    @overload
+    def embed(self, audio: NotTensor, sr: Rate = None, **options: Unpack[_Window]) -> Embedding: ...
+
+    @overload
+    def embed(
+        self, audio: Tensor, sr: Rate = None, **options: Unpack[_Window]
+    ) -> TensorEmbedding: ...
+
+    @overload
+    def embed(
+        self, audio: Many[N], sr: Rates = None, **options: Unpack[_Window]
+    ) -> list[Embedding]: ...
+
+    @overload
+    def embed(
+        self, audio: ManyTensors, sr: Rates = None, **options: Unpack[_Window]
     ) -> list[TensorEmbedding]: ...
 
     @overload
     def embed(
+        self, audio: Many[N], sr: Rates = None, **options: Unpack[_ClipOrNone]
+    ) -> list[Vectors | None]: ...
+
+    @overload
+    def embed(
+        self, audio: Many[N], sr: Rates = None, **options: Unpack[_FrameOrNone]
+    ) -> list[Embedding | None]: ...
+
+    @overload
+    def embed(
+        self, audio: Many[N], sr: Rates = None, **options: Unpack[_WindowOrNone]
+    ) -> list[Embedding | None]: ...
+
+    @overload
+    def embed(
         self,
-        audio: AnyAudio | Sequence[AnyAudio] | Iterator[AnyAudio],
+        audio: AnySounds,
         sr: Rates = None,
         *,
         level: str = "clip",
         pooling: str | None = None,
-        batch_seconds: float | None = None,
-        **options: Unpack[EmbedKeywords],
+        window: float | None = None,
+        hop: float | None = None,
+        on_error: str = "raise",
+        **options: Unpack[_Batches],
     ) -> Embedded: ...
 
     def embed(
         self,
-        audio: AnyAudio | Sequence[AnyAudio] | Iterator[AnyAudio],
+        audio: AnySounds,
         sr: Rates = None,
         *,
         level: str = "clip",
         pooling: str | None = None,
+        window: float | None = None,
+        hop: float | None = None,
         layer: Layer = None,
         dtype: str | torch.dtype = "auto",
         batch_size: int | None = None,
@@ -164,6 +186,7 @@ class MusicEncoder(Network):
         offset: float = 0.0,
         duration: float | None = None,
         sampling_rate: Rates = None,
+        on_error: str = "raise",
         **unknown: Never,
     ) -> Embedded:
         """Return the embedding of one sound or of a list of them; see `musicssl.get_embedding`.
@@ -172,7 +195,7 @@ class MusicEncoder(Network):
         ----------
         audio, sr, level, pooling, layer, dtype, batch_size, chunk_seconds, resampler, channel_axis
             As there.
-        mono, offset, duration, sampling_rate
+        window, hop, mono, offset, duration, sampling_rate, on_error
             As there.
         batch_seconds
             Audio encoded at once, in seconds; None for 30 (600 on a GPU).
@@ -195,6 +218,8 @@ class MusicEncoder(Network):
         options = EmbedOptions(
             level=level,
             pooling=pooling,
+            window=window,
+            hop=hop,
             layer=layer,
             dtype=dtype,
             batch_size=batch_size,
@@ -206,7 +231,7 @@ class MusicEncoder(Network):
             offset=offset,
             duration=duration,
         )
-        return embed_inputs(self, audio, same_rate(sr, sampling_rate), options)
+        return embed_inputs(self, audio, same_rate(sr, sampling_rate), options, on_error)
 
 
 def load_model(
@@ -216,25 +241,31 @@ def load_model(
     cache_dir: str | Path | None = None,
     token: str | bool | None = None,
     local_files_only: bool = False,
+    force_download: bool = False,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
+    trainable: bool = False,
 ) -> MusicEncoder:
     """Load a model onto a device; the first arguments are `MusicEncoder.from_pretrained`'s.
 
     Parameters
     ----------
-    model, revision, cache_dir, token, local_files_only
+    model, revision, cache_dir, token, local_files_only, force_download
         As in `MusicEncoder.from_pretrained`.
     device
         "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
     dtype
         Of the arithmetic in `embed`, unless that is told otherwise: "auto" (fp16 on a GPU, fp32
         elsewhere), "fp32", "bf16" or "fp16". The weights stay in fp32.
+    trainable
+        Whether a training loop is to change it. Without, it is frozen: embeddings of one
+        collection must come from one and the same model. With, what its own layer needs is
+        trained, as after `MusicEncoder.unfreeze`, which trains for other layers too.
 
     Returns
     -------
     MusicEncoder
-        In evaluation mode.
+        In evaluation mode: a training loop calls `train`.
 
     Raises
     ------
@@ -243,14 +274,19 @@ def load_model(
     ModelError
         If the model cannot be found, fetched or read.
     """
+    arguments.no_more(unknown, load_model)
     where = pick_device(device)
     pick_dtype(dtype, where)
+    arguments.flag(trainable, "trainable")
     loaded = MusicEncoder.from_pretrained(
         model,
         revision=revision,
         cache_dir=cache_dir,
         token=token,
         local_files_only=local_files_only,
+        force_download=force_download,
     )
     loaded.dtype = dtype
+    if trainable:
+        loaded.unfreeze()
     return loaded.to(where)

@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 
 from musicssl import arguments
 from musicssl.checkpoint.hashing import hash_weights
-from musicssl.embed import get_embedding, kept_model
+from musicssl.embed import get_embedding
 from musicssl.inference.device import pick_device
 from musicssl.inference.options import EmbedOptions
+from musicssl.kept import kept_model
 from musicssl.model import MusicEncoder
 from musicssl.network import Layer
 from musicssl.pooling import POOLINGS
@@ -165,6 +166,14 @@ class MusicEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         tags.transformer_tags.preserves_dtype = []
         return tags
 
+    def _check_jobs_and_memory(self) -> None:
+        """Refuse what joblib would take for something else."""
+        if self.n_jobs is not None and not arguments.integer(self.n_jobs, "n_jobs", least=None):
+            raise ConfigError("n_jobs must not be 0; -1 is one process per core.")
+        folder = isinstance(self.memory, (str, os.PathLike))
+        if self.memory is not None and not folder and not hasattr(self.memory, "cache"):
+            raise ConfigError(f"memory must be a folder or a joblib.Memory, got {self.memory!r}.")
+
     def _loaded(self) -> MusicEncoder:
         """Return the model, which `get_embedding` keeps for the process."""
         if isinstance(self.model, MusicEncoder):
@@ -173,7 +182,8 @@ class MusicEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return kept_model(name, self.revision, pick_device(self.device))
 
     def _choice(self, model: MusicEncoder) -> tuple[tuple[int, ...], str]:
-        """Return the layers and the pooling, checked."""
+        """Return the layers and the pooling; all settings are checked."""
+        self._check_jobs_and_memory()
         options = EmbedOptions(pooling=self.pooling, layer=self.layer, dtype=self.dtype)
         settings = options.resolve(model)
         if settings.pooling == "none":

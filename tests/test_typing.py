@@ -11,7 +11,8 @@ from typing import get_type_hints
 import pytest
 
 import musicssl
-from musicssl.inference.options import EmbedKeywords, EmbedOptions
+from musicssl.inference.keywords import EmbedKeywords
+from musicssl.inference.options import EmbedOptions
 
 SCRIPTS = Path(__file__).parent / "typing"
 
@@ -37,7 +38,7 @@ def test_a_users_script_needs_no_cast(checker: str, script: Path, tmp_path: Path
 
 def test_options_are_the_same_everywhere() -> None:
     options = {field.name: field.default for field in fields(EmbedOptions)}
-    typed_apart = {"level", "pooling", "batch_seconds"}
+    typed_apart = {"level", "pooling", "window", "hop", "batch_seconds"}
     other_names = {"sampling_rate"}
     typed = get_type_hints(EmbedKeywords).keys() - other_names
     assert typed | typed_apart == options.keys()

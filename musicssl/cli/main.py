@@ -108,6 +108,8 @@ def _embed(listing: "Listing", args: argparse.Namespace) -> int:
                 format=args.format,
                 level=args.level,
                 pooling=args.pooling,
+                window=args.window,
+                hop=args.hop,
                 layer=args.layer,
                 resampler=args.resampler,
                 mono=args.mono,

@@ -124,6 +124,8 @@ def _add_embedding(group: argparse._ArgumentGroup) -> None:
     )
     how = "over time; frames have none (default: the model's choice)"
     add("--pooling", "--pool", metavar="{mean,max,meanstd,none}", help=how)
+    add("--window", type=float, metavar="S", help="one vector per S seconds, with times")
+    add("--hop", type=float, metavar="S", help="from window to window (default: the window)")
     add("--layer", type=_layer, help="number, several as 2,5, all (default: the model's choice)")
     add(
         "--mono",

@@ -32,6 +32,8 @@ def embed_folder(
     format: str = "npz",
     level: str = "clip",
     pooling: str | None = None,
+    window: float | None = None,
+    hop: float | None = None,
     layer: Layer = None,
     resampler: str = "soxr",
     mono: str = "mean",
@@ -64,8 +66,10 @@ def embed_folder(
         how results are named.
     out
         The folder for results, for manifest.jsonl (one line per file) and for space.json.
-    model, revision, level, pooling, layer, device, dtype, chunk_seconds, resampler, mono
+    model, revision, level, pooling, window, hop, layer, device, dtype, chunk_seconds
         As in `musicssl.get_embedding`.
+    resampler, mono
+        As there.
     cache_dir, local_files_only
         As in `musicssl.load_model`.
     format
@@ -124,6 +128,8 @@ def embed_folder(
     options = EmbedOptions(
         level=level,
         pooling=pooling,
+        window=window,
+        hop=hop,
         layer=layer,
         dtype=dtype,
         batch_seconds=batch_seconds,

@@ -44,7 +44,11 @@ except ImportError:  # Windows: two runs into one folder are not noticed there
 log = logging.getLogger(__name__)
 
 
-_OLDER = {"mono": "mean"}  # what a space.json of an earlier version does not say
+_OLDER: dict[str, Any] = {
+    "mono": "mean",
+    "window": None,
+    "hop": None,
+}  # what a space.json of an earlier version does not say
 _TEXTS = ("space", "format", "model", "weights_sha256", "level", "pooling", "resampler", "mono")
 
 
@@ -78,6 +82,9 @@ def _wrong(values: object) -> str | None:
     for name in _TEXTS:
         if not isinstance(values[name], str):
             return f"its {name} is {shown(values[name])}, not a text"
+    for name in ("window", "hop"):
+        if not isinstance(values[name], (int, float, type(None))):
+            return f"its {name} is {shown(values[name])}, not a number of seconds"
     layers = values["layers"]
     if not isinstance(layers, list) or not all(isinstance(layer, int) for layer in layers):
         return f"its layers are {shown(layers)}, not a list of integers"
@@ -93,8 +100,9 @@ def write_space(out: Path, space: Space, kind: str, extra: dict[str, Any], tag: 
         If that is not possible.
     """
     values = {"space": space.id, "format": kind} | asdict(space) | extra
-    if space.mono == "mean":
-        del values["mono"]  # as ever
+    for name, default in _OLDER.items():
+        if values[name] == default:
+            del values[name]  # as ever
     part = not_a_link(out / STATE / f"space{tag}.part")
     with writing(out / "space.json"):
         part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

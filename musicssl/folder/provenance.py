@@ -28,6 +28,7 @@ def describe_run(
         "settings": {
             "level": space.level,
             "pooling": space.pooling,
+            **({} if space.window is None else {"window": space.window, "hop": space.hop}),
             "layers": list(space.layers),
             "resampler": space.resampler,
             "device": str(model.device),

@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from itertools import chain
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ from musicssl.inference.chunking import Chunk, cut
 from musicssl.inference.device import warn_once
 from musicssl.inference.options import Settings
 from musicssl.inference.results import Embedding, Result
+from musicssl.inference.windows import Windows
 from musicssl.network import Network
 from musicssl.pooling import POOLINGS, NoPooling, Pool
 
@@ -75,7 +77,7 @@ class Engine:
         forking.heed_fork()
         jobs: deque[_Job] = deque()
         for source in sources:
-            job = _Job(POOLINGS[self.settings.pooling]())
+            job = _Job(self._pool())
             jobs.append(job)
             if isinstance(source, MusicSSLError):
                 job.error = source
@@ -86,6 +88,14 @@ class Engine:
         self._encode_pending()
         for job in jobs:
             yield self._result(job)
+
+    def _pool(self) -> Pool:
+        """Return what takes the frames of one source."""
+        settings, kind = self.settings, POOLINGS[self.settings.pooling]
+        if settings.window is None or settings.hop is None:
+            return kind()
+        frame_rate = Fraction(self.model.sample_rate, self.model.hop)
+        return Windows(kind, settings.window, settings.hop, frame_rate)
 
     def _read(self, source: AudioStream, job: _Job) -> None:
         """Cut one source into pieces, encoding whenever enough of them wait."""
@@ -180,6 +190,8 @@ class Engine:
         if job.error:
             return job.error
         values = job.pool.result()
+        if isinstance(job.pool, Windows):
+            return Embedding(values, job.pool.times(len(values)))
         if not isinstance(job.pool, NoPooling):
             return values
         model = self.model

@@ -46,21 +46,66 @@ def cut(
     ConfigError
         If `hop` or `chunk` is not positive: there would be no end of chunks.
     """
-    if hop < 1 or (chunk is not None and chunk < 1):
-        raise ConfigError(f"hop and chunk must be at least 1 sample, got {hop} and {chunk}.")
-    margin, step = frame_count(context, hop), 0 if chunk is None else frame_count(chunk, hop)
-    held: list[NDArray[np.float32]] = []  # samples start:end
-    first = start = end = 0
+    cutter = Cutter(hop=hop, context=context, chunk=chunk)
     for block in blocks:
-        held.append(block)
-        end += len(block)
-        while step and end > (first + step + margin) * hop:
-            audio = np.concatenate(held)
-            stop = (first + step + margin) * hop
+        yield from cutter.add(block)
+    yield from cutter.rest()
+
+
+class Cutter:
+    """`cut`, for audio that comes from outside, block by block.
+
+    Parameters
+    ----------
+    hop, context, chunk
+        As there.
+    most
+        Samples between the starts of chunks at most, where more than a chunk is there; rounded up
+        to whole hops. None for as many as `chunk`.
+
+    Raises
+    ------
+    ConfigError
+        As `cut`.
+    """
+
+    def __init__(
+        self, *, hop: int, context: int, chunk: int | None, most: int | None = None
+    ) -> None:
+        if hop < 1 or (chunk is not None and chunk < 1):
+            raise ConfigError(f"hop and chunk must be at least 1 sample, got {hop} and {chunk}.")
+        self.hop, self.margin = hop, frame_count(context, hop)
+        self.step = 0 if chunk is None else frame_count(chunk, hop)
+        self.most = max(self.step, frame_count(most or 0, hop))
+        self._held: list[NDArray[np.float32]] = []  # samples start:end
+        self._first = self._start = self._end = 0
+
+    @property
+    def held(self) -> int:
+        """Samples that are kept for what comes."""
+        return self._end - self._start
+
+    def add(self, block: NDArray[np.float32]) -> Iterator[tuple[Chunk, NDArray[np.float32]]]:
+        """Take the next stretch of the audio, and yield the chunks that it completes."""
+        hop = self.hop
+        self._held.append(block)
+        self._end += len(block)
+        while self.step and (ready := self._ready()) >= self.step:
+            step, first, start = min(ready, self.most), self._first, self._start
+            audio = np.concatenate(self._held)
+            stop = (first + step + self.margin) * hop
             yield Chunk(first - start // hop, first, step), audio[: stop - start]
-            first += step
-            next_start = max(0, first - margin) * hop
-            held, start = [audio[next_start - start :].copy()], next_start
-    if end > first * hop:
-        rest = Chunk(first - start // hop, first, frame_count(end, hop) - first)
-        yield rest, np.concatenate(held)
+            self._first = first + step
+            self._start = max(0, self._first - self.margin) * hop
+            self._held = [audio[self._start - start :].copy()]
+
+    def _ready(self) -> int:
+        """Return how many frames have all of their context, and audio beyond it."""
+        return (self._end - 1) // self.hop - self.margin - self._first
+
+    def rest(self) -> Iterator[tuple[Chunk, NDArray[np.float32]]]:
+        """Yield what is left at the end, if anything is."""
+        first, start = self._first, self._start
+        if self._end > first * self.hop:
+            frames = frame_count(self._end, self.hop) - first
+            yield Chunk(first - start // self.hop, first, frames), np.concatenate(self._held)

@@ -1,5 +1,6 @@
 """One sound or many, numpy or torch: how audio comes in and results go out."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from musicssl import arguments
 from musicssl.audio import open_source
-from musicssl.errors import AudioError, MusicSSLError, shown
+from musicssl.errors import AudioError, MusicSSLError, pick, shown
 from musicssl.inference.batching import Engine
 from musicssl.inference.options import EmbedOptions
 from musicssl.inference.results import AnyAudio, Embedding
@@ -17,22 +18,26 @@ from musicssl.inference.sounds import Excerpt, several, unwrap
 from musicssl.network import Network
 from musicssl.pooling import POOLINGS
 
+log = logging.getLogger(__name__)
+
 
 def embed_inputs(
     model: Network,
     audio: AnyAudio | Sequence[AnyAudio] | Iterator[AnyAudio],
     sr: float | Sequence[float | None] | None,
     options: EmbedOptions,
+    on_error: str = "raise",
 ) -> Any:
     """Embed one sound or a list of them: an `Embedded`; see `musicssl.get_embedding`."""
+    skip = pick({"raise": False, "skip": True}, on_error, "on_error")
     engine = Engine(model, options.resolve(model))
     items = several(audio)
     if items is None:
         if (rates := _several(sr)) is not None:
             raise AudioError(f"sr is a list of {len(rates)} rates for one sound; give one number.")
-        return _results(engine, [audio], [_rate(sr, "sr")], options)[0]
-    results = _results(engine, items, _rates(sr, items), options)
-    if engine.settings.pooling == "none":
+        return _results(engine, [audio], [_rate(sr, "sr")], options, skip)[0]
+    results = _results(engine, items, _rates(sr, items), options, skip)
+    if skip or engine.settings.level != "clip":
         return results
     if not results:
         values = len(engine.settings.layers) * model.encoder.dim
@@ -43,9 +48,12 @@ def embed_inputs(
 
 
 def _results(
-    engine: Engine, items: Sequence[Any], rates: Sequence[Any], options: EmbedOptions
+    engine: Engine, items: Sequence[Any], rates: Sequence[Any], options: EmbedOptions, skip: bool
 ) -> list[Any]:
-    """Return one result a sound, of its kind; of several, errors name which."""
+    """Return one result a sound, of its kind; of several, errors name which.
+
+    With `skip`, what is wrong with a sound is logged, and None stands in its place.
+    """
 
     def sources() -> Iterator[Any]:
         for item, rate in zip(items, rates, strict=True):
@@ -66,9 +74,14 @@ def _results(
 
     out = []
     for i, (item, result) in enumerate(zip(items, engine.run(sources()), strict=True)):
-        if isinstance(result, MusicSSLError):
-            raise type(result)(f"audio[{i}]: {result}") if len(items) > 1 else result
-        out.append(_like(item, result))
+        if not isinstance(result, MusicSSLError):
+            out.append(_like(item, result))
+            continue
+        error = type(result)(f"audio[{i}]: {result}") if len(items) > 1 else result
+        if not (skip and isinstance(result, AudioError)):
+            raise error
+        log.warning("%s", error)
+        out.append(None)
     return out
 
 

@@ -1,7 +1,8 @@
 """Options of an embedding: as they are given, and resolved for a model."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, TypedDict
+from fractions import Fraction
+from typing import Any
 
 import torch
 
@@ -15,23 +16,6 @@ from musicssl.network import Layer, Network
 from musicssl.pooling import POOLINGS
 
 LEVELS = {"clip": True, "frame": False}  # whether frames are pooled
-ClipPooling: TypeAlias = Literal["mean", "max", "meanstd"] | None
-FramePooling: TypeAlias = Literal["none"] | None
-
-
-class EmbedKeywords(TypedDict, total=False):
-    """`EmbedOptions` that do not decide which type an embedding has, for overloads."""
-
-    layer: Layer
-    dtype: str | torch.dtype
-    batch_size: int | None
-    chunk_seconds: float | None
-    resampler: str
-    channel_axis: int | None
-    mono: str
-    offset: float
-    duration: float | None
-    sampling_rate: Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +32,8 @@ class EmbedOptions:
 
     level: str = "clip"
     pooling: str | None = None
+    window: float | None = None  # seconds
+    hop: float | None = None
     layer: Layer = None
     dtype: str | torch.dtype = "auto"
     batch_size: int | None = None  # None: the defaults of `Settings`
@@ -67,6 +53,7 @@ class EmbedOptions:
             raise ConfigError(
                 f"level='frame' does not pool, but pooling={self.pooling!r} was given."
             )
+        self._check_windows()
         pick(RESAMPLERS, self.resampler, "resampler")
         pick(MIXES, self.mono, "mono")
         if self.channel_axis is not None:
@@ -77,6 +64,19 @@ class EmbedOptions:
         offset, duration = check_part(self.offset, self.duration)
         object.__setattr__(self, "offset", offset)
         object.__setattr__(self, "duration", duration)
+
+    def _check_windows(self) -> None:
+        """Check the windows, and let them follow each other unless `hop` says otherwise."""
+        if self.window is None:
+            if self.hop is not None:
+                raise ConfigError("hop is the distance between windows; give window too.")
+            return
+        if not LEVELS[self.level] or self.pooling == "none":
+            raise ConfigError("windows are pooled; give either window or frames, not both.")
+        window = arguments.number(self.window, "window")
+        hop = window if self.hop is None else arguments.number(self.hop, "hop")
+        object.__setattr__(self, "window", window)
+        object.__setattr__(self, "hop", hop)
 
     def resolve(self, model: Network) -> "Settings":
         """Return every choice made, for a model.
@@ -97,15 +97,23 @@ class EmbedOptions:
         }
         settings = Settings(
             pooling=pooling if LEVELS[self.level] else "none",
+            window=self.window,
+            hop=self.hop,
             layers=model.pick_layers(self.layer),
             dtype=_pick_dtype(self.dtype, model),
             **{name: value for name, value in chosen.items() if value is not None},
         )
+        frame = model.hop / model.sample_rate
         if settings.chunk_seconds * model.sample_rate < model.hop:
             raise ConfigError(
-                f"chunk_seconds must be at least one frame, {model.hop / model.sample_rate:g} s, "
+                f"chunk_seconds must be at least one frame, {frame:g} s, "
                 f"or inf for all in one piece, got {settings.chunk_seconds:g}."
             )
+        if settings.window is not None and settings.pooling == "none":
+            raise ConfigError("windows are pooled, and this model's own choice is none; give one.")
+        for name, value in (("window", settings.window), ("hop", settings.hop)):
+            if value is not None and Fraction(str(value)) * model.sample_rate < model.hop:
+                raise ConfigError(f"{name} must be at least one frame, {frame:g} s, got {value:g}.")
         return settings
 
 
@@ -121,10 +129,19 @@ class Settings:
 
     pooling: str  # a key of POOLINGS; "none" gives frames
     layers: tuple[int, ...]
+    window: float | None = None  # seconds; None: the whole is one
+    hop: float | None = None
     dtype: torch.dtype = torch.float32
     chunk_seconds: float = 120.0  # infinite: all in one piece
     batch_seconds: float = 30.0
     batch_size: int = 1024  # chunks
+
+    @property
+    def level(self) -> str:
+        """How many vectors a sound has: "clip" for one, one per "window", or one per "frame"."""
+        if self.window is not None:
+            return "window"
+        return "frame" if self.pooling == "none" else "clip"
 
     def __post_init__(self) -> None:
         pick(POOLINGS, self.pooling, "pooling")

@@ -128,9 +128,12 @@ def _settings(folder: Path) -> dict[str, Any]:
             f"music there: musicssl-embed MUSIC -o {folder}"
         )
     if settings["level"] != "clip":
+        what, option = (
+            ("frames", "level frame") if settings["level"] == "frame" else (("windows", "window"))
+        )
         raise OutputError(
-            f"{folder} holds frames, many vectors per file; expected one per file. "
-            "Embed into another folder, without --level frame."
+            f"{folder} holds {what}, many vectors per file; expected one per file. "
+            f"Embed into another folder, without --{option}."
         )
     return settings
 

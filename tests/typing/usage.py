@@ -73,6 +73,32 @@ def folders(on_error: str = "skip") -> None:
     print(summary.done, summary.failures)
 
 
+def windows() -> None:
+    """One vector per window, with its time."""
+    values, times = musicssl.get_embedding("song.flac", window=10, hop=5)
+    assert_type(values, NDArray[np.float32])
+    assert_type(times, NDArray[np.float64])
+    found = musicssl.get_embedding(files, window=10.0, pooling="meanstd")
+    assert_type(found, list[musicssl.Embedding])
+    model = musicssl.load_model()
+    assert_type(model.embed(tone, 22_050, window=1, batch_seconds=60), musicssl.Embedding)
+    on_device = model.embed(tensor, 22_050, window=1)
+    print(on_device.values.softmax(dim=1))
+
+
+def what_cannot_be_used() -> None:
+    """None stands where a file cannot be used."""
+    vectors = musicssl.get_embedding(files, on_error="skip")
+    assert_type(vectors, list[NDArray[np.float32] | None])
+    kept = np.stack([vector for vector in vectors if vector is not None])
+    print(kept.shape, [path for path, one in zip(files, vectors, strict=True) if one is None])
+    frames = musicssl.get_embedding(files, level="frame", on_error="skip")
+    assert_type(frames, list[musicssl.Embedding | None])
+    model = musicssl.load_model()
+    assert_type(model.embed(files, window=3, on_error="skip"), list[musicssl.Embedding | None])
+    assert_type(model.embed(files, on_error="raise"), NDArray[np.float32])
+
+
 def any_level(level: str) -> None:
     """A level that is known at run time only: any kind of embedding."""
     found = musicssl.get_embedding("song.flac", level=level)
