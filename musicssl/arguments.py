@@ -15,7 +15,15 @@ from typing import Any
 from musicssl.errors import ConfigError, MusicSSLError, nearest, shown
 
 MOST_LISTED = 256  # whole numbers in one argument
-ELSEWHERE = {"sample_rate": "sr", "fs": "sr"}  # as other libraries say
+ELSEWHERE = {  # as other libraries say
+    "sample_rate": "sr",
+    "fs": "sr",
+    "pretrained_model_name_or_path": "model",
+    "save_directory": "folder",
+    "torch_dtype": "dtype",
+    "map_location": "device",
+    "device_map": "device",
+}
 
 
 def number(
@@ -171,7 +179,7 @@ def token(value: Any) -> str | bool | None:
     return value
 
 
-def no_more(unknown: Mapping[str, object], function: Callable[..., object]) -> None:
+def no_more(unknown: Iterable[str], function: Callable[..., object]) -> None:
     """Refuse keywords that a function does not know.
 
     Raises

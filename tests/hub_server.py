@@ -236,14 +236,18 @@ class Handler(BaseHTTPRequestHandler):
     def commit(self, repo: str, revision: str) -> None:
         lines = [json.loads(line) for line in self.body.splitlines()]
         values = {
-            key: [x["value"] for x in lines if x["key"] == key] for key in ("file", "lfsFile")
+            key: [x["value"] for x in lines if x["key"] == key]
+            for key in ("file", "lfsFile", "deletedFile")
         }
         files = {x["path"]: base64.b64decode(x["content"]) for x in values["file"]}
         files |= {x["path"]: self.hub.stored[x["oid"]] for x in values["lfsFile"]}
-        sha = self.hub.commit(repo, files, revision)
-        self.json(
-            {"success": True, "commitOid": sha, "commitUrl": f"{self.hub.url}/{repo}/commit/{sha}"}
-        )
+        proposed = "create_pr=1" in self.path
+        sha = self.hub.commit(repo, files, "refs/pr/1" if proposed else revision)
+        for entry in values["deletedFile"]:
+            del self.hub.commits[sha][entry["path"]]
+        urls = {"commitUrl": f"{self.hub.url}/{repo}/commit/{sha}"}
+        urls |= {"pullRequestUrl": f"{self.hub.url}/{repo}/discussions/1"} if proposed else {}
+        self.json({"success": True, "commitOid": sha, **urls})
 
 
 NAME = r"([^/]+/[^/]+)"

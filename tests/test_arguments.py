@@ -3,6 +3,7 @@
 import inspect
 import math
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -47,7 +48,7 @@ class Endless(list[int]):
 
 
 def ids(value: object) -> str:
-    return shown(value)[:40]
+    return re.sub(" at 0x[0-9a-f]+", "", shown(value))[:40]  # the same in every process of tests
 
 
 # fmt: off

@@ -437,15 +437,16 @@ def test_a_token_that_is_not_there(server: Server) -> None:
 
 
 def test_no_connection(server: Server, waits: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
-    monkeypatch.setattr(constants, "ENDPOINT", nobody)
-    template = nobody + "/{repo_id}/resolve/{revision}/{filename}"
-    for module in (constants, file_download):
-        monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
-    with pytest.raises(ModelError, match=rf"cannot be reached: Connect.*HF_ENDPOINT \({nobody}\)"):
-        find_checkpoint(REPO)
+    with socket.socket() as taken:  # and not listened to
+        taken.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setattr(constants, "ENDPOINT", nobody)
+        template = nobody + "/{repo_id}/resolve/{revision}/{filename}"
+        for module in (constants, file_download):
+            monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
+        with pytest.raises(ModelError, match=rf"reached: Connect.*HF_ENDPOINT \({nobody}\)"):
+            find_checkpoint(REPO)
+    assert waits == []
 
 
 def test_a_login_page_is_not_a_hub(server: Server, waits: list[float]) -> None:

@@ -3,14 +3,20 @@
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Never, Self, Unpack
 
 import torch
 from torch import Tensor
 
 from musicssl import arguments, forking
 from musicssl.checkpoint.files import ModelConfig, read_config, read_weights, write_checkpoint
-from musicssl.checkpoint.hub import find_checkpoint, push_folder
+from musicssl.checkpoint.hub import (
+    Patterns,
+    PushKeywords,
+    check_push,
+    find_checkpoint,
+    push_folder,
+)
 from musicssl.checkpoint.names import CONFIG
 from musicssl.checkpoint.untrusted import printable
 from musicssl.constant_buffers import ConstantBuffers
@@ -42,21 +48,55 @@ class Pretrained(ConstantBuffers):
             self.weights_sha256 = ""  # no longer the file's weights
         return self
 
-    def save_pretrained(self, folder: str | Path, *, dtype: str = "fp16") -> Path:
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        dtype: str = "fp16",
+        push_to_hub: bool = False,
+        repo_id: str | None = None,
+        **keywords: Unpack[PushKeywords],
+    ) -> Path:
         """Write config.json and model.safetensors, each appearing whole or not at all.
+
+        Parameters
+        ----------
+        folder
+            Made if it does not exist; other files in it stay.
+        dtype
+            Of the weights in the file: "fp16" or "fp32".
+        push_to_hub
+            Upload the folder as well, with its README.md if it has one.
+        repo_id
+            Repository to upload to; by default one of the folder's name.
+        **keywords
+            For the upload, as in `push_to_hub`.
+
+        Returns
+        -------
+        Path
+            The folder.
 
         Raises
         ------
         ConfigError
-            If `dtype` is not "fp16" or "fp32".
+            If an argument cannot be what it is.
+        ModelError
+            If a weight cannot be saved, or the upload fails.
         OutputError
             If the folder cannot be written to.
         """
+        arguments.no_more(keywords.keys() - PushKeywords.__annotations__, Pretrained.push_to_hub)
+        if (keywords or repo_id is not None) and not arguments.flag(push_to_hub, "push_to_hub"):
+            raise ConfigError(f"{next(iter(keywords), 'repo_id')} is for push_to_hub=True.")
         folder = arguments.path(folder, "folder")
         try:
             write_checkpoint(folder, self.config, self.state_dict(), dtype)
         except OSError as error:
             raise OutputError(f"cannot write to {folder}: {error.strerror or error}.") from error
+        if push_to_hub:
+            repo_id = folder.resolve().name if repo_id is None else repo_id
+            push_folder(folder, repo_id, **check_push(repo_id, keywords))
         return folder
 
     def push_to_hub(
@@ -67,21 +107,34 @@ class Pretrained(ConstantBuffers):
         private: bool | None = None,
         commit_message: str | None = None,
         revision: str | None = None,
+        branch: str | None = None,
+        create_pr: bool | None = None,
+        allow_patterns: Patterns = None,
+        ignore_patterns: Patterns = None,
+        delete_patterns: Patterns = None,
+        **unknown: Never,
     ) -> str:
         """Save to a temporary folder, upload it, and return the repository's address.
 
-        As `musicssl.checkpoint.hub.push_folder`, which says what is what.
+        As `musicssl.checkpoint.hub.push_folder`, which says what is what; `branch` is another name
+        of `revision`.
         """
-        optional = {"commit_message": commit_message, "revision": revision}
-        for name, value in {"repo_id": repo_id, **optional}.items():
-            if value is not None or name == "repo_id":
-                arguments.text(value, name)
-        if private is not None:
-            arguments.flag(private, "private")
-        token = arguments.token(token)
+        arguments.no_more(unknown, Pretrained.push_to_hub)
+        keywords: PushKeywords = {
+            "token": token,
+            "private": private,
+            "commit_message": commit_message,
+            "revision": revision,
+            "branch": branch,
+            "create_pr": create_pr,
+            "allow_patterns": allow_patterns,
+            "ignore_patterns": ignore_patterns,
+            "delete_patterns": delete_patterns,
+        }
+        checked = check_push(repo_id, keywords)
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder)
-            return push_folder(folder, repo_id, token=token, private=private, **optional)
+            return push_folder(folder, repo_id, **checked)
 
     @classmethod
     def from_pretrained(
@@ -92,6 +145,8 @@ class Pretrained(ConstantBuffers):
         cache_dir: str | Path | None = None,
         token: str | bool | None = None,
         local_files_only: bool = False,
+        force_download: bool = False,
+        **unknown: Never,
     ) -> Self:
         """Load a bundled model by name, a folder, or a Hugging Face repository, on the CPU.
 
@@ -101,8 +156,10 @@ class Pretrained(ConstantBuffers):
             None for the bundled default.
         revision
             Branch, tag or commit of a repository.
-        cache_dir, token, local_files_only
+        cache_dir, token, local_files_only, force_download
             As in `huggingface_hub.hf_hub_download`.
+        **unknown
+            None: other names are refused.
 
         Returns
         -------
@@ -116,12 +173,14 @@ class Pretrained(ConstantBuffers):
         ModelError
             If it cannot be found, fetched or read.
         """
+        arguments.no_more(unknown, Pretrained.from_pretrained)
         found = find_checkpoint(
             arguments.model_name(model),
             revision=None if revision is None else arguments.text(revision, "revision"),
             cache_dir=None if cache_dir is None else arguments.path(cache_dir, "cache_dir"),
             token=arguments.token(token),
             local_files_only=arguments.flag(local_files_only, "local_files_only"),
+            force_download=arguments.flag(force_download, "force_download"),
         )
         loaded = cls.read_folder(found.folder)
         loaded.model_id, loaded.revision = found.model_id, found.revision

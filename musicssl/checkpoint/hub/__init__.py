@@ -5,6 +5,13 @@ nor a network.
 """
 
 from musicssl.checkpoint.hub.find import Checkpoint, find_checkpoint
-from musicssl.checkpoint.hub.push import push_folder
+from musicssl.checkpoint.hub.push import Patterns, PushKeywords, check_push, push_folder
 
-__all__ = ["Checkpoint", "find_checkpoint", "push_folder"]
+__all__ = [
+    "Checkpoint",
+    "Patterns",
+    "PushKeywords",
+    "check_push",
+    "find_checkpoint",
+    "push_folder",
+]

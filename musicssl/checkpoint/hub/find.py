@@ -33,6 +33,7 @@ def find_checkpoint(
     cache_dir: str | Path | None = None,
     token: str | bool | None = None,
     local_files_only: bool = False,
+    force_download: bool = False,
 ) -> Checkpoint:
     """Return the folder of a model, downloaded if need be.
 
@@ -43,7 +44,7 @@ def find_checkpoint(
         ``owner/name``. A `Path` is always a folder.
     revision
         Branch, tag or commit of a repository. A whole commit hash that is cached needs no network.
-    cache_dir, token, local_files_only
+    cache_dir, token, local_files_only, force_download
         As in `huggingface_hub.hf_hub_download`; the variables HF_HOME, HF_HUB_CACHE, HF_TOKEN,
         HF_ENDPOINT and HF_HUB_OFFLINE hold too.
 
@@ -75,7 +76,13 @@ def find_checkpoint(
         return Checkpoint(folder, name if bundled else folder.resolve().name, None)
     if isinstance(model, Path) or not REPOSITORY.fullmatch(name):
         raise ModelError(_unknown(name, folder))
-    repository = open_repository(name, cache_dir, token, local_files_only)
+    repository = open_repository(
+        name,
+        cache_dir,
+        token,
+        local_files_only=local_files_only,
+        force_download=force_download,
+    )
     folder, commit = repository.fetch(check_revision(revision))
     return Checkpoint(folder, name, commit)
 

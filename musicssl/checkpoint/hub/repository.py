@@ -30,6 +30,7 @@ class Repository:
 
     remote: RemoteRepository
     local_files_only: bool
+    force_download: bool = False  # whatever the cache has
 
     @property
     def name(self) -> str:
@@ -51,10 +52,15 @@ class Repository:
         ModelError
             If it does not come whole.
         """
-        config = self.get(CONFIG, revision)
+        if self.force_download and self.offline:
+            raise ModelError(
+                f"{self.name}: force_download needs the network, which is turned off "
+                "(HF_HUB_OFFLINE or local_files_only)."
+            )
+        config = self.get(CONFIG, revision, again=self.force_download)
         _check_config(config, self.name)
         commit = config.parent.name  # a branch may have moved on since
-        weights = self.get(WEIGHTS, commit)
+        weights = self.get(WEIGHTS, commit, again=self.force_download)
         if _damage(weights) and not self.offline:
             weights = self.get(WEIGHTS, commit, again=True)
         if damage := _damage(weights):
@@ -153,7 +159,12 @@ class Repository:
 
 
 def open_repository(
-    name: str, cache_dir: str | Path | None, token: str | bool | None, local_files_only: bool
+    name: str,
+    cache_dir: str | Path | None,
+    token: str | bool | None,
+    *,
+    local_files_only: bool,
+    force_download: bool,
 ) -> Repository:
     """Check what leads to a repository, and where the cache is."""
     from huggingface_hub import constants
@@ -165,7 +176,7 @@ def open_repository(
     except HFValidationError as error:
         raise ModelError(f"{shown(name)} is not a repository: expected 'owner/name'.") from error
     cache = Path(cache_dir or constants.HF_HUB_CACHE).expanduser()
-    return Repository(RemoteRepository(name, cache, token), local_files_only)
+    return Repository(RemoteRepository(name, cache, token), local_files_only, force_download)
 
 
 def check_revision(revision: str | None) -> str:

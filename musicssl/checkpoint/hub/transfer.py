@@ -3,7 +3,9 @@
 `huggingface_hub` gives the session with its proxies and certificates.
 """
 
+import errno
 import queue
+import socket
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -19,6 +21,13 @@ PATIENCE = 30.0  # seconds that a server may ask to be left alone
 LEAST = 4096  # bytes that must come within the time in which anything must
 PIECE = 1024  # bytes to wait for, where the library cannot give what is there
 REDIRECTS = 5
+NO_WAY = {
+    errno.ECONNREFUSED,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,10 @@ class TransferError(Exception):
     def __init__(self, text: str, *, passing: bool = True, wait: float = 0.0) -> None:
         super().__init__(text)
         self.passing, self.wait = passing, wait
+
+
+class UnreachableError(TransferError):
+    """There is no way to the server: asking again at once would not help."""
 
 
 class MismatchError(TransferError):
@@ -108,12 +121,12 @@ def ask(
 
 
 def persist(work: Callable[[], T], waits: tuple[float, ...]) -> T:
-    """Return what `work` gives, trying again where the reason may pass."""
+    """Return what `work` gives, trying again where the reason may pass while one waits."""
     for wait in waits:
         try:
             return work()
         except TransferError as error:
-            if not error.passing:
+            if not error.passing or isinstance(error, UnreachableError):
                 raise
             time.sleep(max(wait, error.wait))
     return work()
@@ -175,8 +188,7 @@ def _arriving(arrived: "queue.Queue[Any]", seconds: float) -> Iterator[Any]:
         if item is None:
             return
         if isinstance(item, Exception):
-            line = next(iter(str(item).strip().splitlines()), "")[:300]
-            raise TransferError(f"{type(item).__name__}: {line.rstrip('.')}") from item
+            raise _failure(item) from item
         waited += time.monotonic() - begin
         if isinstance(item, bytes):
             came += len(item)
@@ -187,17 +199,34 @@ def _arriving(arrived: "queue.Queue[Any]", seconds: float) -> Iterator[Any]:
         yield item
 
 
+def _failure(error: Exception) -> TransferError:
+    """Return what an exception of whatever HTTP library means."""
+    line = next(iter(str(error).strip().splitlines()), "")[:300]
+    text = f"{type(error).__name__}: {line.rstrip('.')}"
+    cause: BaseException | None = error
+    while cause is not None:
+        no_way = isinstance(cause, OSError) and cause.errno in NO_WAY
+        if no_way or isinstance(cause, socket.gaierror) or type(cause).__name__ == "ConnectTimeout":
+            return UnreachableError(text)
+        cause = cause.__cause__ or cause.__context__
+    return TransferError(text)
+
+
 def _exchange(method: str, url: str, headers: Mapping[str, str], seconds: float) -> Pieces:
     """Yield an answer's `Head`, then pieces of its body as they are on the line."""
     from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 
     session: Any = get_session()
-    asked = {"headers": dict(headers), "timeout": seconds}
+    asked: dict[str, Any] = {"headers": dict(headers)}
+    # less for the connection alone: whoever drops what is sent there is not asked again
+    connect = seconds / 2
     if callable(session.stream):  # httpx: clients since 1.0
+        asked["timeout"] = (connect, seconds, seconds, seconds)
         with session.stream(method, url, follow_redirects=False, **asked) as answer:
             yield Head(answer.status_code, answer.headers)
             yield from answer.iter_raw()
     else:  # requests
+        asked["timeout"] = (connect, seconds)
         answer = session.request(method, url, allow_redirects=False, stream=True, **asked)
         with answer:
             yield Head(answer.status_code, answer.headers)
