@@ -18,7 +18,8 @@ MOST_HOP = 10**6
 
 def frame_count(samples: int, hop: int) -> int:
     """Return how many frames `samples` samples have: ``ceil(samples / hop)``."""
-    return -(-samples // hop)
+    # not -(-samples // hop): the integer division of ONNX rounds to zero
+    return (samples + hop - 1) // hop
 
 
 def frame_times(

@@ -140,7 +140,7 @@ class Encoder(nn.Module, ABC):
     def inside(self, samples: Tensor, frames: int) -> Tensor:
         """Return which frames begin inside their audio: (batch,) samples to (batch, frames)."""
         index = torch.arange(frames, device=samples.device)
-        return index < -(-samples[:, None] // self.hop)
+        return index < (samples[:, None] + self.hop - 1) // self.hop  # as frame_count
 
     def frames(self, samples: int) -> int:
         """Return the number of frames of that many samples."""

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from musicssl.config import Length, Range
 from musicssl.encoders.base import Encoder, EncoderConfig, Features
 from musicssl.errors import ConfigError, shown
+from musicssl.exporting import is_exporting
 from musicssl.frontends import DualSpectrum, DualSpectrumConfig, Spectra
 
 Size = Annotated[int, Range(1, 32_768)]
@@ -105,7 +106,7 @@ class Stem(nn.Module):
         kind = self.pitch_out.weight.dtype  # the spectra are always in fp32
         pitch = F.pad(spectra.pitch.to(kind), (2, 2))[:, None]
         mel = F.pad(spectra.mel.to(kind), (1, 1))
-        if torch.is_grad_enabled() or mel.device.type != "cpu":
+        if torch.is_grad_enabled() or mel.device.type != "cpu" or is_exporting():
             return self._frames(pitch, mel)
         block = max(1, self.block // len(mel))
         parts = []
@@ -145,6 +146,8 @@ class Block(nn.Module):
         an undilated convolution over it is the dilated one, and in this memory layout it runs
         several times faster on a CPU than `conv1d` with a dilation.
         """
+        if is_exporting():
+            return self._convolve_in_one(x)
         batch, frames, dim = x.shape
         rows = -(-frames // self.dilation)
         x = F.pad(x, (0, 0, 0, rows * self.dilation - frames))
@@ -153,3 +156,10 @@ class Block(nn.Module):
         padding = (weight.shape[2] // 2, 0)
         picture = F.conv2d(picture, weight, self.depthwise.bias, padding=padding, groups=dim)
         return picture.permute(0, 2, 3, 1).reshape(batch, rows * self.dilation, dim)[:, :frames]
+
+    def _convolve_in_one(self, x: Tensor) -> Tensor:
+        """Do so where the number of frames is free."""
+        weight, bias, step = self.depthwise.weight, self.depthwise.bias, self.dilation
+        padding = step * (weight.shape[2] // 2)
+        out = F.conv1d(x.transpose(1, 2), weight, bias, 1, padding, step, len(weight))
+        return out.transpose(1, 2)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from musicssl.config import Range, check_ranges
 from musicssl.constant_buffers import ConstantBuffers
 from musicssl.errors import ConfigError
+from musicssl.exporting import is_exporting
 from musicssl.frontends.constants import constant_device
 from musicssl.frontends.mel import mel_frequencies
 
@@ -110,9 +111,12 @@ class DualSpectrum(ConstantBuffers):
         start = first * hop - n_fft // 2
         stop = (first + spectra - 1) * hop + n_fft - n_fft // 2
         samples = audio.shape[-1]
-        inside = audio[:, max(start, 0) : max(min(stop, samples), 0)]
-        left = min(max(-start, 0), stop - start)
-        padded = F.pad(inside, (left, stop - start - left - inside.shape[-1]))
+        if is_exporting():  # from the beginning on, whatever the length
+            padded = F.pad(audio, (-start, stop - samples))
+        else:
+            inside = audio[:, max(start, 0) : max(min(stop, samples), 0)]
+            left = min(max(-start, 0), stop - start)
+            padded = F.pad(inside, (left, stop - start - left - inside.shape[-1]))
         spectrum = torch.fft.rfft(padded.unfold(-1, n_fft, hop) * window)[..., :bins]
         return spectrum.real.square() + spectrum.imag.square()
 
@@ -122,6 +126,8 @@ class DualSpectrum(ConstantBuffers):
 
     def _log_power(self, audio: Tensor, window: Tensor, bank: Tensor, spectra: int) -> Tensor:
         bins = bank.shape[1]
+        if is_exporting():
+            return self._bands(self.power(audio, window, bins, 0, spectra), bank)
         block = max(1, self.block // len(audio)) if audio.device.type == "cpu" else spectra
         blocks = [
             self._bands(self.power(audio, window, bins, j, min(block, spectra - j)), bank)

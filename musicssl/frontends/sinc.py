@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from musicssl.constant_buffers import ConstantBuffers
 from musicssl.errors import ConfigError
+from musicssl.exporting import is_exporting
 from musicssl.frontends.constants import constant_device
 from musicssl.frontends.mel import mel_frequencies
 
@@ -58,7 +59,7 @@ class SincFilters(ConstantBuffers):
         a sound show it. Blocks of one length give the same values whatever the length of the
         audio, and stay in the cache.
         """
-        if audio.device.type != "cpu":
+        if audio.device.type != "cpu" or is_exporting():
             return F.conv1d(audio[:, None], kernels, stride=self.stride)
         batch, overlap = len(audio), kernels.shape[2] - 1
         wanted = (audio.shape[1] - overlap - 1) // self.stride + 1

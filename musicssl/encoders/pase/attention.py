@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from musicssl.constant_buffers import ConstantBuffers
+from musicssl.frames import frame_count
 from musicssl.frontends import constant_device
 
 
@@ -44,8 +45,8 @@ class LocalAttention(ConstantBuffers):
     def _gather(self, x: Tensor, allowed: Tensor) -> Tensor:
         """Return what the frames attend to, from their queries, keys and values."""
         batch, frames, _ = x.shape
-        missing = -frames % self.window
-        split = F.pad(x, (0, 0, 0, missing)).view(batch, frames + missing, 3, self.heads, -1)
+        whole = frame_count(frames, self.window) * self.window
+        split = F.pad(x, (0, 0, 0, whole - frames)).view(batch, whole, 3, self.heads, -1)
         query, key, value = split.unbind(2)  # (batch, frames, heads, values)
         query = query.reshape(-1, self.window, *query.shape[2:]).transpose(1, 2)
         key, value = (_stretches(y, self.window).flatten(0, 1) for y in (key, value))
@@ -53,7 +54,7 @@ class LocalAttention(ConstantBuffers):
         key = _turned(key.transpose(2, 3), self.angles)
         mask = allowed.flatten(0, 1)[:, None]
         out = F.scaled_dot_product_attention(query, key, value.transpose(2, 3), mask)
-        return out.transpose(1, 2).reshape(batch, frames + missing, -1)[:, :frames]
+        return out.transpose(1, 2).reshape(batch, whole, -1)[:, :frames]
 
 
 def within(inside: Tensor, window: int) -> Tensor:
@@ -75,7 +76,9 @@ def within(inside: Tensor, window: int) -> Tensor:
     """
     keys = torch.arange(3 * window, device=inside.device)
     distance = keys - window - keys[:window, None]
-    heard = _stretches(F.pad(inside, (0, -inside.shape[1] % window)), window)
+    frames = inside.shape[1]
+    missing = frame_count(frames, window) * window - frames
+    heard = _stretches(F.pad(inside, (0, missing)), window)
     return ((distance.abs() <= window) & heard[:, :, None]) | (distance == 0)
 
 

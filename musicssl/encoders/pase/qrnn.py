@@ -9,6 +9,11 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from musicssl.encoders.base import State
+from musicssl.exporting import is_exporting
+from musicssl.frames import frame_count
+
+STEPS = 16  # frames of a group
+LEVELS = 5  # of groups of groups in an exported graph: 16**5 frames, 2.9 hours of 10 ms each
 
 
 class Qrnn(nn.Module):
@@ -29,7 +34,7 @@ class Qrnn(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (batch, frames, hidden) for (batch, frames, inputs)."""
-        start = torch.zeros(len(x), self.hidden, device=x.device)
+        start = torch.zeros(x.shape[0], self.hidden, device=x.device)
         return self._run(x, _shifted(x), None, start)[0]
 
     def resume(self, x: Tensor, state: State) -> tuple[Tensor, Tensor]:
@@ -80,7 +85,7 @@ def linear_recurrence(decay: Tensor, value: Tensor, start: Tensor) -> Tensor:
     three multiplications a value. Only products of decays occur, never quotients, so nothing can
     overflow. The gradient is the same recurrence from the last frame to the first.
     """
-    run: Callable[..., Tensor] = _Recurrence.apply
+    run: Callable[..., Tensor] = _exported_scan if is_exporting() else _Recurrence.apply
     return run(decay.float(), value.float(), start.float())
 
 
@@ -101,7 +106,7 @@ class _Recurrence(torch.autograd.Function):
         return of_value * before, of_value, of_value[:, 0] * decay[:, 0]
 
 
-def _scan(decay: Tensor, value: Tensor, start: Tensor, steps: int = 16) -> Tensor:
+def _scan(decay: Tensor, value: Tensor, start: Tensor, steps: int = STEPS) -> Tensor:
     """Return the recurrence, without a gradient."""
     batch, frames, dim = value.shape
     if frames <= steps:
@@ -120,6 +125,26 @@ def _scan(decay: Tensor, value: Tensor, start: Tensor, steps: int = 16) -> Tenso
     before = torch.cat([start[:, None], ends[:, :-1]], dim=1)
     local.addcmul_(product, before[:, :, None])
     return local.view(batch, -1, dim)[:, :frames]
+
+
+def _exported_scan(decay: Tensor, value: Tensor, start: Tensor, levels: int = LEVELS) -> Tensor:
+    """Return the same where the number of frames is free: the levels of groups are not."""
+    batch, frames, dim = value.shape
+    groups = frame_count(frames, STEPS) if levels > 1 else 1
+    missing = (0, 0, 0, groups * STEPS - frames)
+    shape = (batch, groups, STEPS, dim)
+    decay, value = (F.pad(x, missing).reshape(shape) for x in (decay, value))
+    first = torch.zeros_like(start)[:, None] if levels > 1 else start[:, None]
+    local, product = [value[:, :, 0] + decay[:, :, 0] * first], [decay[:, :, 0]]
+    for t in range(1, STEPS):
+        local.append(value[:, :, t] + decay[:, :, t] * local[-1])
+        product.append(decay[:, :, t] * product[-1])
+    out = torch.stack(local, dim=2)
+    if levels > 1:
+        ends = _exported_scan(product[-1], local[-1], start, levels - 1)
+        before = torch.cat([start[:, None], ends[:, :-1]], dim=1)
+        out = out + torch.stack(product, dim=2) * before[:, :, None]
+    return out.reshape(batch, groups * STEPS, dim)[:, :frames]
 
 
 def _shifted(x: Tensor) -> Tensor:

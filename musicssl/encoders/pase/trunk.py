@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from musicssl.exporting import is_exporting
 from musicssl.frontends import SincFilters
 
 
@@ -67,7 +68,7 @@ class Trunk(nn.Module):
         left = (self.field - 1) // 2
         right = (frames - 1) * self.hop + self.field - left - audio.shape[1]
         audio = F.pad(audio, (left, right))
-        if self.training or torch.is_grad_enabled():
+        if self.training or torch.is_grad_enabled() or is_exporting():
             return self._frames(audio, frames)
         block = max(1, (1024 if audio.device.type == "cpu" else 32_768) // len(audio))
         parts = []
