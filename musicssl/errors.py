@@ -36,6 +36,10 @@ class DependencyError(MusicSSLError, ImportError):
     """An optional package is missing or does not fit its neighbours."""
 
 
+class FrozenModelWarning(UserWarning):
+    """A training loop leaves the model, or part of it, as it is."""
+
+
 def shown(value: object, *, kind: bool = False) -> str:
     """Return a value as messages show it: short, in one line, if asked with its type."""
     try:

@@ -1,22 +1,23 @@
 """`Network`: encoder and standardized layers, the part of a model that is weights."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from musicssl import arguments, forking
+from musicssl import forking
 from musicssl.checkpoint.files import ModelConfig
-from musicssl.checkpoint.pretrained import Pretrained
-from musicssl.encoders import ENCODERS, Encoder, State
-from musicssl.errors import AudioError, ConfigError, shown
+from musicssl.encoders import ENCODERS, State
+from musicssl.errors import AudioError, ConfigError, pick, shown
+from musicssl.freezing import Freezable
+from musicssl.layers import Layer
+from musicssl.masked_pooling import MASKED_POOLINGS
 from musicssl.pooling import POOLINGS
 
-Layer = int | Sequence[int] | str | None  # None: the checkpoint's choice
+__all__ = ["Layer", "Network"]
 
 
-class Network(Pretrained):
+class Network(Freezable):
     """An encoder with standardized layers: audio to frames; `MusicEncoder` tells its attributes."""
 
     centre: Tensor  # (layers, encoder.dim)
@@ -25,7 +26,7 @@ class Network(Pretrained):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         kind, _ = ENCODERS[config.encoder.name]
-        self.encoder: Encoder = kind(config.encoder)
+        self.encoder = kind(config.encoder)
         self.sample_rate, self.hop = self.encoder.sample_rate, self.encoder.hop
         self.frame_rate = self.sample_rate / self.hop
         self.context, self.layers = self.encoder.context, self.encoder.n_layers
@@ -45,30 +46,6 @@ class Network(Pretrained):
     def device(self) -> torch.device:
         """Device of the weights."""
         return self.centre.device
-
-    def pick_layers(self, layer: Layer) -> tuple[int, ...]:
-        """Return layer numbers for an int, several, "all", or None for the checkpoint's choice.
-
-        Raises
-        ------
-        ConfigError
-            If there is no such layer.
-        """
-        if layer is None or (isinstance(layer, str) and layer == "auto"):
-            layer = self.config.layer
-        if isinstance(layer, str):
-            if layer != "all":
-                raise ConfigError(
-                    f"layer {shown(layer)} is unknown; give a number, several, or 'all'."
-                )
-            return tuple(range(self.layers))
-        numbers = arguments.integers(layer, "layer")
-        for number in numbers:
-            if not -self.layers <= number < self.layers:
-                raise ConfigError(
-                    f"layer {number!r} does not exist; this model has 0 to {self.layers - 1}."
-                )
-        return tuple(number % self.layers for number in numbers)
 
     def forward(
         self,
@@ -105,6 +82,8 @@ class Network(Pretrained):
         """
         _check_batch(audio, samples, self.device)
         chosen = self.pick_layers(layer)
+        if self.training and not torch.compiler.is_compiling():
+            self._heed_frozen_layers(chosen)
         forking.heed_fork()
         return self._standardized(self.encoder(audio, samples, max(chosen)), chosen)
 
@@ -135,6 +114,46 @@ class Network(Pretrained):
         outputs, after = self.encoder.resume(audio, samples, state, max(chosen))
         return self._standardized(outputs, chosen), after
 
+    def pool(
+        self, frames: Tensor, samples: Tensor | None = None, *, pooling: str | None = None
+    ) -> Tensor:
+        """Return clip embeddings of frames; gradients pass through.
+
+        Parameters
+        ----------
+        frames
+            Shape (batch, frames, values), as `forward` returns them.
+        samples
+            Shape (batch,), as for `forward`: frames past a row's end are left out. None: all count.
+        pooling
+            "mean", "max" or "meanstd"; None for the checkpoint's choice.
+
+        Returns
+        -------
+        Tensor
+            Shape (batch, values), twice as many with "meanstd", in fp32: what `embed` gives of the
+            same audio.
+
+        Raises
+        ------
+        AudioError
+            If `frames` is no such tensor, or `samples` does not fit it.
+        ConfigError
+            If there is no such pooling.
+        """
+        function = pick(MASKED_POOLINGS, pooling or self.config.pooling, "pooling")
+        if not isinstance(frames, Tensor) or frames.ndim != 3 or 0 in frames.shape:
+            got = tuple(frames.shape) if isinstance(frames, Tensor) else shown(frames, kind=True)
+            raise AudioError(f"frames must be a tensor (batch, frames, values), got {got}.")
+        _check_samples(samples, frames.shape[0])  # len() would fix it in exports
+        count = frames.shape[1]
+        if samples is None:
+            inside = torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device)
+        else:
+            inside = self.encoder.inside(samples.to(frames.device), count)
+        with torch.autocast(frames.device.type, enabled=False):
+            return function(frames.float(), inside)
+
     def _standardized(self, outputs: list[Tensor], chosen: tuple[int, ...]) -> Tensor:
         """Return the chosen layers, standardized, side by side."""
         with torch.autocast(outputs[0].device.type, enabled=False):
@@ -157,13 +176,24 @@ def _check_batch(audio: Any, samples: Any, device: torch.device) -> None:
         raise AudioError(f"audio must have the shape (batch, samples), got {tuple(audio.shape)}.")
     if audio.device != device:
         raise AudioError(f"audio is on the device {audio.device}, the model on {device}.")
+    _check_samples(samples, audio.shape[0])
+
+
+def _check_samples(samples: Any, rows: int) -> None:
+    """Refuse what does not say of every row how long it is.
+
+    Raises
+    ------
+    AudioError
+        If it is neither None nor that.
+    """
     if samples is None:
         return
     whole = isinstance(samples, Tensor) and not (
         samples.is_floating_point() or samples.is_complex() or samples.dtype is torch.bool
     )
-    if not whole or samples.shape != audio.shape[:1]:
+    if not whole or samples.shape != (rows,):
         raise AudioError(
-            f"samples must be a tensor of {len(audio)} whole numbers, one a row, "
+            f"samples must be a tensor of {rows} whole numbers, one a row, "
             f"got {shown(samples, kind=True)}."
         )

@@ -96,10 +96,18 @@ def write_checkpoint(
     ------
     ConfigError
         If `dtype` is not a key of `WEIGHT_DTYPES`.
+    ModelError
+        If a weight is not finite in it: no such checkpoint would load.
     """
     kind = pick(WEIGHT_DTYPES, dtype, "dtype")
-    folder.mkdir(parents=True, exist_ok=True)
     kept = {name: x.detach().to("cpu", kind).contiguous() for name, x in tensors.items()}
+    for name, x in kept.items():
+        if not x.isfinite().all():
+            hint = "did training diverge?" if kind is torch.float32 else "dtype='fp32' may hold it."
+            raise ModelError(
+                f"{name} holds NaN or infinity as {dtype}, so nothing is saved; {hint}"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
     weights = safetensors.torch.save(kept, metadata={"format": "pt"})
     text = json.dumps(config.to_dict(), indent=2) + "\n"
     for name, data in ((WEIGHTS, weights), (CONFIG, text.encode())):

@@ -1,15 +1,14 @@
 """`Pretrained`: models to and from checkpoint folders and the Hugging Face Hub."""
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Never, Self, Unpack
 
 import torch
-from torch import Tensor
 
 from musicssl import arguments, forking
 from musicssl.checkpoint.files import ModelConfig, read_config, read_weights, write_checkpoint
+from musicssl.checkpoint.hashing import checksum
 from musicssl.checkpoint.hub import (
     Patterns,
     PushKeywords,
@@ -29,7 +28,8 @@ class Pretrained(ConstantBuffers):
     config: ModelConfig
     model_id: str
     revision: str | None
-    weights_sha256: str
+    _file: tuple[str, tuple[int, ...]] = ("", ())  # its hash, and a checksum of what was read
+    _frozen_on_loading = False  # and nobody has said since that this is meant
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -41,12 +41,18 @@ class Pretrained(ConstantBuffers):
         self.config = config
         self.model_id, self.revision, self.weights_sha256 = "unsaved", None, ""
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        before = [x.dtype for x in self.parameters()]
-        super()._apply(fn, recurse)
-        if before != [x.dtype for x in self.parameters()]:
-            self.weights_sha256 = ""  # no longer the file's weights
-        return self
+    @property
+    def weights_sha256(self) -> str:
+        """SHA-256 of the weights' file, for as long as these are its weights.
+
+        Empty for weights that were never saved, or were trained, replaced or cast since.
+        """
+        sha256, read = self._file
+        return sha256 if sha256 and checksum(self.state_dict()) == read else ""
+
+    @weights_sha256.setter
+    def weights_sha256(self, sha256: str) -> None:
+        self._file = (sha256, checksum(self.state_dict()) if sha256 else ())
 
     def save_pretrained(
         self,
@@ -209,7 +215,9 @@ class Pretrained(ConstantBuffers):
                 weights, sha256 = read_weights(folder, shapes)
                 if any(x.is_meta for name, x in model.named_buffers() if name not in shapes):
                     model = cls(config)  # an encoder that makes its constants on any device
-                model.weights_sha256 = sha256
                 model.load_state_dict(weights, strict=True, assign=True)
+                model.weights_sha256 = sha256
         model.model_id = folder.name
-        return model.requires_grad_(False).eval()
+        model.requires_grad_(False).eval()
+        model._frozen_on_loading = True
+        return model
