@@ -245,6 +245,7 @@ def load_model(
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     trainable: bool = False,
+    **unknown: Never,
 ) -> MusicEncoder:
     """Load a model onto a device; the first arguments are `MusicEncoder.from_pretrained`'s.
 
@@ -261,6 +262,8 @@ def load_model(
         Whether a training loop is to change it. Without, it is frozen: embeddings of one
         collection must come from one and the same model. With, what its own layer needs is
         trained, as after `MusicEncoder.unfreeze`, which trains for other layers too.
+    **unknown
+        None: other names are refused.
 
     Returns
     -------
