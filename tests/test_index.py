@@ -411,6 +411,21 @@ def test_a_damaged_index_is_refused(tmp_path: Path, damage: str) -> None:
         Index.load(folder)
 
 
+def test_vectors_on_disk_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    Index(cloud(30)).save(tmp_path / "index")
+    file = tmp_path / "index" / "units.npy"
+    units = np.load(file)
+    units[7, 3] = np.nan
+    np.save(file, units)
+    index = Index.load(tmp_path / "index")
+    for query in ("2", "7", cloud(1)[0]):
+        with pytest.raises(OutputError, match=r"index is damaged: vector 7 holds NaN"):
+            index.search(query, 2)
+    np.save(tmp_path / "index" / "center.npy", np.full(16, np.inf))
+    with pytest.raises(OutputError, match=r"center\.npy holds NaN or infinity"):
+        Index.load(tmp_path / "index")
+
+
 @pytest.mark.parametrize("method", [name for name in SEARCHERS if name != "exact"])
 def test_a_graph_finds_the_same_on_small_data(method: str, tmp_path: Path) -> None:
     if not importlib.util.find_spec(PACKAGES[method]):

@@ -259,6 +259,24 @@ def test_jobs_keep_the_order(
         )
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n_jobs": 0}, "n_jobs must not be 0"),
+        ({"n_jobs": 1.5}, r"n_jobs must be a whole number, got 1\.5"),
+        ({"n_jobs": "all"}, "n_jobs must be a whole number, got 'all'"),
+        ({"memory": 3}, r"memory must be a folder or a joblib\.Memory, got 3"),
+    ],
+)
+def test_jobs_and_memory_that_make_no_sense_are_refused(
+    files: list[Path], embedder: MusicEmbedder, settings: dict[str, Any], message: str
+) -> None:
+    wrong = clone(embedder).set_params(**settings)
+    for call in (wrong.fit, wrong.transform):
+        with pytest.raises(ConfigError, match=message):
+            call(files[:1])
+
+
 def test_without_scikit_learn_it_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['sklearn'] = None\n"

@@ -123,6 +123,9 @@ def _check(found: dict[str, NDArray[Any]], about: dict[str, Any]) -> None:
     for name, shape in shapes.items():
         if found[name].shape != shape or found[name].dtype.kind != "f":
             raise ValueError(f"{name}.npy holds {found[name].dtype} {found[name].shape}")
+        # the vectors, which may be many, are looked at where they are compared
+        if name != "units" and not np.isfinite(found[name]).all():
+            raise ValueError(f"{name}.npy holds NaN or infinity")
     for name in ("names", "paths"):
         texts = about[name]
         if len(texts) != n or not all(isinstance(text, str) for text in texts):

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl import arguments
-from musicssl.errors import ConfigError, pick, shown
+from musicssl.errors import ConfigError, OutputError, pick, shown
 from musicssl.library import EmbeddingTable, load_embeddings
 from musicssl.library.table import same_space
 from musicssl.search.files import Stored, read_index, write_index
 from musicssl.search.names import Names, as_texts
-from musicssl.search.neighbors import SEARCHERS, Neighbor, Searcher
+from musicssl.search.neighbors import SEARCHERS, Neighbor, Searcher, not_finite
 from musicssl.search.query import Embedder, as_vectors, is_audio
 from musicssl.search.standardize import Standardizer
 
@@ -271,6 +271,8 @@ class Index:
             If there is no such file or name, or a vector does not fit.
         ModelError
             If what embeds files cannot be loaded, or is not what made the index.
+        OutputError
+            If the index is damaged.
         """
         return self.search_many([query], k, sr=sr, include_self=include_self)[0]
 
@@ -299,6 +301,8 @@ class Index:
             As there.
         ModelError
             As there.
+        OutputError
+            As there.
         """
         k = arguments.integer(k, "k")
         arguments.flag(include_self, "include_self")
@@ -313,6 +317,8 @@ class Index:
         for i, row in enumerate(rows):
             if row is not None:
                 units[i] = self._stored.units[row]
+                if not np.isfinite(units[i]).all():
+                    raise OutputError(not_finite(row))
         return self._nearest(units, k, [None if include_self else row for row in rows])
 
     def _nearest(

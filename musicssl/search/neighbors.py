@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from musicssl.errors import DependencyError
+from musicssl.errors import DependencyError, OutputError
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +60,16 @@ class Exact(Searcher):
 
 
 def _best(scores: NDArray[np.float32], rows: NDArray[np.int64], k: int) -> Found:
-    """Return the `k` largest scores of each line and their rows; of equals, the first rows."""
+    """Return the `k` largest scores of each line and their rows; of equals, the first rows.
+
+    Raises
+    ------
+    OutputError
+        If a score is not finite, as where a file is damaged.
+    """
     rows = np.broadcast_to(rows, scores.shape)
+    if not np.isfinite(scores).all():
+        raise OutputError(not_finite(int(rows[~np.isfinite(scores)][0])))
     out_scores, out_rows = [], []
     for line, numbers in zip(scores, rows, strict=True):
         few = np.arange(len(line))
@@ -71,6 +79,14 @@ def _best(scores: NDArray[np.float32], rows: NDArray[np.int64], k: int) -> Found
         out_scores.append(line[order])
         out_rows.append(numbers[order])
     return np.stack(out_scores), np.stack(out_rows)
+
+
+def not_finite(row: int) -> str:
+    """Return what is wrong with a vector that cannot be compared."""
+    return (
+        f"the index is damaged: vector {row:,} holds NaN or infinity. Make it again from its "
+        "embeddings."
+    )
 
 
 class _Graph(Searcher):
