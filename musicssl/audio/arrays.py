@@ -25,6 +25,12 @@ class ArrayDecoder(Decoder):
         self.frames, self.channels = audio.shape
         self.promised = self.frames
 
+    def skip(self, samples: int) -> bool:
+        if not 0 <= samples < len(self._audio):
+            return False
+        self._audio = self._audio[samples:]
+        return True
+
     def read(self) -> Iterator[NDArray[np.float32]]:
         """Scale integers to [-1, 1]; uint8 is centred on 128, as in WAV files."""
         scale = INTEGER_SCALES.get(self._audio.dtype.newbyteorder("=").name)

@@ -22,6 +22,7 @@ from musicssl.errors import AudioError, NoAudioError
 
 Opener = Callable[[], Decoder]
 MOST_LINKS = 10_000
+BEHIND = 2**15  # bytes behind a FLAC's last frame that may be tags; more is music
 
 
 def open_file(audio: Any) -> Decoder:
@@ -85,6 +86,35 @@ class FileDecoder(Decoder):
             self.frames = self.promised = None
             self.counted = False
         self.closing.callback(lambda: self._link.decoder.close())
+        self._skipped = Fraction(0)  # seconds
+
+    def skip(self, samples: int) -> bool:
+        """Pass over samples of the first link, with libsndfile: a seek of FFmpeg is not exact."""
+        link = self._link
+        if link.decoder.skip(samples):
+            self._skipped = Fraction(samples, self.rate)
+            return True
+        if link.stream.peek(0, 4) != b"fLaC":
+            return False
+        link.stream.seek(0)
+        while link.stream.read(2**20):  # finds where another file is joined to this one
+            pass
+        link.stream.check()
+        try:
+            exact = SoundFileDecoder(link.stream)
+        except AudioError:
+            link.stream.check()
+        else:
+            same = (exact.rate, exact.channels) == (self.rate, self.channels)
+            if same and _is_last(exact, link.stream) and exact.skip(samples):
+                link.decoder.close()
+                link.decoder, link.others = exact, [partial(FFmpegDecoder, link.stream)]
+                self._skipped = Fraction(samples, self.rate)
+                return True
+            exact.close()
+        link.decoder.close()  # others have read from its stream
+        self._link = self._open(self._stream.start)
+        return False
 
     def _open(self, start: int) -> Link:
         """Open what begins at `start`, an offset in the file."""
@@ -117,7 +147,7 @@ class FileDecoder(Decoder):
 
     def _relay(self) -> Iterator[NDArray[np.float32]]:
         """Yield a link's blocks, of the other decoder where the first breaks off."""
-        heard = Fraction(0)  # seconds
+        heard, self._skipped = self._skipped, Fraction(0)  # seconds
         decoder = self._link.decoder
         for block in decoder.read():
             self.rate, self.channels = decoder.rate, decoder.channels
@@ -158,6 +188,15 @@ class FileDecoder(Decoder):
                 self.reached = float(at)
                 return other.broken
         return broken
+
+
+def _is_last(decoder: SoundFileDecoder, stream: ByteStream) -> bool:
+    """Tell whether the last sample that a FLAC's header promises is where the file ends.
+
+    libsndfile stops there, FFmpeg goes on. Afterwards, `decoder` stands elsewhere.
+    """
+    last = (decoder.frames or 0) - 1
+    return decoder.skip(last) and stream.length() - stream.tell() < BEHIND
 
 
 def _open_behind(stream: ByteStream, start: int) -> Decoder:

@@ -46,6 +46,13 @@ class Decoder(ABC):
     def read(self) -> Iterator[NDArray[np.float32]]:
         """Yield blocks, shape (samples, channels); each is valid until the next is asked for."""
 
+    def skip(self, samples: int) -> bool:
+        """Pass over the first `samples` without decoding them, if the rest then is the very same.
+
+        Called before `read`, if at all; False changes nothing.
+        """
+        return False
+
     def close(self) -> None:
         """Release the file; the second time does nothing."""
         self.closing.close()

@@ -17,6 +17,10 @@ COMPRESSED = frozenset({"MP3", "OGG"})  # of these, libsndfile only guesses the 
 COUNTED = frozenset(
     {"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF"}
 )  # from the size of the file
+# Stored sample by sample, or in frames that say their place: a seek is exact.
+EXACT = frozenset(
+    {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
+)
 REFUSED = frozenset({"RAW", "SDS"})  # anything without a header; dumps of samplers' memory
 
 
@@ -57,6 +61,17 @@ class SoundFileDecoder(Decoder):
             self.frames = None
         self.counted = self._file.format in COUNTED
         self.promised = self.frames and _promised(self._file.extra_info, self.frames)
+
+    def skip(self, samples: int) -> bool:
+        exact = self._file.subtype in EXACT and (self.counted or self._file.format == "FLAC")
+        if not exact or self.frames is None or not 0 <= samples < self.frames:
+            return False
+        try:
+            return bool(self._file.seek(samples) == samples)
+        except soundfile.LibsndfileError:
+            self._stream.check()
+            self._file.seek(0)
+            return False
 
     def read(self) -> Iterator[NDArray[np.float32]]:
         """Decode into one buffer, again and again."""

@@ -1,6 +1,7 @@
 """`Source`: opened audio, decoded, mixed to mono, resampled and checked block by block."""
 
 import logging
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -42,6 +43,7 @@ class Source:
     peak: float = 0.0  # of what is heard, before it is resampled
     cancels: bool = False  # the channels are in opposite phase: their mean is nearly silent
     _used: bool = field(default=False, repr=False)
+    _skipped: int = field(default=0, repr=False)  # samples at the native rate
 
     def __post_init__(self) -> None:
         if (samples := self._decoder.promised) is not None:
@@ -64,6 +66,30 @@ class Source:
         """True if `native_samples` was counted, not only read in a header that may be wrong."""
         return self._decoder.counted
 
+    def skip(self, samples: int) -> int:
+        """Pass over the beginning without decoding it, as far as that changes nothing of the rest.
+
+        Parameters
+        ----------
+        samples
+            At `sample_rate`; what comes from there on is to be the same as without this call.
+
+        Returns
+        -------
+        int
+            With which sample `blocks` will begin: at most `samples`, 0 where nothing is skipped.
+        """
+        step = self.native_rate // math.gcd(self.native_rate, self.sample_rate)
+        native = samples * self.native_rate // self.sample_rate
+        if self.sample_rate != self.native_rate:
+            native -= self.native_rate  # a second: more than any resampler hears of the past
+        native -= native % step  # where samples at both rates coincide
+        if self._used or native <= 0 or not self._decoder.skip(native):
+            return 0
+        self._skipped = native
+        self.decoded = native / self.native_rate
+        return native * self.sample_rate // self.native_rate
+
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Decode, mix to mono, and resample.
 
@@ -85,16 +111,17 @@ class Source:
         return self._blocks()
 
     def _blocks(self) -> Iterator[NDArray[np.float32]]:
-        section = _Section(self._rate_now(), self.sample_rate, self._make)
-        native = 0
+        section = Section(self._rate_now(), self.sample_rate, self._make)
+        native = self._skipped
         try:
             for block in self._decoder.read():
                 if self._decoder.rate != section.rate:
                     if len(rest := section.end()):
                         yield rest
-                    section = _Section(self._rate_now(), self.sample_rate, self._make)
+                    section = Section(self._rate_now(), self.sample_rate, self._make)
                 mono = self._mix(block)
-                self._check(block, mono, self.decoded)
+                peak = check_samples(block, mono, self._decoder.rate, self.decoded)
+                self.peak = max(self.peak, peak)
                 native += len(mono)
                 self.decoded += len(mono) / section.rate
                 if len(ready := section.add(mono)):
@@ -112,24 +139,6 @@ class Source:
     def _rate_now(self) -> int:
         """Return the rate of the block at hand."""
         return check_rate(self._decoder.rate, "its sample rate")
-
-    def _check(self, block: NDArray[np.float32], mono: NDArray[np.float32], start: float) -> None:
-        """Refuse what is not audio; `start` is when the block begins, in seconds."""
-        low, high = mono.min(), mono.max()
-        if low >= -MOST_PEAK and high <= MOST_PEAK:  # false for NaN
-            self.peak = max(self.peak, float(-low), float(high))
-            return
-        finite = np.isfinite(block).all(axis=1)
-        if not finite.all():
-            first = start + int(finite.argmin()) / self._decoder.rate
-            raise AudioError(
-                f"{np.count_nonzero(~finite):,} of {len(block):,} samples from "
-                f"{start:.3f} s on are NaN or infinite, the first at {first:.6f} s."
-            )
-        raise AudioError(
-            f"peak {max(-low, high):,.0f}, but audio lies in [-1, 1]. "
-            "This looks like integers stored as floats: divide by 32768."
-        )
 
     def _finish(self, native: int) -> None:
         """Find out what is missing of a file that is damaged or ends before its time."""
@@ -195,7 +204,7 @@ class Source:
         self.close()
 
 
-class _Section:
+class Section:
     """A stretch of audio at one rate on its way to another."""
 
     def __init__(self, rate: int, to_rate: int, make: Callable[[int, int], Resampler]) -> None:
@@ -216,6 +225,43 @@ class _Section:
         if self._resampler is None or not left:
             return np.empty(0, np.float32)
         return self._resampler(np.empty(0, np.float32), last=True)[:left]
+
+
+def check_samples(
+    block: NDArray[np.float32], mono: NDArray[np.float32], rate: int, start: float = 0.0
+) -> float:
+    """Return the peak of what is heard.
+
+    Parameters
+    ----------
+    block
+        Shape (samples, channels).
+    mono
+        What was made of it, shape (samples,).
+    rate
+        Hz.
+    start
+        When the block begins, in seconds, for messages.
+
+    Raises
+    ------
+    AudioError
+        If it is no audio.
+    """
+    low, high = mono.min(), mono.max()
+    if low >= -MOST_PEAK and high <= MOST_PEAK:  # false for NaN
+        return max(float(-low), float(high))
+    finite = np.isfinite(block).all(axis=1)
+    if not finite.all():
+        first = start + int(finite.argmin()) / rate
+        raise AudioError(
+            f"{np.count_nonzero(~finite):,} of {len(block):,} samples from "
+            f"{start:.3f} s on are NaN or infinite, the first at {first:.6f} s."
+        )
+    raise AudioError(
+        f"peak {max(-low, high):,.0f}, but audio lies in [-1, 1]. "
+        "This looks like integers stored as floats: divide by 32768."
+    )
 
 
 def check_rate(value: Any, what: str) -> int:

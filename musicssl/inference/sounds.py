@@ -183,7 +183,7 @@ class Excerpt:
         rate = self.source.sample_rate
         start = round(self.offset * rate)
         stop = None if self.duration is None else start + max(1, round(self.duration * rate))
-        at = 0
+        at = self.source.skip(start)
         for block in self.source.blocks():
             part = block[max(0, start - at) : None if stop is None else max(0, stop - at)]
             at += len(block)
