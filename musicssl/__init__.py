@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from musicssl.library import EmbeddingTable, load_embeddings
     from musicssl.model import MusicEncoder, load_model
     from musicssl.search import Index, Neighbor
+    from musicssl.stream import Stream
 
 __version__ = "0.1.0"
 
@@ -37,6 +38,7 @@ _HOMES = {
     "ModelInfo": "checkpoint.bundled",
     "MusicEncoder": "model",
     "Neighbor": "search",
+    "Stream": "stream",
     "embed_folder": "folder.api",
     "frame_times": "frames",
     "get_embedding": "embed",
@@ -60,6 +62,7 @@ __all__ = [
     "MusicSSLError",
     "Neighbor",
     "OutputError",
+    "Stream",
     "embed_folder",
     "frame_times",
     "get_embedding",

@@ -13,7 +13,7 @@ import musicssl
 ROOT = Path(__file__).parent.parent
 # a module may import those of the groups before its own
 ORDER = [
-    {"errors", "forking", "constant_buffers", "pooling", "atomic"},
+    {"errors", "forking", "constant_buffers", "pooling", "atomic", "exporting"},
     {"arguments", "config"},
     {"frames"},
     {"audio", "frontends"},
@@ -21,12 +21,15 @@ ORDER = [
     {"checkpoint"},
     {"network"},
     {"inference"},
+    {"space"},
+    {"export"},
     {"model"},
     {"embed"},
-    {"folder", "hear"},
+    {"folder", "hear", "stream"},
     {"library"},
     {"search"},
     {"maps", "sklearn"},
+    {"browser"},
     {"cli"},
     {"__main__"},
 ]

@@ -107,7 +107,7 @@ class Embedder:
                 f"the settings of this index do not say {', '.join(missing)}, so files and audio "
                 "cannot be embedded as it was; search it by vector or by name."
             )
-        vectors: Any = self._load().embed(
+        vectors: Any = self.load().embed(
             list(audio),
             sr,
             pooling=self.settings["pooling"],
@@ -117,7 +117,14 @@ class Embedder:
         )
         return np.asarray(_on_cpu(vectors), np.float32)
 
-    def _load(self) -> "MusicEncoder":
+    def load(self) -> "MusicEncoder":
+        """Return the model, loaded the first time.
+
+        Raises
+        ------
+        ModelError
+            If it cannot be loaded, or is another.
+        """
         if self._loaded is None:
             self._loaded = self._checked(self._find())
         return self._loaded
