@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from musicssl import __version__
+from musicssl.cli.completion import add_completion
 from musicssl.cli.interrupts import interrupts
 from musicssl.cli.models import print_models
 from musicssl.cli.options import Help, Parser
@@ -55,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
+    add_completion(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def command(name: str, about: str, run: Callable[[argparse.Namespace], int]) -> Any:

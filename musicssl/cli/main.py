@@ -3,6 +3,7 @@
 import argparse
 import codecs
 import contextlib
+import importlib
 import json
 import logging
 import os
@@ -16,7 +17,7 @@ from musicssl.cli.interrupts import INTERRUPTED, interrupts
 from musicssl.cli.models import print_models
 from musicssl.cli.options import build_parser
 from musicssl.cli.stdout import DONE, FAILED, NOTHING, answer, to_stdout
-from musicssl.cli.terminal import put_name, run_command, say
+from musicssl.cli.terminal import loading, put_name, run_command, say
 from musicssl.errors import ConfigError
 
 # What needs torch is imported when it is needed: --help and a typing mistake answer at once.
@@ -39,6 +40,8 @@ def _main(argv: list[str]) -> int:
 
     def work() -> int:
         with interrupts():
+            with loading(parser.prog):
+                importlib.import_module("musicssl.folder.api")
             return _embed(_listing(parser, args), args)
 
     return answer(parser.prog, work)
@@ -124,6 +127,7 @@ def _embed(listing: "Listing", args: argparse.Namespace) -> int:
                 on_error=args.on_error,
                 dry_run=args.dry_run,
                 on_file=show,
+                on_start=progress.begin,
             )
         except Interrupted as interrupted:
             summary = interrupted.summary

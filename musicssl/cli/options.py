@@ -1,12 +1,15 @@
 """The options of `musicssl-embed`; nothing here needs torch, so that --help answers at once."""
 
 import argparse
+import sys
 import textwrap
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from musicssl import __version__
-from musicssl.cli.terminal import one_line
+from musicssl.cli.completion import add_completion
+from musicssl.cli.stdout import answer, print_lines
+from musicssl.cli.terminal import one_line, say
 
 EPILOG = """\
 Results are named after the files, in the same folders: of a folder's files the path inside it
@@ -59,6 +62,18 @@ class Parser(argparse.ArgumentParser):
         """Print it and leave."""
         self.exit(2, f"{self.prog}: error: {one_line(message)}; --help tells more\n")
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print what argparse has to say; itself it does not notice that nobody takes it."""
+        if file is None or file is not sys.stdout:
+            say(message.removesuffix("\n"), file)
+            return
+
+        def show() -> int:
+            return print_lines([message.removesuffix("\n")])
+
+        if code := answer(self.prog, show):
+            sys.exit(code)
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser; names of formats and the like are checked after it, by their tables."""
@@ -73,6 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("paths", nargs="*", type=_path, metavar="PATH", help="file, or folder to search through")
     add("-V", "--version", action="version", version=f"%(prog)s {__version__}")
     add("--list-models", action="store_true", help="show the models there are, and stop")
+    add_completion(parser)
     _add_input(parser.add_argument_group("input"))
     _add_output(parser.add_argument_group("output"))
     _add_embedding(parser.add_argument_group("embedding"))
@@ -126,7 +142,8 @@ def _add_embedding(group: argparse._ArgumentGroup) -> None:
     add("--pooling", "--pool", metavar="{mean,max,meanstd,none}", help=how)
     add("--window", type=float, metavar="S", help="one vector per S seconds, with times")
     add("--hop", type=float, metavar="S", help="from window to window (default: the window)")
-    add("--layer", type=_layer, help="number, several as 2,5, all (default: the model's choice)")
+    layers = "number, several as 2,5, all (default: the model's choice)"
+    add("--layer", type=parse_layer, help=layers)
     add(
         "--mono",
         default="mean",
@@ -174,7 +191,8 @@ def _shard(text: str) -> tuple[int, int]:
     return index, count
 
 
-def _layer(text: str) -> int | list[int] | str | None:
+def parse_layer(text: str) -> int | list[int] | str | None:
+    """Return what an option says of layers."""
     if text in ("auto", "all"):
         return None if text == "auto" else text
     try:

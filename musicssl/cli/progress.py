@@ -2,6 +2,8 @@
 
 import contextlib
 import logging
+import math
+import os
 import sys
 import threading
 import time
@@ -19,10 +21,14 @@ from musicssl.folder.summary import Summary
 BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} files, {remaining} left{postfix}"
 _SHOWN_FAILURES = 5
 _SHOWN_KINDS = 8
+REDRAWN = 1.0  # seconds between two looks at a bar
+SAID = 60.0  # between two lines, where there is no terminal
+LONG = 10.0  # after which a file is named
+_NAME = 40  # characters
 
 
 class Progress(logging.Handler):
-    """A bar where there is a terminal, lines for what went wrong, and a line at the end.
+    """A bar on a terminal or a line a minute, lines for what went wrong, and a line at the end.
 
     Nothing that becomes of stderr raises here: the work goes on.
 
@@ -37,17 +43,22 @@ class Progress(logging.Handler):
     def __init__(self, listing: Listing, *, quiet: bool, verbose: bool) -> None:
         super().__init__(logging.ERROR if quiet else logging.WARNING)
         self.listing, self.quiet, self.verbose = listing, quiet, verbose
+        self.stream = sys.stderr
         self.bar: tqdm[Any] | None = None
         self.total: int | None = None
         self.done = self.failed = self.skipped = 0
         self.listed = False  # are failures on the manifest?
         self.audio_seconds = 0.0
         self.started = time.perf_counter()
+        self.under_way: dict[str, float] = {}  # paths, and when they began
+        self.over = threading.Event()
 
     def __enter__(self) -> Self:
         self.stream = sys.stderr
         with contextlib.suppress(OSError, ValueError):
-            if self.stream is not None and self.stream.isatty() and not self.quiet:
+            if self.stream is None or self.quiet:
+                return self
+            if self.stream.isatty():
                 self.bar = tqdm(
                     bar_format=BAR,
                     dynamic_ncols=True,
@@ -55,7 +66,8 @@ class Progress(logging.Handler):
                     leave=False,
                     file=self.stream,
                 )
-                threading.Thread(target=self._count, daemon=True).start()
+            watch = self._watch_bar if self.bar is not None else self._watch
+            threading.Thread(target=watch, daemon=True).start()
         return self
 
     def __exit__(
@@ -64,6 +76,7 @@ class Progress(logging.Handler):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.over.set()
         bar, self.bar = self.bar, None
         with contextlib.suppress(OSError, ValueError):
             if bar is not None:
@@ -72,6 +85,21 @@ class Progress(logging.Handler):
     def _count(self) -> None:
         with contextlib.suppress(OSError, MusicSSLError):
             self.total = sum(1 for _ in self.listing)
+
+    def _watch_bar(self) -> None:
+        """Keep the bar moving while nothing comes to its end."""
+        self._count()
+        while not self.over.wait(REDRAWN):
+            self.draw()
+
+    def _watch(self) -> None:
+        """Say now and then how far the work is."""
+        if self.over.wait(SAID):
+            return
+        self._count()
+        self.say_how_far()
+        while not self.over.wait(SAID):
+            self.say_how_far()
 
     def line(self, text: str) -> None:
         """Write a line above the bar."""
@@ -110,21 +138,63 @@ class Progress(logging.Handler):
             if self.verbose:
                 seconds, took = record["duration"], record["seconds"]
                 self.line(f"{name}: {seconds:.1f} s in {took:.2f} s")
-        if self.bar is not None:
-            try:
-                self._draw(self.bar, moved=status in ("ok", "failed"))
-            except (OSError, ValueError):  # the terminal is gone
-                self.bar = None
+        self.under_way.pop(record.get("path", ""), None)
+        self.draw(1 if status in ("ok", "failed") else 0)
 
-    def _draw(self, bar: "tqdm[Any]", *, moved: bool) -> None:
+    def begin(self, path: str) -> None:
+        """Note that a file's reading begins."""
+        self.under_way[path] = time.perf_counter()
+
+    def draw(self, moved: int = 0) -> None:
+        """Draw the bar, if there is one, `moved` files further."""
+        if (bar := self.bar) is None:
+            return
+        try:
+            bar.total = self._of(bar.n)
+            text = ", ".join(self.facts())
+            bar.set_postfix_str(text, refresh=False)
+            if moved:
+                bar.update(moved)
+            else:
+                bar.refresh()
+        except (OSError, ValueError):  # the terminal is gone
+            self.bar = None
+
+    def say_how_far(self) -> None:
+        """Write a line that says how far the work is."""
+        finished, took = self.done + self.failed, time.perf_counter() - self.started
+        parts = [f"{finished:,} files"]
+        if (total := self._of(finished)) is not None:
+            parts = [f"{finished:,} of {total:,} files"]
+            parts += [f"{clock(took / finished * (total - finished))} left"] if finished else []
+        self.line(f"musicssl-embed: {', '.join([*parts, *self.facts()])}")
+
+    def facts(self) -> list[str]:
+        """Return what is known beside the number of files."""
         took = max(time.perf_counter() - self.started, 1e-9)
-        hours, speed = self.audio_seconds / 3600, self.audio_seconds / took
-        rate = (self.done + self.failed) / took
-        bar.total = None if self.total is None else max(self.total - self.skipped, bar.n)
-        text = f"{rate:.1f} files/s, {hours:.2f} h of audio, {speed:.0f} x real time"
-        failed = f", {self.failed} failed" if self.failed else ""
-        bar.set_postfix_str(text + failed, refresh=False)
-        bar.update(1 if moved else 0)
+        facts = []
+        if self.done:
+            facts = [f"{(self.done + self.failed) / took:.1f} files/s"]
+            facts += [f"{self.audio_seconds / 3600:.2f} h of audio"]
+            facts += [f"{self.audio_seconds / took:.0f} x real time"]
+        if self.failed:
+            facts += [f"{self.failed} failed"]
+        if name := self.long_file():
+            facts += [f"in {name}"]
+        return facts
+
+    def long_file(self) -> str:
+        """Return the name of the file that has taken longest, if that is long, or else nothing."""
+        under_way = list(self.under_way.items())  # threads add to it
+        path, began = min(under_way, key=lambda entry: entry[1], default=("", math.inf))
+        if time.perf_counter() - began < LONG:
+            return ""
+        name = printable(os.path.basename(path))  # noqa: PTH119 - of any characters
+        return name if len(name) <= _NAME else f"{name[: _NAME - 4]} ..."
+
+    def _of(self, least: int) -> int | None:
+        """Return how many files there are to do, if that is known."""
+        return None if self.total is None else max(self.total - self.skipped, least)
 
     def plan(self, summary: Summary) -> None:
         """Say what there is to do."""

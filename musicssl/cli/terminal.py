@@ -53,6 +53,25 @@ def say(text: str, stream: TextIO | None = None) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def loading(prog: str) -> Iterator[None]:
+    """Show on a terminal that the command is alive while libraries load, which takes seconds."""
+    stream, sign = sys.stderr, f"{prog}: loading ..."
+    shown = False
+    with contextlib.suppress(OSError, ValueError):
+        if stream is not None and stream.isatty():
+            stream.write(sign)
+            stream.flush()
+            shown = True
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            if shown and stream is not None:
+                stream.write(f"\r{' ' * len(sign)}\r")
+                stream.flush()
+
+
 def put_name(name: str, stream: TextIO | None, *, end: bytes = b"\n") -> None:
     """Write a file's name to `stream`: its bytes, or on a terminal what is safe to show."""
     if stream is None:

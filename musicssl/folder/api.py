@@ -50,6 +50,7 @@ def embed_folder(
     on_error: str = "skip",
     dry_run: bool = False,
     on_file: Callable[[Record], None] | None = None,
+    on_start: Callable[[str], None] | None = None,
 ) -> Summary:
     """Embed music files and folders of them into a folder, going on where an earlier run ended.
 
@@ -103,6 +104,8 @@ def embed_folder(
         Called with each file's manifest entry, one at a time, from the working threads; its
         "status" is "ok", "failed", "skipped", "moved", "passed over" (a film without sound, found
         in a folder) or, in a dry run, "todo". What it raises ends the run and comes out as it is.
+    on_start
+        Called with the path of each file that is to be embedded, when that begins; the same holds.
 
     Returns
     -------
@@ -140,7 +143,7 @@ def embed_folder(
     RESAMPLERS[resampler](2000, 1000)  # a missing package shows here
     jobs = None if jobs is None else arguments.integer(jobs, "jobs")
     switches = {"overwrite": overwrite, "replace_foreign": replace_foreign, "prune": prune}
-    _check_run(on_error, on_file, switches | {"dry_run": dry_run})
+    _check_run(on_error, switches | {"dry_run": dry_run}, on_file=on_file, on_start=on_start)
     if not isinstance(paths, Listing):
         paths = _listing(paths, extensions, shard)
     if paths.shard and prune:
@@ -171,6 +174,7 @@ def embed_folder(
         prune=prune,
         on_error=on_error,
         on_file=on_file,
+        on_start=on_start,
     )
     if dry_run:
         return job.dry_run()
@@ -180,7 +184,7 @@ def embed_folder(
         return job.work(model, settings, jobs)
 
 
-def _check_run(on_error: str, on_file: object, switches: Mapping[str, object]) -> None:
+def _check_run(on_error: str, switches: Mapping[str, object], **calls: object) -> None:
     """Check what decides how a run goes.
 
     Raises
@@ -191,8 +195,9 @@ def _check_run(on_error: str, on_file: object, switches: Mapping[str, object]) -
     pick({"skip": 0, "stop": 0}, on_error, "on_error")
     for name, value in switches.items():
         arguments.flag(value, name)
-    if on_file is not None and not callable(on_file):
-        raise ConfigError(f"on_file must be callable, got {shown(on_file, kind=True)}.")
+    for name, call in calls.items():
+        if call is not None and not callable(call):
+            raise ConfigError(f"{name} must be callable, got {shown(call, kind=True)}.")
 
 
 def _listing(paths: Any, extensions: Any, shard: Any) -> Listing:

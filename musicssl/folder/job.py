@@ -50,6 +50,7 @@ class FolderJob:
     prune: bool
     on_error: str
     on_file: Callable[[Record], None] | None
+    on_start: Callable[[str], None] | None = None
     summary: Summary = field(init=False)
     manifest: Manifest = field(init=False)
     output: Output = field(init=False)
@@ -172,7 +173,10 @@ class FolderJob:
 
         def take() -> tuple[Item, FileStat] | None:
             with taking:
-                return next(todo, None)
+                taken = next(todo, None)
+                if taken is not None and self.on_start:
+                    self.on_start(str(taken[0].path))
+                return taken
 
         return EmbedThreads(
             model=model,

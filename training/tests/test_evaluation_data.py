@@ -180,7 +180,7 @@ def test_the_command_and_its_files(tmp_path: Path, capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit):
         main(["evaluate", "-o", str(out)])
     assert main([*call, "--at", "gtzan"]) == 2
-    assert "--at 'gtzan' is not NAME=PLACE" in capsys.readouterr().err
+    assert "--at 'gtzan' is not NAME=FOLDER" in capsys.readouterr().err
 
 
 def test_a_broken_sound_is_named_and_the_other_tasks_run(tmp_path: Path) -> None:

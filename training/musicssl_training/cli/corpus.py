@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from musicssl.errors import ConfigError
 from musicssl_training.cli.arguments import SAMPLE_RATE, add_jobs, add_leave_out
 from musicssl_training.cli.evaluate import add_data, find_roots
+from musicssl_training.pairs import split_pair
 
 if TYPE_CHECKING:
     from musicssl_training.corpus import BuildConfig, Recipe, Summary
@@ -57,12 +58,8 @@ def run_corpus(args: argparse.Namespace) -> int:
 def _config(args: argparse.Namespace) -> "BuildConfig":
     from musicssl_training.corpus import BuildConfig, Places
 
-    folders = {}
-    for text in args.folder:
-        name, equals, folder = text.partition("=")
-        if not equals:
-            raise ConfigError(f"--folder {text!r} is not NAME=DIR.")
-        folders[name] = Path(folder)
+    pairs = (split_pair(text, "--folder", "NAME=DIR") for text in args.folder)
+    folders = {name: Path(folder) for name, folder in pairs}
     for name in ("debs", "mirror"):
         place = getattr(args, name)
         if place is not None and not place.is_dir():

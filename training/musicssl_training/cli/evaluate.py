@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicssl.errors import ConfigError, pick
+from musicssl_training.pairs import split_pair
 
 if TYPE_CHECKING:
     from musicssl_training.evaluation.embedders.base import Embedder
@@ -58,7 +59,7 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
     add(
         "--part",
         default="all",
-        metavar="PART",
+        metavar="{development,test,all}",
         help="part of every collection: development, to choose layers and settings, test, to "
         "report the choice, or all (default: all)",
     )
@@ -100,8 +101,8 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     add(
         "--map",
         default="pca",
-        metavar="METHOD",
-        help="projection for the maps: pca, tsne or none (default: %(default)s)",
+        metavar="{pca,tsne,none}",
+        help="projection for the maps (default: %(default)s)",
     )
     add("--cache", type=Path, help="folder for embeddings (default: REPORT/cache)")
     add(
@@ -129,7 +130,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
     from musicssl_training.evaluation.suite import evaluate
 
     config = make_config(args)
-    cards = [_split_pair(text.rpartition("="), "--card") for text in args.card]
+    cards = [split_pair(text, "--card", "MODEL=README.md", last=True) for text in args.card]
     roots = find_roots(args)
     torch.set_num_threads(args.threads)
     with threadpool_limits(args.threads):
@@ -170,14 +171,6 @@ def make_config(args: argparse.Namespace) -> "EvaluateConfig":
     )
 
 
-def _split_pair(parts: tuple[str, str, str], option: str) -> tuple[str, str]:
-    """Return the two sides of an option's value."""
-    name, _, value = parts
-    if not all(parts):
-        raise ConfigError(f"{option} {''.join(parts)!r} is not NAME=PLACE.")
-    return name, value
-
-
 def find_roots(args: argparse.Namespace) -> dict[str, Path]:
     """Return the folders of the available collections.
 
@@ -192,7 +185,7 @@ def find_roots(args: argparse.Namespace) -> dict[str, Path]:
     if args.data:
         roots = {n: args.data / n for n in COLLECTIONS if (args.data / n).is_dir()}
     for text in args.at:
-        name, folder = _split_pair(text.partition("="), "--at")
+        name, folder = split_pair(text, "--at", "NAME=FOLDER")
         pick(COLLECTIONS, name, "collection")
         roots[name] = Path(folder)
     if not roots:

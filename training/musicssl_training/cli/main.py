@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 
 from musicssl import __version__
+from musicssl.cli.completion import add_completion
+from musicssl.cli.options import Help, Parser
 from musicssl.errors import MusicSSLError
 from musicssl_training.cli.corpus import add_corpus, run_corpus
 from musicssl_training.cli.evaluate import add_evaluate, run_evaluate
@@ -19,6 +21,7 @@ from musicssl_training.cli.release import add_release, run_release
 from musicssl_training.cli.render import add_render, run_render
 from musicssl_training.cli.study import add_study, run_study_command
 from musicssl_training.cli.teach import add_teach, run_teach
+from musicssl_training.progress import Lines, lines_of_warnings
 
 Add = Callable[[argparse.ArgumentParser], None]
 Run = Callable[[argparse.Namespace], int | None]
@@ -40,11 +43,17 @@ COMMANDS: dict[str, tuple[str, Add, Run]] = {  # help, arguments, and what is do
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all sub-commands."""
-    parser = argparse.ArgumentParser(prog="musicssl-train", description=__doc__)
+    parser = Parser(
+        prog="musicssl-train",
+        description="Pre-train music encoders, from a corpus to a released and measured model.",
+        formatter_class=Help,
+    )
     parser.add_argument("-V", "--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add_completion(parser)
+    commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
     for name, (what, add, run) in COMMANDS.items():
-        command = commands.add_parser(name, help=what)
+        about = f"{what[0].upper()}{what[1:]}."
+        command = commands.add_parser(name, help=what, description=about, formatter_class=Help)
         add(command)
         command.set_defaults(run=run)
     return parser
@@ -60,9 +69,12 @@ def main(argv: list[str] | None = None) -> int:
     """
     parser = build_parser()
     args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[Lines()])
+    if sys.stderr is not None and sys.stderr.isatty():  # libraries take seconds to load
+        print(f"{parser.prog} {args.command}: starting", file=sys.stderr, flush=True)
     try:
-        code = args.run(args) or 0
+        with lines_of_warnings():
+            code = args.run(args) or 0
     except MusicSSLError as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 2

@@ -30,9 +30,9 @@ def add_pretrain(parser: argparse.ArgumentParser) -> None:
 def run_pretrain(args: argparse.Namespace) -> None:
     """Pre-train an encoder, or go on with it."""
     import torch
-    from tqdm import tqdm
 
     from musicssl_training.distributed import rank
+    from musicssl_training.progress import Progress
     from musicssl_training.train import loop
     from musicssl_training.train.config import read_config
 
@@ -42,19 +42,19 @@ def run_pretrain(args: argparse.Namespace) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     config = read_config(values)
-    with interrupts() as stop, tqdm(total=config.steps, unit="step", disable=None) as bar:
+    with interrupts() as stop, Progress(config.steps, "steps") as shown:
 
         def show(state: "TrainState", result: "StepResult") -> None:
+            if rank() > 0:  # one bar for all processes
+                return
             progress, losses = state.progress, result.losses.values()
-            bar.disable = bar.disable or rank() > 0  # one bar for all processes
-            if not bar.n:
-                bar.initial = bar.n = progress.step - 1
             mean = sum(losses) / max(1, len(losses))
             speed = progress.hours_heard / max(progress.wall_seconds, 1e-9) * 3600
-            bar.set_postfix_str(
-                f"mean loss {mean:.3f}, {progress.hours_heard:.1f} h heard at {speed:.0f} h/h",
-                refresh=False,
-            )
-            bar.update()
+            note = f"mean loss {mean:.3f}, {progress.hours_heard:.1f} h of audio"
+            note += f", {speed:.0f} x real time"
+            if shown.done:
+                shown.update(note=note)
+            else:  # the first step also loads and compiles, and there may be earlier ones
+                shown.resume(progress.step, note)
 
         loop.pretrain(config, args.folder, show=show, stop=stop.is_set)

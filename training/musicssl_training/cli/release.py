@@ -19,15 +19,14 @@ def add_release(parser: argparse.ArgumentParser) -> None:
 def run_release(args: argparse.Namespace) -> None:
     """Make a checkpoint folder of a run."""
     print(f"{args.folder}: making a model of it", file=sys.stderr, flush=True)  # then torch loads
-    from tqdm import tqdm
-
     from musicssl.checkpoint.hub import push_folder
     from musicssl.config import from_dict
+    from musicssl_training.progress import Progress
     from musicssl_training.release.export import STATISTICS_BATCHES, ReleaseConfig, release
 
     config = from_dict(ReleaseConfig, read_toml(args.about), "about")
-    with tqdm(total=STATISTICS_BATCHES, unit="batch", desc="hearing music", disable=None) as bar:
-        release(args.folder, args.out, config, show=bar.update)
+    with Progress(STATISTICS_BATCHES, "batches", "hearing music") as shown:
+        release(args.folder, args.out, config, show=shown.update)
     print(f"{args.out}: written, with its model card", file=sys.stderr)
     if args.push_to_hub:
         print(push_folder(args.out, args.push_to_hub))

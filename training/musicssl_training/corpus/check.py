@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from musicssl.atomic import atomic_write
 from musicssl.audio import open_source
@@ -23,6 +22,7 @@ from musicssl_training.evaluation.leakage.fingerprint import (
     Landmarks,
     find_landmarks,
 )
+from musicssl_training.progress import track
 
 log = logging.getLogger(__name__)
 SEGMENT = 600 * SAMPLE_RATE // HOP * HOP  # samples at a time: whole frames, so that times add up
@@ -63,7 +63,7 @@ class Checks:
             return
         with self._file.open("ab") as out:
             results = in_order(todo, lambda row: _measure(Path(row["path"])), jobs)
-            for row, result in tqdm(results, total=len(todo), unit="file", disable=None):
+            for row, result in track(results, "files", total=len(todo)):
                 measured, landmarks = result.result()
                 self._keep(row["sha256"], landmarks)
                 line = {"sha256": row["sha256"]} | vars(measured)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from musicssl_training.data.teaching import Lessons
 from musicssl_training.evaluation.datasets import COLLECTIONS, Collection
@@ -20,6 +19,7 @@ from musicssl_training.evaluation.leakage.fingerprint import (
     Landmarks,
 )
 from musicssl_training.midi.score import Score
+from musicssl_training.progress import track
 
 CLIP = 20.0  # seconds from the middle of a recording, by which the others know it
 SAME_SHARE = 0.1  # of its landmarks: encodings at low bit rates share 0.14, other music 0.001
@@ -106,7 +106,7 @@ def find_labelled(
             said = f"{overlap.evidence} is of {overlap.collection}/{overlap.item}"
             found.setdefault(numbers[overlap.path], said)
         index = index_clips(collection)
-        for number, row in enumerate(tqdm(rows, f"{collection.name} in the corpus", disable=None)):
+        for number, row in enumerate(track(rows, "recordings", f"{collection.name} in the corpus")):
             if number in found:
                 continue
             for match in index.match(fingerprint(row)):

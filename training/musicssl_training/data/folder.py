@@ -13,7 +13,6 @@ import numpy as np
 import soundfile
 import soxr
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from musicssl.atomic import atomic_write_text
 from musicssl.audio import AUDIO_EXTENSIONS, open_source
@@ -23,6 +22,7 @@ from musicssl_training.data.index import leave_out, read_rows
 from musicssl_training.data.pack import RATE, Row
 from musicssl_training.data.teaching import Lessons
 from musicssl_training.midi.score import Score
+from musicssl_training.progress import track
 
 log = logging.getLogger(__name__)
 MANIFEST = "manifest.jsonl"  # one line says where the files are, then one a file
@@ -185,7 +185,7 @@ def write_manifest(
     pool = ThreadPoolExecutor(jobs)
     try:
         found = pool.map(lambda about: _read(root, about["path"], known.get(about["path"])), listed)
-        bar = tqdm(found, total=len(listed), unit="file")
+        bar = track(found, "files", total=len(listed))
         for number, (about, row) in enumerate(zip(listed, bar, strict=True), 1):
             if isinstance(row, AudioError):
                 log.warning("left out: %s", row)

@@ -18,12 +18,12 @@ from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from musicssl.errors import AudioError, ConfigError
 from musicssl_training.data.decode import IncompleteError, too_short
 from musicssl_training.data.teaching import Lessons
 from musicssl_training.midi.score import SCORES, Score, read_scores, to_row
+from musicssl_training.progress import track
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -196,7 +196,7 @@ def write_pack(rows: Iterable[Row], folder: Path, read: Read, jobs: int = 1) -> 
         whole_lines(folder / "index.jsonl") as index,
         closing(in_order(todo, read, jobs)) as results,
     ):
-        for row, result in tqdm(results, total=len(todo), unit="file"):
+        for row, result in track(results, "files", total=len(todo)):
             try:
                 samples, facts, score = result.result()
             except AudioError as error:

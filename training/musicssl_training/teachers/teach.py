@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from musicssl.audio.resample import SoxrResampler, resampled_length
 from musicssl.errors import ConfigError, OutputError
 from musicssl_training.data.pack import RATE, Pack, cut, in_order, whole_lines
 from musicssl_training.data.teaching import Place, check_places, files, read_places, to_line
+from musicssl_training.progress import track
 from musicssl_training.teachers.base import Teacher
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def teach(folder: Path, teacher: Teacher, jobs: int = 1) -> int:
         ):
             if before is None:
                 lines.write(to_line(facts))
-            for item, result in tqdm(results, total=len(todo), unit="recording", disable=None):
+            for item, result in track(results, "recordings", total=len(todo)):
                 found = result.result()
                 data.write(found.tobytes())
                 data.flush()

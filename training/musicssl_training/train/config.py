@@ -10,6 +10,7 @@ from musicssl.config import from_dict, named_from_dict, named_to_dict, to_dict
 from musicssl.encoders import ENCODERS, DilatedConfig, EncoderConfig
 from musicssl.errors import ConfigError, pick
 from musicssl_training.augment import MaskConfig, SpectrogramAugmentConfig, WaveformAugmentConfig
+from musicssl_training.pairs import split_pair
 from musicssl_training.weighting import WEIGHTINGS, EqualConfig, WeightingConfig
 from musicssl_training.workers import (
     WORKERS,
@@ -110,13 +111,15 @@ class ProbeConfig:
     seeds: int = 1
 
     def __post_init__(self) -> None:
-        for text in self.collections:
-            if "=" not in text:
-                raise ConfigError(f"probe.collections: {text!r} is not NAME=FOLDER.")
+        self.places()
         if self.every and not self.collections:
             raise ConfigError(
                 "probe.every is set, but there are no probe.collections to measure on."
             )
+
+    def places(self) -> list[tuple[str, str]]:
+        """Return names and folders of the collections."""
+        return [split_pair(text, "probe.collections", "NAME=FOLDER") for text in self.collections]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,5 +34,4 @@ def probe(encoder: Encoder, config: PretrainConfig, device: torch.device) -> dic
 
 def roots(config: ProbeConfig) -> dict[str, Path]:
     """Return the folder of each collection."""
-    pairs = (text.partition("=") for text in config.collections)
-    return {name: Path(folder).expanduser() for name, _, folder in pairs}
+    return {name: Path(folder).expanduser() for name, folder in config.places()}

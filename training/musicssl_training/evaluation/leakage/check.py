@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from musicssl.errors import AudioError
 from musicssl_training.data import Source, open_sources
@@ -21,6 +20,7 @@ from musicssl_training.evaluation.leakage.fingerprint import (
 )
 from musicssl_training.evaluation.leakage.melody import LENGTH, interval_ngrams
 from musicssl_training.evaluation.tasks import TASKS
+from musicssl_training.progress import track
 
 log = logging.getLogger(__name__)
 SEGMENT = 600  # seconds of a recording at a time
@@ -145,7 +145,7 @@ def find_by_audio(
     """
     indexed = [(collection, index_clips(collection)) for collection in collections]
     for source in sources:
-        for item, row in enumerate(tqdm(source.items, source.name, disable=None)):
+        for item, row in enumerate(track(source.items, "recordings", source.name)):
             for first, audio in read_segments(source, item):
                 landmarks = find_landmarks(audio)
                 for collection, index in indexed:
@@ -159,7 +159,7 @@ def find_by_audio(
 
 def index_clips(collection: Collection) -> LandmarkIndex:
     """Return an index of a collection's landmarks, and log how many clips have enough of them."""
-    clips = tqdm(collection.clips, collection.name, disable=None)
+    clips = track(collection.clips, "clips", collection.name)
     index = LandmarkIndex([find_landmarks(collection.read(clip, SAMPLE_RATE)) for clip in clips])
     known = len(index.too_few) - int(index.too_few.sum())
     log.info("%s: %d of %d items can be recognized", collection.name, known, len(index.too_few))
