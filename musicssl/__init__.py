@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from musicssl.library import EmbeddingTable, load_embeddings
     from musicssl.model import MusicEncoder, load_model
     from musicssl.search import Index, Neighbor
+    from musicssl.segments import Segment, read_segments
     from musicssl.stream import Stream
 
 __version__ = "0.1.0"
@@ -38,6 +39,7 @@ _HOMES = {
     "ModelInfo": "checkpoint.bundled",
     "MusicEncoder": "model",
     "Neighbor": "search",
+    "Segment": "segments",
     "Stream": "stream",
     "embed_folder": "folder.api",
     "frame_times": "frames",
@@ -46,6 +48,7 @@ _HOMES = {
     "load_embeddings": "library",
     "load_model": "model",
     "pool": "inference.segments",
+    "read_segments": "segments",
 }
 
 __all__ = [
@@ -62,6 +65,7 @@ __all__ = [
     "MusicSSLError",
     "Neighbor",
     "OutputError",
+    "Segment",
     "Stream",
     "embed_folder",
     "frame_times",
@@ -70,6 +74,7 @@ __all__ = [
     "load_embeddings",
     "load_model",
     "pool",
+    "read_segments",
 ]
 
 

@@ -26,6 +26,8 @@ class Item(NamedTuple):
     error: str | None = None  # why it cannot be read, where that is known already
     given: bool = False  # by its own path, so that it is wanted whatever it is
     mount: str | None = None  # the folder, as a key, where another disk than its PATH's begins
+    start: float | None = None  # seconds, of a part of the file; None: all of it
+    end: float | None = None
 
 
 @dataclass(frozen=True)
@@ -265,6 +267,11 @@ def _parts(path: Path) -> tuple[str, ...]:
     """Return the parts of an absolute path without its root; a drive is a part."""
     drive = path.drive.strip("\\/").replace(":", "").replace("\\", "_")
     return (drive, *path.parts[1:]) if drive else path.parts[1:]
+
+
+def listed_name(path: str | Path) -> str:
+    """Return how the result of a path in a list is called: as seen from the current folder."""
+    return _listed_name(_absolute(path), _here())
 
 
 def _listed_name(path: Path, here: Path | None) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain
-from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,45 +18,16 @@ from musicssl import forking
 from musicssl.encoders import State
 from musicssl.errors import ModelError, MusicSSLError
 from musicssl.frames import frame_times
-from musicssl.inference.chunking import Chunk, cut
+from musicssl.inference.chunking import Chunk, Cutter
 from musicssl.inference.device import warn_once
+from musicssl.inference.jobs import AudioStream, Job, PartedStream, Piece, events_of
 from musicssl.inference.options import Settings
 from musicssl.inference.results import Embedding, Result
 from musicssl.inference.windows import Windows
 from musicssl.network import Network
 from musicssl.pooling import POOLINGS, NoPooling, Pool
 
-
-class AudioStream(Protocol):
-    """Mono audio at the model's rate, to be read once; such as `musicssl.audio.Source`."""
-
-    def __enter__(self) -> Any: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """Yield the samples, each block of shape (samples,)."""
-
-
 _GPU = forking.Lock()  # threads take turns on it; meanwhile the others decode
-
-
-@dataclass(eq=False)
-class _Job:
-    """One source under way."""
-
-    pool: Pool
-    waiting: int = 0  # pieces read but not yet encoded
-    read: bool = False  # to its end
-    error: MusicSSLError | None = None
-    memory: Tensor | None = None  # of what was encoded, for encoders that have one
-
-
-@dataclass(frozen=True, eq=False)
-class _Piece:
-    job: _Job
-    chunk: Chunk
-    audio: NDArray[np.float32]
 
 
 @dataclass
@@ -66,28 +36,41 @@ class Engine:
 
     model: Network
     settings: Settings
-    pending: list[_Piece] = field(default_factory=list, init=False)
+    pending: list[Piece] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         forking.heed_fork()
         self.model = in_full_precision(self.model)
 
-    def run(self, sources: Iterable[AudioStream | MusicSSLError]) -> Iterator[Result]:
-        """Yield one result a source, in order; what was wrong with one stands in its place."""
+    def run(
+        self, sources: Iterable[AudioStream | PartedStream | MusicSSLError]
+    ) -> Iterator[Result]:
+        """Yield one result a source or part, in order; what was wrong with one stands in its place.
+
+        Yields
+        ------
+        numpy.ndarray, Embedding or MusicSSLError
+            As soon as it is known, perhaps before the source is read to its end.
+        """
         forking.heed_fork()
-        jobs: deque[_Job] = deque()
+        jobs: deque[Job] = deque()
         for source in sources:
-            job = _Job(self._pool())
-            jobs.append(job)
+            count = len(source) if isinstance(source, PartedStream) else 1
+            new = [Job(self._pool(), self._cutter()) for _ in range(count)]
+            jobs.extend(new)
             if isinstance(source, MusicSSLError):
-                job.error = source
+                new[0].error = source
             else:
-                self._read(source, job)
-            while jobs and (jobs[0].error or (jobs[0].read and not jobs[0].waiting)):
-                yield self._result(jobs.popleft())
+                for _ in self._read(source, new):
+                    yield from self._ready(jobs)
+            yield from self._ready(jobs)
         self._encode_pending()
         for job in jobs:
             yield self._result(job)
+
+    def _ready(self, jobs: deque[Job]) -> Iterator[Result]:
+        while jobs and jobs[0].done:
+            yield self._result(jobs.popleft())
 
     def _pool(self) -> Pool:
         """Return what takes the frames of one source."""
@@ -97,35 +80,51 @@ class Engine:
         frame_rate = Fraction(self.model.sample_rate, self.model.hop)
         return Windows(kind, settings.window, settings.hop, frame_rate)
 
-    def _read(self, source: AudioStream, job: _Job) -> None:
-        """Cut one source into pieces, encoding whenever enough of them wait."""
-        rate = self.model.sample_rate
-        length = self.settings.chunk_seconds * rate
+    def _cutter(self) -> Cutter:
+        model, length = self.model, self.settings.chunk_seconds * self.model.sample_rate
         chunk = None if math.isinf(length) else round(length)
+        return Cutter(hop=model.hop, context=model.context, chunk=chunk)
+
+    def _read(self, source: AudioStream | PartedStream, jobs: list[Job]) -> Iterator[None]:
+        """Cut a source into pieces, encoding whenever enough of them wait; yield in between."""
         try:
             with source:
-                for piece in cut(
-                    source.blocks(), hop=self.model.hop, context=self.model.context, chunk=chunk
-                ):
-                    self.pending.append(_Piece(job, *piece))
-                    job.waiting += 1
-                    seconds = sum(len(p.audio) for p in self.pending) / rate
-                    full = len(self.pending) >= self.settings.batch_size
-                    if full or seconds >= self.settings.batch_seconds:
-                        self._encode_pending()
-            job.read = True
+                for i, event in events_of(source):
+                    job = jobs[i]
+                    if isinstance(event, MusicSSLError):
+                        self._give_up([job], event)
+                    elif job.cutter is not None:
+                        self._take(
+                            job, job.cutter.rest() if event is None else job.cutter.add(event)
+                        )
+                        job.cutter = None if event is None else job.cutter
+                    yield
         except ModelError:  # concerns every source of the batch, not only this one
             raise
         except MusicSSLError as error:
+            self._give_up([job for job in jobs if job.cutter is not None], error)
+
+    def _give_up(self, jobs: list[Job], error: MusicSSLError) -> None:
+        """Let an error stand for results; what waits of them is not encoded."""
+        for job in jobs:
             job.error = error
-            self.pending = [piece for piece in self.pending if piece.job is not job]
+        self.pending = [piece for piece in self.pending if piece.job.error is None]
+
+    def _take(self, job: Job, pieces: Iterable[tuple[Chunk, NDArray[np.float32]]]) -> None:
+        for piece in pieces:
+            self.pending.append(Piece(job, *piece))
+            job.waiting += 1
+            seconds = sum(len(p.audio) for p in self.pending) / self.model.sample_rate
+            full = len(self.pending) >= self.settings.batch_size
+            if full or seconds >= self.settings.batch_seconds:
+                self._encode_pending()
 
     def _encode_pending(self) -> None:
         """Encode what waits, in batches of pieces of nearly one length, and pool it in order."""
         pieces, self.pending = self.pending, []
-        frames: dict[_Piece, NDArray[np.float32]] = {}
+        frames: dict[Piece, NDArray[np.float32]] = {}
         for turn in self._turns(pieces):
-            batch: list[_Piece] = []
+            batch: list[Piece] = []
             for piece in sorted(turn, key=lambda piece: len(piece.audio)):
                 if batch and len(piece.audio) > 1.1 * len(batch[0].audio) + self.model.hop:
                     frames |= self._encode(batch)
@@ -136,25 +135,25 @@ class Engine:
             piece.job.pool.add(frames.pop(piece))
             piece.job.waiting -= 1
 
-    def _turns(self, pieces: list[_Piece]) -> list[list[_Piece]]:
+    def _turns(self, pieces: list[Piece]) -> list[list[Piece]]:
         """Return the pieces in turns to be encoded one after the other.
 
         One turn, unless the encoder has memory: then the first piece of each source, the second...
         """
         if not self.model.encoder.memory:
             return [pieces] if pieces else []
-        queues: dict[_Job, list[_Piece]] = {}
+        queues: dict[Job, list[Piece]] = {}
         for piece in pieces:
             queues.setdefault(piece.job, []).append(piece)
         longest = max(map(len, queues.values()), default=0)
         return [[q[i] for q in queues.values() if i < len(q)] for i in range(longest)]
 
-    def _encode(self, batch: list[_Piece]) -> dict[_Piece, NDArray[np.float32]]:
+    def _encode(self, batch: list[Piece]) -> dict[Piece, NDArray[np.float32]]:
         """Return the frames that count of every piece, each (frames, dim)."""
         with forking.uninterrupted(), _default_device():
             return self._encode_batch(batch)
 
-    def _encode_batch(self, batch: list[_Piece]) -> dict[_Piece, NDArray[np.float32]]:
+    def _encode_batch(self, batch: list[Piece]) -> dict[Piece, NDArray[np.float32]]:
         """Do so; no tensor survives this, so that none is freed where the process may end."""
         lengths = [len(piece.audio) for piece in batch]
         audio = torch.zeros(len(batch), max(lengths), dtype=torch.float32)
@@ -171,7 +170,7 @@ class Engine:
             for row, piece in zip(out, batch, strict=True)
         }
 
-    def _recall(self, batch: list[_Piece]) -> State | None:
+    def _recall(self, batch: list[Piece]) -> State | None:
         """Return where the pieces stand in their recordings, for encoders with memory."""
         size = self.model.encoder.memory
         if not size:
@@ -186,7 +185,7 @@ class Engine:
             ),
         )
 
-    def _result(self, job: _Job) -> Result:
+    def _result(self, job: Job) -> Result:
         if job.error:
             return job.error
         values = job.pool.result()

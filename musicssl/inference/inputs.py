@@ -1,7 +1,10 @@
 """One sound or many, numpy or torch: how audio comes in and results go out."""
 
+import contextlib
 import logging
+import os
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,10 +16,12 @@ from musicssl.audio import open_source
 from musicssl.errors import AudioError, MusicSSLError, pick, shown
 from musicssl.inference.batching import Engine
 from musicssl.inference.options import EmbedOptions
+from musicssl.inference.parts import Part, Parts
 from musicssl.inference.results import AnyAudio, Embedding
-from musicssl.inference.sounds import Excerpt, several, unwrap
+from musicssl.inference.sounds import several, unwrap
 from musicssl.network import Network
 from musicssl.pooling import POOLINGS
+from musicssl.segments.segment import Segment, checked
 
 log = logging.getLogger(__name__)
 
@@ -54,35 +59,68 @@ def _results(
 
     With `skip`, what is wrong with a sound is logged, and None stands in its place.
     """
+    groups = _groups(items, rates)
 
     def sources() -> Iterator[Any]:
-        for item, rate in zip(items, rates, strict=True):
+        for group in groups:
+            some, rate = [items[i] for i in group], rates[group[0]]
             try:
-                sound, own = unwrap(item, rate)
-                source = open_source(
-                    sound,
-                    own,
-                    sample_rate=engine.model.sample_rate,
-                    resampler=options.resampler,
-                    channel_axis=options.channel_axis,
-                    mono=options.mono,
-                )
-                whole = not options.offset and options.duration is None
-                yield source if whole else Excerpt(source, options.offset, options.duration)
+                yield _opened(some, rate, engine.model.sample_rate, options)
             except MusicSSLError as error:
-                yield error
+                yield from [error] * len(group)
 
-    out = []
-    for i, (item, result) in enumerate(zip(items, engine.run(sources()), strict=True)):
+    out: list[Any] = [None] * len(items)
+    for i, result in zip(chain.from_iterable(groups), engine.run(sources()), strict=True):
         if not isinstance(result, MusicSSLError):
-            out.append(_like(item, result))
+            out[i] = _like(items[i], result)
             continue
         error = type(result)(f"audio[{i}]: {result}") if len(items) > 1 else result
         if not (skip and isinstance(result, AudioError)):
             raise error
         log.warning("%s", error)
-        out.append(None)
     return out
+
+
+def _groups(items: Sequence[Any], rates: Sequence[Any]) -> list[list[int]]:
+    """Return the items, by their places, that are read together: the segments of one file."""
+    groups: dict[Any, list[int]] = {}
+    for i, (item, rate) in enumerate(zip(items, rates, strict=True)):
+        key: Any = i
+        if isinstance(item, Segment):
+            with contextlib.suppress(AudioError):  # one that is none is alone, and fails alone
+                checked(item)
+                key = (os.path.abspath(item.path), rate)  # noqa: PTH100
+        groups.setdefault(key, []).append(i)
+    return list(groups.values())
+
+
+def _opened(items: Sequence[Any], rate: Any, sample_rate: int, options: EmbedOptions) -> Any:
+    """Open one sound, or the segments of one file."""
+    parts: list[Part] = []
+    whole = not options.offset and options.duration is None
+    sound, own = items[0], rate
+    if isinstance(sound, Segment):
+        if not whole:
+            raise AudioError(f"{sound} is a part already; offset and duration would be another.")
+        try:
+            parts = [Part(*checked(one), str(one)) for one in items]
+        except AudioError as error:
+            raise AudioError(f"{sound.path}: {error}") from None
+        sound = sound.path
+    else:
+        sound, own = unwrap(sound, rate)
+    source = open_source(
+        sound,
+        own,
+        sample_rate=sample_rate,
+        resampler=options.resampler,
+        channel_axis=options.channel_axis,
+        mono=options.mono,
+    )
+    if not parts and not whole:
+        end = None if options.duration is None else options.offset + options.duration
+        parts = [Part(options.offset, end, source.name, "offset")]
+    return Parts(source, parts) if parts else source
 
 
 def same_rate(sr: Any, sampling_rate: Any) -> Any:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeVar
 
+    from musicssl.segments import Segment
+
     Values = TypeVar("Values", default=NDArray[np.float32])
     Times = TypeVar("Times", default=NDArray[np.float64])
     NotTensor: TypeAlias = (
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
         | NDArray[Any]
         | tuple[NDArray[Any], float]
         | Mapping[str, Any]
+        | Segment
     )
     AnyAudio: TypeAlias = NotTensor | Tensor
     N = TypeVar("N", bound=NotTensor)

@@ -5,10 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
-from musicssl.audio import Source
 from musicssl.errors import AudioError, shown
 
 
@@ -145,57 +143,6 @@ def _agreed(own: Any, rate: float | None) -> Any:
     if rate is not None and rate != own:
         raise AudioError(f"sr is {rate:g}, but the audio comes with the rate {shown(own)}.")
     return own
-
-
-class Excerpt:
-    """A part of a source; what is outside is not heard.
-
-    Parameters
-    ----------
-    source
-        What to read.
-    offset, duration
-        Seconds; None for all the rest.
-    """
-
-    def __init__(self, source: Source, offset: float, duration: float | None) -> None:
-        self.source, self.offset, self.duration = source, offset, duration
-
-    def __enter__(self) -> "Excerpt":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.source.close()
-
-    def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """Yield the samples of the part.
-
-        Yields
-        ------
-        numpy.ndarray, shape (samples,)
-            As `Source.blocks`.
-
-        Raises
-        ------
-        AudioError
-            If it begins behind the end.
-        """
-        rate = self.source.sample_rate
-        start = round(self.offset * rate)
-        stop = None if self.duration is None else start + max(1, round(self.duration * rate))
-        at = self.source.skip(start)
-        for block in self.source.blocks():
-            part = block[max(0, start - at) : None if stop is None else max(0, stop - at)]
-            at += len(block)
-            if len(part):
-                yield part
-            if stop is not None and at >= stop:
-                return
-        if at <= start:
-            raise AudioError(
-                f"{self.source.name}: offset is {self.offset:g} s, but the audio lasts "
-                f"{at / rate:.3f} s."
-            )
 
 
 def check_part(offset: Any, duration: Any) -> tuple[float, float | None]:

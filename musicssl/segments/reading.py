@@ -1,0 +1,180 @@
+"""`read_segments`: lists of parts of files, as CSV or as CUE sheets."""
+
+import codecs
+import csv
+import io
+import math
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from musicssl import arguments
+from musicssl.errors import AudioError, ConfigError, shown
+from musicssl.segments.cue import cue_tracks
+from musicssl.segments.segment import Segment, checked
+
+COLUMNS = {  # of a table, by the names that people give them
+    "path": ("path", "file", "filename", "audio", "source"),
+    "start": ("start", "begin", "onset", "offset", "start_time"),
+    "end": ("end", "stop", "end_time"),
+    "id": ("id", "name", "segment", "label"),
+}
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+
+
+class BadRow(NamedTuple):
+    """A row of a list that is no segment."""
+
+    where: str  # the list and the line
+    error: str
+
+
+def read_segments(file: str | Path) -> list[Segment]:
+    """Read a list of parts of files: to embed, or to pass on to `musicssl.embed_folder`.
+
+    Parameters
+    ----------
+    file
+        A CUE sheet, whose tracks begin at their INDEX 01 and end where the next one begins; or a
+        CSV with columns path, start, end and perhaps id, in this order or under these names:
+        seconds, an empty end is the file's. Paths are relative to the list's folder. UTF-8,
+        UTF-16 with a mark, or, of CUE sheets, the Windows code page 1252.
+
+    Returns
+    -------
+    list of Segment
+        In the order of the list. A track's `id` is the sheet's path as seen from the current folder
+        and its number, such as "album.cue#01".
+
+    Raises
+    ------
+    AudioError
+        If a row or a track is no part of a file; the message names its line.
+    ConfigError
+        If the list cannot be read.
+
+    Examples
+    --------
+    >>> import musicssl
+    >>> tracks = musicssl.read_segments("album.cue")  # doctest: +SKIP
+    >>> vectors = musicssl.get_embedding(tracks)  # doctest: +SKIP
+    """
+    found = []
+    for row in parse_segments(arguments.path(file, "file")):
+        if isinstance(row, BadRow):
+            raise AudioError(f"{row.where}: {row.error}")
+        found.append(row)
+    return found
+
+
+def parse_segments(file: Path) -> list[Segment | BadRow]:
+    """Return a list's segments, and in its place each row that is none.
+
+    Raises
+    ------
+    ConfigError
+        If the list cannot be read, or holds nothing.
+    """
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read ({error.strerror or error}).") from error
+    is_cue = file.suffix.lower() == ".cue"
+    text = _decoded(data, "cp1252" if is_cue else None, file)
+    if is_cue:
+        rows: Iterator[Segment | BadRow] = (
+            BadRow(f"{file}, line {line}", track) if isinstance(track, str) else track
+            for line, track in cue_tracks(text, file)
+        )
+    else:
+        rows = _table(text, file)
+    found = list(rows)
+    if not found:
+        raise ConfigError(f"{file} lists nothing: expected a CUE sheet, or path,start,end rows.")
+    return found
+
+
+def _decoded(data: bytes, otherwise: str | None, file: Path) -> str:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
+    else:
+        encoding = "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        if otherwise is not None and encoding == "utf-8-sig":
+            return data.decode(otherwise, "replace")
+        raise ConfigError(f"{file} is no text in UTF-8 ({error.reason}).") from error
+
+
+def _table(text: str, file: Path) -> Iterator[Segment | BadRow]:
+    """Yield a CSV's segments."""
+    lines = io.StringIO(text, newline="")
+    first = next((line for line in lines if line.strip()), "")
+    lines.seek(0)
+    delimiter = max(",;\t", key=first.count)  # the comma, unless another is there more often
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    places: dict[str, int] | None = None
+    while True:
+        where = f"{file}, line {reader.line_num + 1}"
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            yield BadRow(where, f"no CSV ({error}).")
+            continue
+        if row is None:
+            return
+        if not any(cell.strip() for cell in row):
+            continue
+        if places is None:
+            places = _header(row)
+            if places:
+                continue
+            places = {name: i for i, name in enumerate(COLUMNS)}
+        yield _segment(row, places, file, where)
+
+
+def _header(row: Sequence[str]) -> dict[str, int]:
+    """Return which column is where if a row names them, nothing if it is a segment already."""
+    names = [cell.strip().casefold() for cell in row]
+    found = {
+        column: names.index(known[0])
+        for column, others in COLUMNS.items()
+        if (known := [name for name in others if name in names])
+    }
+    return found if {"path", "start"} <= found.keys() else {}
+
+
+def _segment(
+    row: Sequence[str], places: dict[str, int], file: Path, where: str
+) -> Segment | BadRow:
+    cells = {name: row[i].strip() if i < len(row) else "" for name, i in places.items()}
+    if not cells["path"]:
+        return BadRow(where, "the path is empty.")
+    numbers: dict[str, float] = {}
+    for name in ("start", "end"):
+        if text := cells.get(name, ""):
+            try:
+                numbers[name] = float(text)
+            except ValueError:
+                return BadRow(where, f"{name} is {shown(text)}; expected seconds, such as 61.5.")
+            if not math.isfinite(numbers[name]):
+                return BadRow(where, f"{name} is {shown(text)}; expected seconds, such as 61.5.")
+    segment = Segment(
+        located(cells["path"], file),
+        numbers.get("start", 0.0),
+        numbers.get("end"),
+        cells.get("id") or None,
+    )
+    try:
+        checked(segment)
+    except AudioError as error:
+        return BadRow(where, str(error))
+    return segment
+
+
+def located(name: str, file: Path) -> str | Path:
+    """Return where a list's file is: relative to the list."""
+    return name if _URL.match(name) else Path(os.path.abspath(file.parent / name))  # noqa: PTH100
