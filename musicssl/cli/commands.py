@@ -10,7 +10,7 @@ from musicssl import __version__
 from musicssl.cli.completion import add_completion
 from musicssl.cli.interrupts import interrupts
 from musicssl.cli.models import print_models
-from musicssl.cli.options import Help, Parser
+from musicssl.cli.options import Help, Parser, parse_layer
 from musicssl.cli.stdout import answer
 from musicssl.cli.terminal import run_command
 
@@ -25,6 +25,7 @@ examples:
   musicssl similar song.mp3 -i embeddings -k 20 --m3u > like-song.m3u
   musicssl dups embeddings
   musicssl map embeddings -o map.html
+  musicssl export --dtype fp16 -o model.onnx
 """
 _COLLECTION: dict[str, Any] = {"type": Path, "metavar": "EMBEDDINGS", "help": "folder"}
 
@@ -102,9 +103,53 @@ def build_parser() -> argparse.ArgumentParser:
     add("--metadata", type=Path, metavar="CSV", help="columns to color by, and one of files")
     add("--title", default="Map of music", help="of the page")
 
+    add = command("export", "write a model as an ONNX file, for other runtimes", _export)
+    where = "bundled name, checkpoint folder or repository (default: the bundled one)"
+    add("model", nargs="?", metavar="MODEL", help=where)
+    add("--revision", help="branch, tag or commit of a repository")
+    add(
+        *("-o", "--out", "--output"),
+        type=Path,
+        default=Path("model.onnx"),
+        metavar="FILE",
+        help="(default: %(default)s); only an exported model is replaced",
+    )
+    _add_export_choices(add)
+
+    add = command("page", "make a page that finds the songs like a song in the browser", _page)
+    add("embeddings", **_COLLECTION)
+    add(
+        *("-o", "--out", "--output"),
+        type=Path,
+        default=Path("page"),
+        metavar="FOLDER",
+        help="of the page and the model (default: %(default)s); only a page is replaced",
+    )
+    add("--model", help="what made the embeddings, where it is not found by its name")
+    add("--title", default="Songs like yours", help="of the page")
+    add(
+        "--runtime",
+        metavar="WHERE",
+        help="folder or address of onnxruntime-web's files (default: a public address)",
+    )
+
     add = command("models", "show the models there are", _models)
     add("--json", action="store_true", help="print JSON")
     return parser
+
+
+def _add_export_choices(add: Any) -> None:
+    """Add what to export, and how."""
+    layers = "number, several as 2,5, all (default: the model's choice)"
+    add("--layer", type=parse_layer, help=layers)
+    add("--pooling", metavar="{mean,max,meanstd}", help="of clips (default: the model's choice)")
+    add("--dtype", default="fp32", metavar="{fp32,fp16}", help="of the weights (default: fp32)")
+    add(
+        "--check",
+        action=argparse.BooleanOptionalAction,
+        help="compare with torch in onnxruntime (default: where that is installed)",
+    )
+    add("--license", metavar="NAME", help="of the weights (default: the bundled model's own)")
 
 
 def _similar(args: argparse.Namespace) -> int:
@@ -123,6 +168,18 @@ def _map(args: argparse.Namespace) -> int:
     from musicssl.cli.map import make_map
 
     return make_map(args)
+
+
+def _export(args: argparse.Namespace) -> int:
+    from musicssl.cli.export import export
+
+    return export(args)
+
+
+def _page(args: argparse.Namespace) -> int:
+    from musicssl.cli.page import make_page
+
+    return make_page(args)
 
 
 def _models(args: argparse.Namespace) -> int:
