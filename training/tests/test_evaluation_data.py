@@ -177,8 +177,8 @@ def test_the_command_and_its_files(tmp_path: Path, capsys: pytest.CaptureFixture
     card = (tmp_path / "README.md").read_text()
     assert card.startswith("---\nlicense: mit\nmodel-index:\n")
     assert card.endswith("---\n# A model\n")
-    with pytest.raises(SystemExit):
-        main(["evaluate", "-o", str(out)])
+    assert main(["evaluate", "-o", str(out)]) == 2
+    assert "no data: give --data" in capsys.readouterr().err
     assert main([*call, "--at", "gtzan"]) == 2
     assert "--at 'gtzan' is not NAME=FOLDER" in capsys.readouterr().err
 

@@ -2,16 +2,19 @@
 
 import argparse
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from musicssl.errors import ConfigError, pick
+from musicssl.errors import ConfigError, nearest, pick
 from musicssl_training.pairs import split_pair
 
 if TYPE_CHECKING:
     from musicssl_training.evaluation.embedders.base import Embedder
+    from musicssl_training.evaluation.own import OwnTask
     from musicssl_training.evaluation.suite import EvaluateConfig
 
+log = logging.getLogger(__name__)
 SEEDS, QUICK_SEEDS = 5, 3
 
 
@@ -19,22 +22,47 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the sub-command; nothing heavy is imported for it."""
     parser.add_argument(
         "models",
-        nargs="+",
+        nargs="*",
         metavar="MODEL",
-        help="bundled model, checkpoint folder or Hub repository, optionally with options as in "
-        "NAME:layer=6,pooling=meanstd; log-mel, mfcc or handcrafted; random or random=MODEL for "
-        "random weights; module:function; a folder of arrays",
+        help="bundled model (the default), checkpoint folder or Hub repository, optionally with "
+        "options as in NAME:layer=6,pooling=meanstd; log-mel, mfcc or handcrafted; random or "
+        "random=MODEL for random weights; module:function; a folder of arrays",
     )
     parser.add_argument(
-        "-o", "--out", type=Path, required=True, metavar="REPORT", help="output folder"
+        "-o",
+        "--out",
+        type=Path,
+        default=Path("report"),
+        metavar="REPORT",
+        help="output folder (default: %(default)s)",
     )
-    add_data(parser)
+    add_data(
+        parser,
+        ". Under any other name: labels of your own, a folder with a subfolder per class, or "
+        "with a labels.csv of path,label[,group], or such a table itself",
+    )
+    parser.add_argument(
+        "--labels",
+        action="append",
+        default=[],
+        metavar="NAME=KIND",
+        help="how labels of your own are read: classes, numbers or tags (joined by |), where "
+        "the labels do not show it; repeatable",
+    )
     _add_protocol(parser)
     _add_output(parser)
 
 
-def add_data(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that say where labeled music is."""
+def add_data(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """Add the arguments that say where labeled music is.
+
+    Parameters
+    ----------
+    parser
+        Of a sub-command.
+    more
+        What else its ``--at`` takes.
+    """
     parser.add_argument(
         "--data", type=Path, metavar="ROOT", help="folder with one subfolder per collection"
     )
@@ -43,7 +71,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=FOLDER",
-        help="location of a collection, such as gtzan=/data/gtzan; repeatable",
+        help=f"location of a collection, such as gtzan=/data/gtzan; repeatable{more}",
     )
 
 
@@ -129,9 +157,10 @@ def run_evaluate(args: argparse.Namespace) -> None:
     from musicssl_training.evaluation.report.tables import tables
     from musicssl_training.evaluation.suite import evaluate
 
-    config = make_config(args)
     cards = [split_pair(text, "--card", "MODEL=README.md", last=True) for text in args.card]
-    roots = find_roots(args)
+    own = _own_labels(args)
+    roots = find_roots(args, own)
+    config = make_config(args, own, bool(roots))
     torch.set_num_threads(args.threads)
     with threadpool_limits(args.threads):
         report = evaluate(
@@ -146,12 +175,24 @@ def run_evaluate(args: argparse.Namespace) -> None:
     (args.out / "index.html").write_text(render_page(report), "utf-8")
     for model, card in cards:
         fill_card(Path(card), report, model)
-    logging.getLogger(__name__).info("%s", args.out / "index.html")
+    log.info("%s", args.out / "index.html")
     print(text)
 
 
-def make_config(args: argparse.Namespace) -> "EvaluateConfig":
-    """Return the settings of an evaluation; what was given wins over `--quick`."""
+def make_config(
+    args: argparse.Namespace, own: "Sequence[OwnTask]" = (), others: bool = True
+) -> "EvaluateConfig":
+    """Return the settings of an evaluation; what was given wins over `--quick`.
+
+    Parameters
+    ----------
+    args
+        The command's.
+    own
+        Labels of one's own.
+    others
+        Whether there are other collections too; if not, one's own are the tasks.
+    """
     from musicssl_training.evaluation.protocol.finetune import FineTuneConfig
     from musicssl_training.evaluation.suite import EvaluateConfig
 
@@ -162,17 +203,44 @@ def make_config(args: argparse.Namespace) -> "EvaluateConfig":
     chosen |= {name: tuple(values) for name, values in given.items() if values}
     if args.seeds is not None:
         chosen["seeds"] = args.seeds
+    if own and not others and not args.task:
+        chosen["tasks"] = tuple(one.data.name for one in own)
     return EvaluateConfig(
         map_method="" if args.map == "none" else args.map,
         jobs=args.threads,
         part=args.part,
         fine_tune=FineTuneConfig() if args.fine_tune else None,
+        own=tuple(own),
         **chosen,
     )
 
 
-def find_roots(args: argparse.Namespace) -> dict[str, Path]:
-    """Return the folders of the available collections.
+def _own_labels(args: argparse.Namespace) -> "list[OwnTask]":
+    """Return the labels of one's own: what ``--at`` calls by no collection's name.
+
+    Raises
+    ------
+    ConfigError
+        If ``--labels`` says something of others, or twice the same name is given.
+    """
+    from musicssl_training.evaluation.datasets import COLLECTIONS
+    from musicssl_training.evaluation.own import AUTO, read_own
+
+    given = [split_pair(text, "--at", "NAME=FOLDER") for text in args.at]
+    places = {name: Path(place) for name, place in given if name not in COLLECTIONS}
+    if len({name for name, _ in given}) < len(given):
+        raise ConfigError("--at has the same name twice; each collection needs its own.")
+    kinds = dict(split_pair(text, "--labels", "NAME=KIND") for text in args.labels)
+    for name in kinds:
+        pick(places, name, "--labels")
+    for name in places:
+        if hint := nearest(name, COLLECTIONS):
+            log.info("%s: read as labels of your own.%s", name, hint)
+    return [read_own(name, place, kinds.get(name, AUTO)) for name, place in places.items()]
+
+
+def find_roots(args: argparse.Namespace, own: "Sequence[OwnTask]" = ()) -> dict[str, Path]:
+    """Return the folders of the available collections, without labels of one's own.
 
     Raises
     ------
@@ -186,9 +254,10 @@ def find_roots(args: argparse.Namespace) -> dict[str, Path]:
         roots = {n: args.data / n for n in COLLECTIONS if (args.data / n).is_dir()}
     for text in args.at:
         name, folder = split_pair(text, "--at", "NAME=FOLDER")
-        pick(COLLECTIONS, name, "collection")
-        roots[name] = Path(folder)
-    if not roots:
+        if name not in {one.data.name for one in own}:
+            pick(COLLECTIONS, name, "collection")
+            roots[name] = Path(folder)
+    if not roots and not own:
         raise ConfigError(
             f"no data: give --data, a folder with one of {', '.join(COLLECTIONS)}, or --at."
         )
@@ -197,10 +266,11 @@ def find_roots(args: argparse.Namespace) -> dict[str, Path]:
 
 def _make_embedders(args: argparse.Namespace) -> "list[Embedder]":
     """Return the embedders to measure: the baselines, then the given models."""
+    from musicssl.checkpoint.bundled import DEFAULT_MODEL
     from musicssl_training.evaluation.embedders.adapters import ModelEmbedder
     from musicssl_training.evaluation.embedders.spec import make_embedder
 
-    named = {text: make_embedder(text) for text in dict.fromkeys(args.models)}
+    named = {text: make_embedder(text) for text in dict.fromkeys(args.models or [DEFAULT_MODEL])}
     if not args.baselines:
         return list(named.values())
     learned = [

@@ -37,9 +37,15 @@ class Prepared:
     clips: Collection | None
 
 
-def partition(data: Collection) -> Partition:
-    """Return the halves of a collection, by the groups of all tasks that there are on it."""
-    tasks = [task for task in TASKS.values() if task.collection == data.name]
+def partition(data: Collection, *own: Task) -> Partition:
+    """Return the halves of a collection, by the groups of all tasks that there are on it.
+
+    Parameters
+    ----------
+    own
+        Tasks that are not in `TASKS`.
+    """
+    tasks = [task for task in (*TASKS.values(), *own) if task.collection == data.name]
     grouped = [task.groups for task in tasks if task.groups and set(task.groups) <= {*data.columns}]
     return split_collection(
         [clip.id for clip in data.clips],
@@ -69,7 +75,7 @@ def prepare(
         If there is nothing to measure.
     """
     sides = data.columns.get("part")
-    clips, clip_sides = select_part(part, partition(data), sides)
+    clips, clip_sides = select_part(part, partition(data, task), sides)
     make = _prepare_frames if task.level == "frame" else _prepare_clips
     return make(name, task, data, embedded, clips, clip_sides, seeds)
 

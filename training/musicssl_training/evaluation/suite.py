@@ -19,6 +19,7 @@ from musicssl_training.evaluation.embedders.base import Embedder
 from musicssl_training.evaluation.embedders.cache import CollectionEmbeddings, embed_collection
 from musicssl_training.evaluation.errors import DataError
 from musicssl_training.evaluation.instances import Prepared, partition, prepare
+from musicssl_training.evaluation.own import OwnTask
 from musicssl_training.evaluation.protocol.finetune import FINE_TUNED, FineTuneConfig, fine_tune
 from musicssl_training.evaluation.protocol.probes import PROBES
 from musicssl_training.evaluation.protocol.regimes import FULL, Regime
@@ -44,7 +45,9 @@ class EvaluateConfig:
     Attributes
     ----------
     tasks
-        Keys of `TASKS`; none: all.
+        Keys of `TASKS`, or names of one's own; none: all.
+    own
+        Labels of one's own.
     probes
         Keys of `PROBES`.
     regimes
@@ -71,6 +74,7 @@ class EvaluateConfig:
     fine_tune: FineTuneConfig | None = None
     jobs: int = 1
     part: str = "all"
+    own: tuple[OwnTask, ...] = ()
 
     @classmethod
     def linear(cls, tasks: tuple[str, ...], seeds: int, part: str) -> "EvaluateConfig":
@@ -86,7 +90,7 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         for name in self.tasks:
-            pick(TASKS, name, "task")
+            pick(self.known_tasks, name, "task")
         for name in self.probes:
             pick(PROBES, name, "probe")
         pick(dict.fromkeys(PARTS), self.part, "part")
@@ -97,6 +101,11 @@ class EvaluateConfig:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if self.map_method not in ("pca", "tsne", ""):
             raise ConfigError(f"map_method must be 'pca', 'tsne' or '', got {self.map_method!r}.")
+
+    @property
+    def known_tasks(self) -> dict[str, Task]:
+        """Tasks that can be chosen, by name."""
+        return TASKS | {own.data.name: own.task for own in self.own}
 
     @property
     def measurements(self) -> list[tuple[str, Regime]]:
@@ -141,13 +150,19 @@ def evaluate(
         part=config.part,
     )
     run = _Evaluation(embedders, cache, config, report)
-    chosen = {name: TASKS[name] for name in config.tasks or TASKS}
+    known = config.known_tasks
+    own = {one.data.name: one.data for one in config.own}
+    for one in config.own:
+        report.notes[one.data.name] = list(one.notes)
+        log.info("%s", "\n".join(f"{one.data.name}: {note}" for note in one.notes))
+    chosen = {name: known[name] for name in config.tasks or known}
     for collection in dict.fromkeys(task.collection for task in chosen.values()):
         tasks = {n: t for n, t in chosen.items() if t.collection == collection}
         try:
-            run.measure_collection(read_collection(collection, roots), tasks)
+            data = own.get(collection) or read_collection(collection, roots)
+            run.measure_collection(data, tasks)
         except DataError as error:
-            if collection in roots:
+            if collection in roots or collection in own:
                 log.warning("%s: %s", collection, error)
             for name in tasks:
                 report.note_missing(name, error)
@@ -186,7 +201,7 @@ class _Evaluation:
     def measure_collection(self, data: Collection, tasks: dict[str, Task]) -> None:
         """Measure all tasks of one collection."""
         self.report.data[data.name] = data.hash
-        self.report.partitions[data.name] = partition(data).facts
+        self.report.partitions[data.name] = partition(data, *tasks.values()).facts
         for level in ("clip", "frame"):
             here = {name: task for name, task in tasks.items() if task.level == level}
             embedded = self._embed(data, level, list(here)) if here else {}

@@ -204,7 +204,9 @@ class _Columns(Labels):
             item = collection.clips[int(np.argmin(np.isfinite(table).all(axis=1)))].id
             raise DataError(f"{collection.name}: item {item!r} lacks a number.")
         varied = table.std(axis=0) > 0
-        kept = tuple(k.rpartition(":")[2] for k, keep in zip(found, varied, strict=True) if keep)
+        kept = tuple(
+            k.partition(":")[2] or k for k, keep in zip(found, varied, strict=True) if keep
+        )
         return cls(table[:, varied], kept)
 
 

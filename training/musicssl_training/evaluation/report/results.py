@@ -60,6 +60,7 @@ class Report:
     maps: list[Map] = field(default_factory=list)
     embedding_seconds: dict[str, float] = field(default_factory=dict)
     missing: list[dict[str, str]] = field(default_factory=list)
+    notes: dict[str, list[str]] = field(default_factory=dict)  # on labels of one's own, by task
 
     def leading(self) -> dict[str, Result]:
         """Return the result of each task's leading metric, its first, by task."""

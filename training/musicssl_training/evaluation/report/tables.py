@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from musicssl_training.evaluation.protocol.finetune import FINE_TUNED
+from musicssl_training.evaluation.protocol.metrics import metric_label
 from musicssl_training.evaluation.protocol.scoring import Result
 from musicssl_training.evaluation.report.results import Report
 
@@ -95,9 +96,10 @@ def table(report: Report, probe: str = "linear", regime: str = "100%") -> str:
 
 
 def tables(report: Report) -> str:
-    """Return a table for every probe and regime, and the list of what was not measured."""
+    """Return what one's own labels came to, a table for every probe, and what was not measured."""
     only = "" if report.part == "all" else f", {report.part} part"
-    parts = [
+    parts = [own_summary(report, task) for task in report.notes]
+    parts += [
         f"## {probe}, {regime} of the labels{only}\n\n{table(report, probe, regime)}\n"
         for probe, regime in probes_and_regimes(report)
     ]
@@ -105,6 +107,33 @@ def tables(report: Report) -> str:
         gaps = "\n".join(f"- {gap['task']}: {gap['reason']}" for gap in report.missing)
         parts.append(f"## Not measured\n\n{gaps}\n")
     return "\n".join(parts)
+
+
+def own_summary(report: Report, task: str) -> str:
+    """Return what all probes reach on labels of one's own by the first metric, as Markdown."""
+    notes = "\n".join(f"- {note}" for note in report.notes[task])
+    leading = report.leading().get(task)
+    if leading is None:
+        return f"## {task}\n\n{notes}\n"
+    pairs = [pair for pair in probes_and_regimes(report) if pair[1] == leading.regime]
+    found = {probe: rows(report, probe, regime) for probe, regime in pairs}
+    lines = {
+        probe: row.cells
+        for probe, some in found.items()
+        for row in some
+        if (row.task, row.metric) == (task, leading.metric)
+    }
+    models = list(dict.fromkeys(name for cells in lines.values() for name in cells))
+    models = [name for name in models if name != SUPERVISED]
+    table = [
+        _row([metric_label(leading.metric), *models]),
+        _row(["---", *["---:"] * len(models)]),
+        _row(["chance", *[f"{100 * leading.chance:.1f}"] * len(models)]),
+    ]
+    for probe, cells in lines.items():
+        table.append(_row([probe, *(_cell(cells[m]) if m in cells else "-" for m in models)]))
+    size = f"{leading.n_items} recordings in {leading.n_groups} groups"
+    return f"## {task}: {size}\n\n" + "\n".join(table) + f"\n\n{notes}\n"
 
 
 def _leads(report: Report, best: Result, others: int) -> bool:

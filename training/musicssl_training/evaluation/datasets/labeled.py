@@ -1,0 +1,278 @@
+"""Labeled recordings of one's own: a folder per class, or a table of paths and labels."""
+
+import csv
+import hashlib
+import io
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from musicssl.audio import open_source
+from musicssl.audio.formats import AUDIO_EXTENSIONS
+from musicssl.errors import MusicSSLError, nearest, shown
+from musicssl_training.evaluation.datasets.public import SPLIT_NAMES
+from musicssl_training.evaluation.errors import DataError
+
+TABLE = "labels.csv"  # that a folder may hold; without it, each of its subfolders is a class
+NEEDED, OPTIONAL = ("path", "label"), ("group", "part")  # columns
+DELIMITERS = (",", ";", "\t")
+MOST_NAMED = 3  # files in a message
+RATE = 22_050  # Hz, of no consequence: files are opened, not heard
+ADVICE = (
+    f"Give a folder with a subfolder per class, or with a {TABLE} whose first line is "
+    "path,label or path,label,group; see docs/evaluation.md."
+)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One labeled recording.
+
+    Attributes
+    ----------
+    id
+        Its path as it was given, with forward slashes, relative to the folder or table.
+    label
+        As it was written; tags are joined by "|".
+    group
+        Of what must not be trained and tested on both; "" if that is not known.
+    part
+        "train", "valid" or "test" of a split of one's own; "" if there is none.
+    """
+
+    id: str
+    path: Path
+    label: str
+    group: str = ""
+    part: str = ""
+
+
+def read_labeled(place: Path) -> tuple[list[Item], list[str]]:
+    """Return the labeled recordings of a folder or a table, and notes on what is left out.
+
+    Raises
+    ------
+    DataError
+        If there are none, or what is there contradicts itself.
+    """
+    if place.is_dir():
+        table = place / TABLE
+        items, notes = _read_table(table) if table.is_file() else _read_folders(place)
+    elif place.is_file():
+        items, notes = _read_table(place)
+    else:
+        raise DataError(f"{place}: there is no such folder or table. {ADVICE}")
+    unlabeled = [item for item in items if not item.label]
+    if unlabeled:
+        notes.append(f"{_count(unlabeled, 'has', 'have')} no label: {_some(unlabeled)}")
+    items, broken = _readable([item for item in items if item.label])
+    if broken:
+        told = "; ".join(f"{item.id} ({reason})" for item, reason in broken[:MOST_NAMED])
+        more = f"; and {len(broken) - MOST_NAMED:,} more" if len(broken) > MOST_NAMED else ""
+        text = f"{_count(broken)} cannot be read: {told}{more}"
+        if len(broken) > len(items):
+            raise DataError(f"{place}: {text}. Are the paths right? {ADVICE}")
+        notes.append(text)
+    if not items:
+        raise DataError(f"{place}: no recording has a label. {ADVICE}")
+    return items, [f"left out: {note}." for note in notes]
+
+
+def _read_folders(root: Path) -> tuple[list[Item], list[str]]:
+    """Return the files in the subfolders of a folder, labeled by the subfolder they are in.
+
+    Files that lie deeper are grouped by the folder next to the class: an artist, an album.
+
+    Raises
+    ------
+    DataError
+        If there are no such files, or the subfolders are a split's.
+    """
+    items, loose = [], 0
+    for file in sorted(_files(root)):
+        first, *between = file.relative_to(root).parent.parts or ("",)
+        if not first:
+            loose += 1
+            continue
+        group = between[0] if between else ""
+        items.append(Item(file.relative_to(root).as_posix(), file, first, group))
+    classes = {item.label for item in items}
+    if not classes:
+        tables = sorted(path.name for path in root.glob("*.csv"))
+        hint = f" It holds {tables[0]}: call it {TABLE}, or give its own path." if tables else ""
+        raise DataError(f"{root}: no subfolder holds a sound file.{hint} {ADVICE}")
+    if {name.casefold() for name in classes} <= SPLIT_NAMES.keys() | {"val", "dev", "eval"}:
+        raise DataError(
+            f"{root}: its subfolders are {', '.join(sorted(classes))}: a split, not classes. Give "
+            f"one of them, or a {TABLE} with the columns path, label and part."
+        )
+    return items, [f"{loose:,} files that are in no class's folder"] if loose else []
+
+
+def _files(root: Path) -> Iterable[Path]:
+    """Yield the sound files of a folder; hidden ones are none."""
+    for folder, folders, names in os.walk(root, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            if Path(name).suffix.lower() in AUDIO_EXTENSIONS and not name.startswith("."):
+                yield Path(folder) / name
+
+
+def _read_table(table: Path) -> tuple[list[Item], list[str]]:
+    """Return the rows of a table, however a spreadsheet wrote it."""
+    rows = _rows(table)
+    lines: dict[str, int] = {}
+    items = []
+    for number, row in rows:
+        path, label, group, part = ((row.get(name) or "").strip() for name in NEEDED + OPTIONAL)
+        if not any((path, label, group, part)):
+            continue
+        if not path:
+            raise DataError(f"{table}, line {number}: there is no path.")
+        if part and part.casefold() not in SPLIT_NAMES:
+            raise DataError(
+                f"{table}, line {number}: part {shown(part)} is none of {', '.join(SPLIT_NAMES)}."
+            )
+        name = _slashes(table.parent, path)
+        if name in lines:
+            raise DataError(
+                f"{table}: {name!r} is on line {lines[name]} and on line {number}. Tags of one "
+                "file are joined by '|', as in rock|live."
+            )
+        lines[name] = number
+        place, side = table.parent / name, SPLIT_NAMES.get(part.casefold(), "")
+        items.append(Item(name, place, label, group, side))
+    if not items:
+        raise DataError(f"{table}: there are no rows below the first line. {ADVICE}")
+    if any(item.part for item in items):
+        without = [item for item in items if not item.part]
+        notes = [f"{_count(without, 'has', 'have')} no part: {_some(without)}"] if without else []
+        return [item for item in items if item.part], notes
+    return items, []
+
+
+def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
+    """Return the rows of a table with their lines' numbers; the columns needed are there."""
+    try:
+        text = table.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{table} cannot be read: {error}. Save it as CSV in UTF-8.") from error
+    first = text.splitlines()[0] if text.strip() else ""
+    for delimiter in DELIMITERS:
+        names = [
+            name.strip().casefold() for name in next(csv.reader([first], delimiter=delimiter), [])
+        ]
+        if {*NEEDED} <= {*names}:
+            break
+    else:
+        lacking = next(name for name in NEEDED if name not in re.split(r"[,;\t]", first.casefold()))
+        found = re.split(r"[,;\t]", first)
+        raise DataError(
+            f"{table}: the first line is {shown(first)}; there is no column {lacking!r}."
+            f"{nearest(lacking, found)} {ADVICE}"
+        )
+    twice = [name for name, count in Counter(names).items() if count > 1 and name]
+    if twice:
+        raise DataError(f"{table}: there are two columns {twice[0]!r}.")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    out = []
+    try:
+        for row in reader:
+            if len(row) > len(names) and any(row[len(names) :]):
+                raise DataError(
+                    f"{table}, line {reader.line_num}: {len(row)} values for {len(names)} columns. "
+                    'A path or label that holds the delimiter stands in quotes: "a, b.mp3".'
+                )
+            out.append((reader.line_num, dict(zip(names, row, strict=False))))
+    except csv.Error as error:
+        raise DataError(f"{table}, line {reader.line_num}: {error}.") from error
+    return out[1:]
+
+
+def _slashes(folder: Path, path: str) -> str:
+    """Return a path with forward slashes, also one that Windows wrote."""
+    if "\\" in path and not (folder / path).exists():
+        return path.replace("\\", "/")
+    return path
+
+
+def _readable(items: list[Item]) -> tuple[list[Item], list[tuple[Item, str]]]:
+    """Return the items whose files open as sound, and the others with the reasons."""
+    good, broken = [], []
+    for item in items:
+        try:
+            if not item.path.is_file():
+                broken.append((item, "no such file"))
+                continue
+            open_source(item.path, sample_rate=RATE).close()
+        except (MusicSSLError, OSError) as error:
+            reason = str(error).removeprefix(f"{item.path}: ").removesuffix(".")
+            broken.append((item, reason))
+        else:
+            good.append(item)
+    return good, broken
+
+
+def merge_duplicates(items: list[Item]) -> tuple[list[Item], list[str]]:
+    """Put files of the same content into one group, so that none is trained and tested on both.
+
+    Returns
+    -------
+    tuple of list of Item and list of str
+        The items, each with a group, and notes on what was merged.
+    """
+    same = _same_content(items)
+    if not same:
+        return [replace(item, group=_group(item)) for item in items], []
+    parent: dict[str, str] = {}
+
+    def top(group: str) -> str:
+        while (above := parent.get(group, group)) != group:
+            group = above
+        return group
+
+    for first, *others in same:
+        for other in others:
+            parent[top(_group(items[other]))] = top(_group(items[first]))
+    told = [f"{items[a].id} = {items[b].id}" for a, b, *_ in same[:MOST_NAMED]]
+    more = f", and {len(same) - MOST_NAMED:,} more" if len(same) > MOST_NAMED else ""
+    notes = [f"the same file twice, kept on one side of every split: {', '.join(told)}{more}."]
+    torn = [a for a, *others in same if any(items[a].label != items[b].label for b in others)]
+    if torn:
+        notes.append(f"the same file with different labels: {_some([items[a] for a in torn])}.")
+    return [replace(item, group=top(_group(item))) for item in items], notes
+
+
+def _group(item: Item) -> str:
+    """Return an item's group; an item of none is its own, and no other's."""
+    return f"group {item.group}" if item.group else f"file {item.id}"
+
+
+def _same_content(items: list[Item]) -> list[list[int]]:
+    """Return the indices of items whose files are the same, byte for byte, together."""
+    by_size: dict[int, list[int]] = {}
+    for index, item in enumerate(items):
+        by_size.setdefault(item.path.stat().st_size, []).append(index)
+    same: dict[tuple[int, str], list[int]] = {}
+    for size, indices in by_size.items():
+        for index in indices if len(indices) > 1 else []:
+            with items[index].path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            same.setdefault((size, digest), []).append(index)
+    return [indices for indices in same.values() if len(indices) > 1]
+
+
+def _count(items: list[Item] | list[tuple[Item, str]], one: str = "", several: str = "") -> str:
+    """Return a number of files, with a verb if it is given."""
+    text = "1 file" if len(items) == 1 else f"{len(items):,} files"
+    verb = one if len(items) == 1 else several
+    return f"{text} {verb}".strip()
+
+
+def _some(items: list[Item]) -> str:
+    """Return the names of the first few items."""
+    more = f", and {len(items) - MOST_NAMED:,} more" if len(items) > MOST_NAMED else ""
+    return ", ".join(item.id for item in items[:MOST_NAMED]) + more
