@@ -10,7 +10,9 @@ import pytest
 import yaml
 
 import musicssl
+from musicssl.checkpoint import ModelConfig
 from musicssl.config import from_dict
+from musicssl.encoders import PasePlusConfig
 from musicssl.errors import ConfigError
 from musicssl.model import MusicEncoder, load_model
 from musicssl_training.release.export import ReleaseConfig
@@ -73,6 +75,24 @@ def test_the_card_of_a_private_folder_claims_nothing_that_nobody_checked(
     )
     notes = text(model, facts("log_mel"), replace(PRIVATE, data_notes="Mine alone.\n"))
     assert "1.2 hours. Mine alone. Licences" in notes
+
+
+def test_the_card_of_a_repository_loads_it_from_there(model: MusicEncoder) -> None:
+    told = card("mine", model, facts("log_mel"), PRIVATE, "owner/theirs")
+    assert 'get_embedding("song.flac", model="owner/theirs")' in told
+    assert "# mine" in told
+    assert 'get_embedding("song.flac", model="mine")' in text(model, facts("log_mel"), PRIVATE)
+
+
+def test_the_card_of_an_encoder_with_memory_says_that_it_hears_everything_before(
+    model: MusicEncoder,
+) -> None:
+    assert "each hears 4.9 s to both sides" in text(model, facts("log_mel"), PRIVATE)
+    config = PasePlusConfig(channels=(4, 4), kernels=(251, 20), strides=(8, 10), dim=6, hidden=4)
+    recurrent = MusicEncoder(ModelConfig(encoder=config))
+    told = text(recurrent, facts("log_mel"), PRIVATE)
+    assert "s ahead, and everything before |" in told
+    assert "both sides" not in told
 
 
 def test_a_licence_must_be_stated() -> None:

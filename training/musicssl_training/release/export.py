@@ -57,6 +57,7 @@ def release(
     out: Path,
     config: ReleaseConfig,
     *,
+    repository: str | None = None,
     show: Callable[[], object] = lambda: None,
 ) -> Path:
     """Write the averaged encoder of a run as a checkpoint folder.
@@ -72,6 +73,8 @@ def release(
         The checkpoint's folder; its name is the model's.
     config
         What to say and choose.
+    repository
+        The one on the Hub that it is for, by whose name the card loads it.
     show
         Called after each of the `STATISTICS_BATCHES` batches that the layers are standardised on.
 
@@ -111,7 +114,7 @@ def release(
     facts = ancestry(facts, settings.start_from, config.average_with)
     facts["cosine_of_fp16_to_fp32"] = round(similarity, 7)
     atomic_write_text(out / TRAINING_INFO, json.dumps(facts, indent=2) + "\n")
-    atomic_write_text(out / CARD, card(out.name, model, facts, config))
+    atomic_write_text(out / CARD, card(out.name, model, facts, config, repository))
     return out
 
 

@@ -20,8 +20,24 @@ clean.""",
 }
 
 
-def card(name: str, model: MusicEncoder, facts: dict[str, Any], config: "ReleaseConfig") -> str:
-    """Return the model card: front matter and Markdown."""
+def card(
+    name: str,
+    model: MusicEncoder,
+    facts: dict[str, Any],
+    config: "ReleaseConfig",
+    repository: str | None = None,
+) -> str:
+    """Return the model card: front matter and Markdown.
+
+    Parameters
+    ----------
+    name
+        Of the model.
+    model, facts, config
+        What is told of it.
+    repository
+        Where it is loaded from; None: by its name, a bundled model's or a folder's.
+    """
     rows = [source | {"pack": pack["pack"]} for pack in facts["data"] for source in pack["sources"]]
     hours = sum(row["hours"] for row in rows)
     parameters = sum(p.numel() for p in model.parameters())
@@ -63,15 +79,14 @@ def card(name: str, model: MusicEncoder, facts: dict[str, Any], config: "Release
 ```python
 import musicssl
 
-vector = musicssl.get_embedding("song.flac", model="{name}")
+vector = musicssl.get_embedding("song.flac", model="{repository or name}")
 ```
 
 | | |
 |---|---|
 | parameters | {parameters:,} |
 | audio in | {model.sample_rate:,} Hz, mono; other audio is converted |
-| frames out | {model.frame_rate:g} a second; each hears {model.context / model.sample_rate:.1f} s \
-to both sides |
+| frames out | {model.frame_rate:g} a second; each hears {hears(model)} |
 | values | {model.dim} a frame, {model.clip_dim} a clip ({config.pooling}, layers \
 {", ".join(str(i) for i in model.pick_layers(None))} of 0-{model.layers - 1}) |
 | weights | safetensors, fp16 (cosine of the frames to those of the fp32 weights: \
@@ -94,6 +109,14 @@ Licences of the recordings and scores, as the packs state them: {stated(rows)}.
 |---|---|---|---|---|
 {table}
 """
+
+
+def hears(model: MusicEncoder) -> str:
+    """Return how far a frame hears, as the card says it."""
+    seconds = model.context / model.sample_rate
+    if model.encoder.memory:
+        return f"{seconds:.2g} s ahead, and everything before"
+    return f"{seconds:.2g} s to both sides"
 
 
 def training(facts: dict[str, Any]) -> str:
