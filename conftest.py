@@ -18,11 +18,16 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
+# before numpy and torch are imported: for models this small, threads only cost
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
+import pytest
 import soundfile
 from sybil import Document, Example, Region, Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
@@ -40,6 +45,25 @@ SHIMS = {
     "musicssl-train": f'exec "{sys.executable}" -c '
     "'from musicssl_training.cli.main import build_parser; build_parser().parse_args()' \"$@\"",
 }
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many processes ``pytest -n auto`` is: each takes 1.5 GB, and 15 s to begin."""
+    usable = getattr(os, "sched_getaffinity", None)
+    return min(8, len(usable(0)) if usable else os.cpu_count() or 1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each process of ``pytest -n`` whole files: blocks of a document share a namespace.
+
+    In the order in which they are collected, which puts the long ones of few tests before the end.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)
 
 
 class PrintingParser(PythonCodeBlockParser):
@@ -152,7 +176,7 @@ def set_up(namespace: dict[str, Any]) -> None:
         shim = home / "bin" / name
         shim.write_text(f"#!/bin/sh\n{line}\n", encoding="utf-8")
         shim.chmod(0o755)
-    namespace.update(before=Path.cwd(), home=home, installed=installed)
+    namespace.update(before=Path.cwd(), home=home, installed=installed, exports=exports)
     os.chdir(home)
 
 
@@ -168,6 +192,12 @@ def tear_down(namespace: dict[str, Any]) -> None:
 def installed(*modules: str) -> bool:
     """Tell whether all `modules` can be imported."""
     return all(importlib.util.find_spec(module) for module in modules)
+
+
+def exports() -> bool:
+    """Tell whether models can be exported to ONNX here."""
+    release = tuple(int(part) for part in version("torch").split("+")[0].split(".")[:2])
+    return installed("onnx", "onnxscript", "onnxruntime") and release >= (2, 7)
 
 
 pytest_collect_file = Sybil(

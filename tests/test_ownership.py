@@ -3,8 +3,9 @@
 import json
 import logging
 import os
+import shutil
+import sys
 from collections.abc import Iterator
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -322,21 +323,22 @@ def test_long_names(format: str, length: int, music: Path, out: Path, model: Mus
 
 @pytest.fixture
 def deep(tmp_path: Path) -> Iterator[Path]:
-    """Return a folder with a file 1,200 folders below; pathlib, shutil and pytest recurse."""
-    levels = list(accumulate(["d"] * 1200, Path.__truediv__, initial=tmp_path / "deep"))
-    for level in levels:
-        level.mkdir()
-    (levels[-1] / "x.wav").write_bytes(noise(tmp_path / "x.wav").read_bytes())
+    """Return a folder with a file below more folders than Python recurses; pytest's rmtree does."""
+    top = f"{tmp_path}/deep"
+    levels = [top + n * "/d" for n in range(sys.getrecursionlimit() + 50)]
+    for level in levels:  # not by pathlib, whose work at each is that of its depth
+        os.mkdir(level)  # noqa: PTH102
+    shutil.copy(noise(tmp_path / "x.wav"), f"{levels[-1]}/x.wav")
     yield tmp_path / "deep"
-    for top in (tmp_path / "deep", tmp_path / "out"):
-        found = [top]
-        while inner := next((path for path in found[-1].glob("*") if path.name == "d"), None):
-            found.append(inner)
-        for path in list(found[-1].iterdir()):
-            if path.is_file():
-                path.unlink()
+    for name in ("deep", "out"):
+        found = [f"{tmp_path}/{name}"]
+        while os.path.isdir(found[-1] + "/d"):  # noqa: PTH112
+            found.append(found[-1] + "/d")
+        for file in os.listdir(found[-1]):  # noqa: PTH208
+            if os.path.isfile(f"{found[-1]}/{file}"):  # noqa: PTH113
+                os.unlink(f"{found[-1]}/{file}")  # noqa: PTH108
         for folder in reversed(found[1:]):
-            folder.rmdir()
+            os.rmdir(folder)  # noqa: PTH106
 
 
 @pytest.mark.parametrize("format", FORMATS)

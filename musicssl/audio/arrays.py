@@ -76,7 +76,8 @@ def open_array(audio: Any, sr: int | None, channel_axis: int | None) -> ArrayDec
 
 def _array(audio: Any) -> NDArray[Any] | None:
     """Return an array or tensor as a numpy array, anything else as None."""
-    if isinstance(audio, np.ma.MaskedArray) and np.ma.is_masked(audio):
+    ma = sys.modules.get("numpy.ma")  # who has such an array has loaded it; it takes 0.1 s
+    if ma is not None and isinstance(audio, ma.MaskedArray) and ma.is_masked(audio):
         raise AudioError(
             "some samples are masked, and there is no saying what is to be heard there; "
             "audio.filled(0) makes them silence."

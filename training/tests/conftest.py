@@ -1,17 +1,22 @@
 """A corpus of a few seconds, and the settings of a run on it."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+# before torch is imported, and for the processes of tests too: threads only cost here
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import torch
 
 from musicssl.encoders import DilatedConfig
 from musicssl_training.train import DataConfig, OptimConfig, PretrainConfig
 
 RATE = 22_050
-torch.set_num_threads(1)  # for models this small, threads only cost
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +41,7 @@ def toy_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def toy_config(toy_pack: Path) -> PretrainConfig:
     """Settings of a very small run."""
     return PretrainConfig(

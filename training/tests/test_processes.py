@@ -29,7 +29,8 @@ import torch
 from musicssl_training.train import pretrain, read_config
 
 torch.set_num_threads(1)
-pretrain(read_config(json.load(open(sys.argv[1]))), Path(sys.argv[2]))
+for settings, folder in zip(sys.argv[1::2], sys.argv[2::2]):
+    pretrain(read_config(json.load(open(settings))), Path(folder))
 torch.distributed.barrier()
 torch.distributed.destroy_process_group()
 """
@@ -58,89 +59,110 @@ torch.distributed.destroy_process_group()
 """
 
 
-def run_two(script: str, config: PretrainConfig, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a script in two processes, with a file of settings and the folder of the run."""
-    file, settings = folder.with_suffix(".py"), folder.with_suffix(".json")
+def run_two(script: str, configs: dict[Path, PretrainConfig]) -> str:
+    """Run a script in two processes, with a file of settings and the folder of each run.
+
+    Returns
+    -------
+    str
+        What went wrong.
+    """
+    arguments = []
+    for folder, config in configs.items():
+        settings = folder.with_suffix(".json")
+        settings.write_text(json.dumps(write_config(config)))
+        arguments += [str(settings), str(folder)]
+    file = settings.with_name("script.py")
     file.write_text(script)
-    settings.write_text(json.dumps(write_config(config)))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [*command, *map(str, [file, settings, folder])],
+    done = subprocess.run(
+        [*command, str(file), *arguments],
         env=environment,
         timeout=240,
         check=False,
         capture_output=True,
         text=True,
     )
+    return done.stderr[-2000:] if done.returncode else ""
 
 
-def test_two_processes_learn_what_one_does(toy_config: PretrainConfig, tmp_path: Path) -> None:
-    config = replace(
-        toy_config,
-        data=replace(toy_config.data, recordings=4, gain_db=0.0),
-        augment_spectrogram=replace(
-            toy_config.augment_spectrogram, clean=1.0
-        ),  # its random numbers differ by process
-        workers=("chroma", "shape", "contrast"),
-        compare_every=2,
-        steps=4,
-    )
-    one = pretrain(config, tmp_path / "one")
-    done = run_two(SCRIPT, config, tmp_path / "two")
-    assert done.returncode == 0, done.stderr[-2000:]
-    state = torch.load(tmp_path / "two" / "state.pt", weights_only=True)
-    assert state["progress"]["hours_heard"] == one.progress.hours_heard
-    for name, value in one.encoder.state_dict().items():
-        torch.testing.assert_close(state["encoder"][name], value, rtol=1e-3, atol=1e-4)
-    logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("one", "two")]
-    for a, b in zip(*logs, strict=True):
-        assert abs(json.loads(a)["loss/contrast"] - json.loads(b)["loss/contrast"]) < 1e-3
-
-
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_scores_that_one_process_alone_has_count_as_in_one_process(
-    accumulate: int, toy_config: PretrainConfig, toy_pack: Path, tmp_path: Path
-) -> None:
-    scored = tmp_path / "scored"
+@pytest.fixture(scope="module")
+def scored(toy_pack: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pack of which the scores are known."""
+    scored = tmp_path_factory.mktemp("packs") / "scored"
     shutil.copytree(toy_pack, scored)
     notes = np.array([[0, 6, 60, 0, 100], [6, 12, 67, 0, 100]], np.float32)
     score = Score(notes, np.zeros((0, 2), np.float32), 120.0, 3)
     lines = [json.dumps({"path": f"{i}.wav"} | to_row(score)) for i in range(6)]
     (scored / SCORES).write_text("\n".join(lines) + "\n")
+    return scored
+
+
+@pytest.fixture(scope="module")
+def configs(toy_config: PretrainConfig, toy_pack: Path, scored: Path) -> dict[str, PretrainConfig]:
+    """Settings of the runs that are made by one and by two processes."""
     config = replace(
         toy_config,
-        data=replace(
-            toy_config.data,
-            sources=(str(toy_pack), str(scored)),
-            shares=(0.7, 0.3),
-            recordings=4,
-            gain_db=0.0,
-        ),
-        optim=replace(toy_config.optim, accumulate=accumulate),
+        data=replace(toy_config.data, recordings=4, gain_db=0.0),
         # its random numbers differ by process
         augment_spectrogram=replace(toy_config.augment_spectrogram, clean=1.0),
+    )
+    plain = replace(config, workers=("chroma", "shape", "contrast"), compare_every=2, steps=4)
+    both = replace(
+        config,
+        data=replace(config.data, sources=(str(toy_pack), str(scored)), shares=(0.7, 0.3)),
         workers=("chroma", "contrast", "piano_roll", "key", "tempo"),
         weighting=GradNormConfig(),
         steps=6,
     )
+    optims = {f"scored-{n}": replace(config.optim, accumulate=n) for n in (1, 2)}
+    return {"plain": plain} | {name: replace(both, optim=optim) for name, optim in optims.items()}
+
+
+@pytest.fixture(scope="module")
+def by_two(configs: dict[str, PretrainConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the runs of two processes, which are started once: they load for seconds."""
+    folder = tmp_path_factory.mktemp("two")
+    assert run_two(SCRIPT, {folder / name: config for name, config in configs.items()}) == ""
+    return folder
+
+
+def test_two_processes_learn_what_one_does(
+    configs: dict[str, PretrainConfig], by_two: Path, tmp_path: Path
+) -> None:
+    one = pretrain(configs["plain"], tmp_path)
+    state = torch.load(by_two / "plain" / "state.pt", weights_only=True)
+    assert state["progress"]["hours_heard"] == one.progress.hours_heard
+    for name, value in one.encoder.state_dict().items():
+        torch.testing.assert_close(state["encoder"][name], value, rtol=1e-3, atol=1e-4)
+    folders = (tmp_path, by_two / "plain")
+    logs = [(folder / "log.jsonl").read_text().splitlines() for folder in folders]
+    for a, b in zip(*logs, strict=True):
+        assert abs(json.loads(a)["loss/contrast"] - json.loads(b)["loss/contrast"]) < 1e-3
+
+
+@pytest.mark.parametrize("name", ["scored-1", "scored-2"])
+def test_scores_that_one_process_alone_has_count_as_in_one_process(
+    name: str, configs: dict[str, PretrainConfig], by_two: Path, tmp_path: Path
+) -> None:
+    config = configs[name]
     samplers = [make_sampler(config, 22_050, rank, 2) for rank in range(2)]
     have = [[any(sampler.draw(step).scores) for sampler in samplers] for step in range(6)]
     assert [True, False] in have or [False, True] in have
     assert [False, False] in have  # absent everywhere
-    pretrain(config, tmp_path / "one")
-    done = run_two(SCRIPT, config, tmp_path / "two")
-    assert done.returncode == 0, done.stderr[-2000:]
-    logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("one", "two")]
+    pretrain(config, tmp_path)
+    folders = (tmp_path, by_two / name)
+    logs = [(folder / "log.jsonl").read_text().splitlines() for folder in folders]
     for step, (a, b) in enumerate(zip(*(map(json.loads, lines) for lines in logs), strict=True)):
         of_workers = {key for key in a if key.startswith(("loss/", "weight/"))}
         assert of_workers == {key for key in b if key.startswith(("loss/", "weight/"))}
         assert ("loss/key" in a) == any(have[step])
         for key in of_workers | {"norm", "norm_heads"}:
             assert a[key] == pytest.approx(b[key], rel=2e-3, abs=1e-4), f"{key} in step {step}"
-    states = [torch.load(tmp_path / n / "state.pt", weights_only=True) for n in ("one", "two")]
-    for name, value in states[0]["encoder"].items():
-        torch.testing.assert_close(states[1]["encoder"][name], value, rtol=1e-2, atol=3e-4)
+    states = [torch.load(folder / "state.pt", weights_only=True) for folder in folders]
+    for key, value in states[0]["encoder"].items():
+        torch.testing.assert_close(states[1]["encoder"][key], value, rtol=1e-2, atol=3e-4)
 
 
 def test_pairs_are_never_cut_apart(toy_config: PretrainConfig) -> None:
@@ -169,7 +191,6 @@ def test_a_probe_may_last_longer_than_the_processes_wait_for_each_other(
         measure_batches=1,
         steps=3,
     )
-    done = run_two(SLOW_PROBE, config, tmp_path / "two")
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert run_two(SLOW_PROBE, {tmp_path / "two": config}) == ""
     lines = [json.loads(line) for line in (tmp_path / "two" / "log.jsonl").open()]
     assert [line.get("probe/mean") for line in lines] == [None, 0.5, None]
