@@ -15,6 +15,7 @@ from musicssl.model import MusicEncoder
 from musicssl_training.evaluation.datasets import Clip, Collection
 from musicssl_training.evaluation.embedders.adapters import BaselineEmbedder, ModelEmbedder
 from musicssl_training.evaluation.errors import LeakError
+from musicssl_training.evaluation.protocol import finetune
 from musicssl_training.evaluation.protocol.bootstrap import draw_groups
 from musicssl_training.evaluation.protocol.finetune import (
     FINE_TUNED,
@@ -103,6 +104,28 @@ def test_training_an_encoder_refuses_a_leak(toy: Any) -> None:
     leaking = replace(problem, splits=[[Split(everything[::2], everything[:0], everything[1::2])]])
     with pytest.raises(LeakError, match="training and test"):
         fine_tune(embedder, data, leaking, FineTuneConfig(steps=1))
+
+
+def test_of_whole_songs_the_middle_is_kept_where_memory_is_short(
+    toy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, data, _ = toy
+    whole = ClipAudio(data, 22_050, 0.1)
+    monkeypatch.setattr(finetune, "MEMORY", 2 * 40 * 3000)
+    some = ClipAudio(data, 22_050, 0.1)
+    assert {len(clip) for clip in some.clips} == {3000}
+    first = (len(whole.clips[0]) - 3000) // 2
+    np.testing.assert_array_equal(some.clips[0], whole.clips[0][first : first + 3000])
+    assert len(ClipAudio(data, 22_050, 0.2).clips[0]) == 4410  # an excerpt at least
+
+
+def test_only_what_the_layer_needs_is_trained(toy: Any) -> None:
+    embedder, _, _ = toy
+    net = FineTunedModel(embedder.model, 0, 3)
+    named = dict(net.model.encoder.named_parameters())
+    assert {n for n, p in named.items() if not p.requires_grad} == {
+        name for name in named if not name.startswith("stem.")
+    }
 
 
 def test_a_short_clip_scores_alone_as_in_a_batch(toy: Any) -> None:

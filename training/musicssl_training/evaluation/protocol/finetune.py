@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from musicssl.model import MusicEncoder
 from musicssl.network import Layer
-from musicssl_training.evaluation.datasets import Collection
+from musicssl_training.evaluation.datasets import Audio, Collection
 from musicssl_training.evaluation.embedders.adapters import ModelEmbedder
 from musicssl_training.evaluation.protocol.scoring import TaskInstance
 from musicssl_training.evaluation.protocol.splits import Split, check_leaks
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 Array = NDArray[np.float64]
 FINE_TUNED = "fine-tuned"  # stands for a probe
 PEAK = 32767  # clips are kept in memory as 16-bit samples
+MEMORY = 2**32  # bytes for all of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +59,15 @@ class FineTuneConfig:
 
 
 class ClipAudio:
-    """Decoded clips at a model's sample rate, to cut excerpts from."""
+    """Decoded clips at a model's sample rate, to cut excerpts from.
+
+    Of whole songs the middle is kept, as much of each as all of them together have memory for.
+    """
 
     def __init__(self, data: Collection, sample_rate: int, seconds: float) -> None:
-        read = (clip.read(sample_rate) for clip in data.clips)
-        self.clips = [(np.clip(a, -1, 1) * PEAK).astype(np.int16) for a in read]
         self.size = round(seconds * sample_rate)
+        longest = max(self.size, MEMORY // (2 * len(data.clips)))
+        self.clips = [_middle(clip.read(sample_rate), longest) for clip in data.clips]
 
     def batch(self, items: NDArray[np.int64], places: Iterable[float]) -> tuple[Tensor, Tensor]:
         """Return padded excerpts, (items, samples), and the length of each in samples.
@@ -84,12 +88,18 @@ class ClipAudio:
         return nn.utils.rnn.pad_sequence(excerpts, batch_first=True) / PEAK, lengths
 
 
+def _middle(audio: Audio, longest: int) -> NDArray[np.int16]:
+    """Return the middle of a clip in 16 bits."""
+    first = max(0, len(audio) - longest) // 2
+    return (np.clip(audio[first : first + longest], -1, 1) * PEAK).astype(np.int16)
+
+
 class FineTunedModel(nn.Module):
     """An encoder and a linear layer on the mean and deviation over time of its frames."""
 
     def __init__(self, model: MusicEncoder, layer: Layer, names: int) -> None:
         super().__init__()
-        self.model, self.layer = copy.deepcopy(model).requires_grad_(True), layer
+        self.model, self.layer = copy.deepcopy(model).freeze().unfreeze(layer), layer
         self.names = names
         dim = 2 * len(model.pick_layers(layer)) * model.encoder.dim
         self.head = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, names))
@@ -97,12 +107,8 @@ class FineTunedModel(nn.Module):
     def forward(self, audio: Tensor, samples: Tensor) -> Tensor:
         """Return outputs, (batch, names), for audio (batch, samples) of `samples` valid samples."""
         frames = self.model(audio, samples, layer=self.layer)
-        count = -(-samples // self.model.hop)
-        valid = torch.arange(frames.shape[1], device=frames.device) < count[:, None]
-        weights = (valid / count[:, None])[..., None]
-        mean = (weights * frames).sum(dim=1)
-        variance = (weights * (frames - mean[:, None]).square()).sum(dim=1)
-        outputs: Tensor = self.head(torch.cat([mean, (variance + 1e-8).sqrt()], dim=1))
+        pooled = self.model.pool(frames, samples, pooling="meanstd")
+        outputs: Tensor = self.head(pooled)
         return outputs
 
 
