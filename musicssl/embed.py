@@ -173,7 +173,8 @@ def get_embedding(
     Parameters
     ----------
     audio
-        A path, a binary file object, an array or a tensor, or a list mixing these. Also samples
+        A path, a `Segment` of one, a URL (by fsspec: ``pip install 'musicssl[remote]'``), a
+        binary file object, an array or a tensor, or a list mixing these. Also samples
         with their rate, as `librosa.load` returns them; values of an audio column of Hugging Face
         datasets; torchcodec's decoders and samples; a file's bytes; and for a list an array, a
         Series or an iterator of paths. Arrays have

@@ -248,8 +248,8 @@ def test_list_models(monkeypatch: pytest.MonkeyPatch, capsys: Out) -> None:
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        ("", 2, "give PATHs or --files-from;"),
-        ("{music} --files-from -", 2, "give PATHs or --files-from, not both;"),
+        ("", 2, "give either PATHs, --files-from or --segments;"),
+        ("{music} --files-from -", 2, "give either PATHs, --files-from or --segments;"),
         ("{music} --frmat npz", 2, "unrecognized arguments: --frmat"),
         ("{music} --shard 3", 2, "'3' is not like 2/8"),
         ("{music} --shard 3/2", 2, "shard 3/2 does not exist"),

@@ -6,11 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from folder_trees import noise
+from folder_trees import manifest, noise
 
 import musicssl
 from musicssl import AudioError, ConfigError, MusicEncoder, Segment, read_segments
 from musicssl.audio import decode
+from musicssl.cli.main import main
+from musicssl.folder import reading
+from musicssl.folder.api import embed_folder
 
 RATE = 22_050
 
@@ -227,3 +230,119 @@ def test_lists_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "d.csv").write_bytes(b"\xff\x00\x81")
     with pytest.raises(ConfigError, match="is no text in UTF-8"):
         read_segments(tmp_path / "d.csv")
+
+
+def vectors(out: Path) -> dict[str, np.ndarray]:
+    found = {}
+    for path in sorted(out.rglob("*.npz")):
+        with np.load(path) as result:
+            found[str(result["source"])] = result["embedding"]
+    return found
+
+
+def test_the_command_embeds_the_parts_of_a_list(
+    model: MusicEncoder,
+    tiny_model_folder: Path,
+    tmp_path: Path,
+    opened: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = noise(tmp_path / "lists" / "a.wav", 3.0)
+    rows = ["a.wav,2,3,", "a.wav,0,2.5,intro/one", "none.wav,0,1,", "a.wav,9,10,", "a.wav,2,1,"]
+    rows += ["a.wav,0,2.5,intro/one", "a.wav,0,1,intro/one", "a.wav,1,2,../out"]
+    (tmp_path / "lists" / "parts.csv").write_text("\n".join(["path,start,end,id", *rows]))
+    common = ["--segments", "lists/parts.csv", "-o", "out", "--model", str(tiny_model_folder)]
+    assert main(common) == 1
+    said = capsys.readouterr().err
+    assert said.count("musicssl-embed: failed: ") == 5
+    assert "none.wav#t=0,1: no such file" in said.replace("No such file", "no such file")
+    assert "a.wav#t=9,10: start is 9 s, but the audio lasts 3.000 s" in said
+    assert "parts.csv, line 6: it ends at 1 s, but starts at 2 s" in said
+    assert "a.wav#t=0,1 has the name that" in said and "is no name for a result" in said
+    assert opened == ["a.wav"]
+    found = vectors(tmp_path / "out")
+    assert found.keys() == {"lists/a.wav#t=2,3", "intro/one"}
+    np.testing.assert_allclose(found["intro/one"], model.embed(file, duration=2.5), atol=1e-5)
+    record = manifest(tmp_path / "out")["lists/a.wav#t=2,3"]
+    assert (record["start"], record["end"], record["duration"]) == (2, 3, 1)
+    assert record["peak"] > 0.1 and record["content"]
+    opened.clear()
+    assert main(common) == 1  # nothing is done again, but the part that failed
+    assert opened == ["a.wav"] and "2 there already" in capsys.readouterr().err
+    changed = (tmp_path / "lists" / "parts.csv").read_text().replace("0,2.5,intro", "0,1.5,intro")
+    (tmp_path / "lists" / "parts.csv").write_text(changed)
+    assert main(common) == 1  # but what has other times
+    found = vectors(tmp_path / "out")
+    np.testing.assert_allclose(found["intro/one"], model.embed(file, duration=1.5), atol=1e-5)
+
+
+def test_the_api_embeds_segments_into_a_folder(model: MusicEncoder, tmp_path: Path) -> None:
+    file = noise(tmp_path / "a.wav", 2.0)
+    parts = [Segment(file, 1, id="b"), Segment(file, 0, 1.5, "a")]
+    summary = embed_folder(parts, tmp_path / "out", model=model)
+    assert (summary.done, summary.failed) == (2, 0)
+    np.testing.assert_allclose(
+        list(vectors(tmp_path / "out").values()), model.embed(parts[::-1]), atol=1e-5
+    )
+    wrong: list[tuple[Any, dict[str, Any], str]] = [
+        ([*parts, file], {}, "mixes files and segments"),
+        (parts, {"prune": True}, "are for files, not for segments"),
+        (parts, {"duration": 1.0}, "are for files, not for segments"),
+    ]
+    for paths, choices, message in wrong:
+        with pytest.raises(ConfigError, match=message):
+            embed_folder(paths, tmp_path / "out", model=model, **choices)
+
+
+def test_ten_thousand_parts_of_one_file(
+    model: MusicEncoder, tmp_path: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed = []
+    monkeypatch.setattr(reading, "content_of", lambda *of: hashed.append(of))
+    noise(tmp_path / "a.wav", 1.0)
+    lines = [f"a.wav,{i / 20_000},{(i + 1) / 20_000}" for i in range(10_000)]
+    (tmp_path / "parts.csv").write_text("\n".join(lines))
+    parts = read_segments(tmp_path / "parts.csv")
+    assert len({str(part) for part in parts}) == 10_000
+    summary = embed_folder(parts[::100], tmp_path / "out", model=model)
+    assert (summary.done, opened, len(hashed)) == (100, ["a.wav"], 1)
+
+
+def test_offset_and_duration_of_a_folder(
+    model: MusicEncoder,
+    tiny_model_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    long, short = noise(tmp_path / "music" / "l.wav", 2.0), noise(tmp_path / "music" / "s.wav", 1.0)
+    out = tmp_path / "out"
+    common = [str(tmp_path / "music"), "-o", str(out), "--model", str(tiny_model_folder)]
+    assert main([*common, "--offset", "0.5", "--duration", "30"]) == 0
+    assert "but the audio lasts" not in capsys.readouterr().err
+    for name, file in (("l.wav", long), ("s.wav", short)):
+        expected = model.embed(file, offset=0.5)
+        np.testing.assert_allclose(vectors(out)[name], expected, atol=1e-5)
+    assert main([*common, "--offset", "0.5", "--duration", "30"]) == 0
+    assert "2 there already" in capsys.readouterr().err
+    assert main([*common, "--offset", "1.5"]) == 1
+    said = capsys.readouterr().err
+    assert "s.wav: offset is 1.5 s, but the audio lasts 1.000 s" in said
+    assert vectors(out).keys() == {"l.wav"}
+    assert main(common) == 0  # all of them
+    np.testing.assert_allclose(vectors(out)["l.wav"], model.embed(long), atol=1e-5)
+    assert main([*common, "--offset=-1"]) == 2
+
+
+def test_a_part_is_not_taken_for_the_file_that_was_moved(
+    model: MusicEncoder, tmp_path: Path
+) -> None:
+    file, out = noise(tmp_path / "a.wav", 2.0), tmp_path / "out"
+    embed_folder([Segment(file, 0, 1, "part")], out, model=model)
+    file = file.rename(tmp_path / "b.wav")
+    summary = embed_folder(file, out, model=model)
+    assert (summary.done, summary.moved) == (1, 0)
+    again = embed_folder([Segment(file, 0, 1, "new")], out, model=model)
+    assert (again.done, again.moved) == (0, 1)
+    np.testing.assert_allclose(vectors(out)["new"], model.embed(file, duration=1), atol=1e-5)

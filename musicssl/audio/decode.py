@@ -6,8 +6,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from musicssl.audio.decoder import Decoder, falls_short
 from musicssl.audio.ffmpeg import NOT_A_REST, FFmpegDecoder
 from musicssl.audio.formats import FORMAT_HINTS, SIGNATURE_HINTS, decoders_for
 from musicssl.audio.layout import SEARCHED, Layout, find_beginning, find_layout, is_padding
+from musicssl.audio.remote import fetched, is_url
 from musicssl.audio.sndfile import SoundFileDecoder
 from musicssl.audio.stream import ByteStream, open_path
 from musicssl.errors import AudioError, NoAudioError
@@ -26,7 +28,7 @@ BEHIND = 2**15  # bytes behind a FLAC's last frame that may be tags; more is mus
 
 
 def open_file(audio: Any) -> Decoder:
-    """Open a path or a binary file object.
+    """Open a path, a URL or a binary file object.
 
     Plain samples (WAV, AIFF, CAF, AU...) are read by libsndfile first, everything else by FFmpeg
     first; where the first cannot read, or breaks off before the end, the other one goes on.
@@ -37,7 +39,10 @@ def open_file(audio: Any) -> Decoder:
         Without the file's name: the caller knows it.
     """
     with ExitStack() as opened:
-        if isinstance(audio, (str, os.PathLike)):
+        if is_url(audio):
+            stream = ByteStream(opened.enter_context(fetched(audio)))
+            suffix = PurePosixPath(urlsplit(audio).path).suffix.lower()
+        elif isinstance(audio, (str, os.PathLike)):
             path = Path(os.fsdecode(audio))
             stream = ByteStream(opened.enter_context(open_path(path)))
             suffix = path.suffix.lower()

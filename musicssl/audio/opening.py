@@ -10,6 +10,7 @@ from musicssl.audio.arrays import open_array
 from musicssl.audio.decode import open_file
 from musicssl.audio.decoder import Decoder
 from musicssl.audio.mix import MIXES
+from musicssl.audio.remote import is_url, shown_url
 from musicssl.audio.resample import RESAMPLERS
 from musicssl.audio.source import Source, check_rate
 from musicssl.errors import AudioError, pick
@@ -31,15 +32,15 @@ def open_source(
     channel_axis: int | None = None,
     mono: str = "mean",
 ) -> Source:
-    """Open a path, binary file, array or tensor for reading at `sample_rate`.
+    """Open a path, URL, binary file, array or tensor for reading at `sample_rate`.
 
     Parameters
     ----------
     audio
         Files are decoded by content, by FFmpeg or libsndfile, in constant memory; file objects
-        from where they stand. Arrays and tensors (any device; moved to
-        the CPU) have shape (samples,) or (channels, samples) with up to 64 channels; floats
-        within about [-1, 1], or int8, int16, int32 or uint8, scaled to it.
+        from where they stand; URLs are fetched first, with fsspec. Arrays and tensors (any
+        device; moved to the CPU) have shape (samples,) or (channels, samples) with up to 64
+        channels; floats within about [-1, 1], or int8, int16, int32 or uint8, scaled to it.
     sr
         Hz, 1,000 to 1,000,000. Required with arrays and tensors; files know theirs, and one
         that differs is an error.
@@ -111,6 +112,8 @@ def open_source(
 
 def _name(audio: Any) -> str:
     """Name the input for messages."""
+    if is_url(audio):
+        return shown_url(audio)
     if isinstance(audio, (str, Path)):
         return str(audio)
     if isinstance(audio, os.PathLike):

@@ -51,13 +51,18 @@ def _listing(parser: argparse.ArgumentParser, args: argparse.Namespace) -> "List
     """Return the files that were asked for."""
     from musicssl.audio import AUDIO_EXTENSIONS
     from musicssl.folder.listing import Listing, Shard
+    from musicssl.folder.segments import SegmentListing
+    from musicssl.segments.reading import parse_segments
 
-    if bool(args.paths) == bool(args.files_from):
-        parser.error("give PATHs or --files-from" + (", not both" if args.paths else ""))
+    if sum(map(bool, (args.paths, args.files_from, args.segments))) != 1:
+        parser.error("give either PATHs, --files-from or --segments")
+    shard = Shard(*args.shard) if args.shard else None
+    if args.segments:
+        rows = [row for file in args.segments for row in parse_segments(file)]
+        return SegmentListing(rows, shard=shard)
     paths = _lines(args.files_from, null=args.null) if args.files_from else args.paths
     wanted = args.ext.split(",") if args.ext else AUDIO_EXTENSIONS
     extensions = {"." + ext.strip().lstrip(".") for ext in wanted}
-    shard = Shard(*args.shard) if args.shard else None
     return Listing(paths, extensions=extensions, listed=bool(args.files_from), shard=shard)
 
 
@@ -116,6 +121,8 @@ def _embed(listing: "Listing", args: argparse.Namespace) -> int:
                 layer=args.layer,
                 resampler=args.resampler,
                 mono=args.mono,
+                offset=args.offset,
+                duration=args.duration,
                 device=args.device,
                 dtype=args.dtype,
                 batch_seconds=args.batch_seconds,

@@ -101,6 +101,15 @@ def _add_input(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--files-from", metavar="FILE", help="read paths from FILE, one per line; - for stdin")
     add("-0", "--null", action="store_true", help="NUL, not a line's end, after each path there")
+    add(
+        "--segments",
+        type=_path,
+        action="append",
+        metavar="LIST",
+        help="embed the parts of files that a CSV (path,start,end,id) or CUE sheet lists",
+    )
+    add("--offset", type=float, default=0.0, metavar="S", help="begin after S seconds of each file")
+    add("--duration", type=float, metavar="S", help="embed S seconds of each file")
     add("--ext", metavar="wav,flac", help="take these from folders (default: all audio formats)")
     add("--shard", type=_shard, metavar="I/N", help="do the I-th of N parts of the work")
 

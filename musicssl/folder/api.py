@@ -13,16 +13,18 @@ from musicssl.folder.job import FolderJob
 from musicssl.folder.listing import Listing, Shard
 from musicssl.folder.manifest import lock_output
 from musicssl.folder.records import Record
+from musicssl.folder.segments import SegmentListing
 from musicssl.folder.space import Space
 from musicssl.folder.summary import Summary
 from musicssl.inference.device import pick_device
 from musicssl.inference.options import EmbedOptions
 from musicssl.model import MusicEncoder, load_model
 from musicssl.network import Layer
+from musicssl.segments.segment import Segment
 
 
 def embed_folder(
-    paths: str | Path | Sequence[str | Path] | Listing,
+    paths: str | Path | Sequence[str | Path] | Sequence[Segment] | Listing,
     out: str | Path = "embeddings",
     *,
     model: str | Path | MusicEncoder | None = None,
@@ -47,6 +49,8 @@ def embed_folder(
     overwrite: bool = False,
     replace_foreign: bool = False,
     prune: bool = False,
+    offset: float = 0.0,
+    duration: float | None = None,
     on_error: str = "skip",
     dry_run: bool = False,
     on_file: Callable[[Record], None] | None = None,
@@ -64,13 +68,14 @@ def embed_folder(
     ----------
     paths
         Files, folders (searched with their subfolders), or a `Listing` of them, which also says
-        how results are named.
+        how results are named. Or parts of files: what `musicssl.read_segments` returns, or other
+        `Segment`; of each file they are decoded together.
     out
         The folder for results, for manifest.jsonl (one line per file) and for space.json.
     model, revision, level, pooling, window, hop, layer, device, dtype, chunk_seconds
         As in `musicssl.get_embedding`.
-    resampler, mono
-        As there.
+    resampler, mono, offset, duration
+        As there; a file that was embedded with another part is embedded anew.
     cache_dir, local_files_only
         As in `musicssl.load_model`.
     format
@@ -139,6 +144,8 @@ def embed_folder(
         chunk_seconds=chunk_seconds,
         resampler=resampler,
         mono=mono,
+        offset=offset,
+        duration=duration,
     )
     RESAMPLERS[resampler](2000, 1000)  # a missing package shows here
     jobs = None if jobs is None else arguments.integer(jobs, "jobs")
@@ -146,13 +153,15 @@ def embed_folder(
     _check_run(on_error, switches | {"dry_run": dry_run}, on_file=on_file, on_start=on_start)
     if not isinstance(paths, Listing):
         paths = _listing(paths, extensions, shard)
+    if isinstance(paths, SegmentListing) and (prune or offset or duration is not None):
+        raise ConfigError("prune, offset and duration are for files, not for segments of them.")
     if paths.shard and prune:
         raise ConfigError("shards cannot prune; do it in the run without a shard that merges them.")
     if isinstance(out, (str, Path)) and "\0" in str(out):
         raise OutputError("out must be the name of a folder; none has a NUL in its name.")
     out = arguments.path(out, "out")
     summary = Summary(out=out, format=format)
-    if next(paths.items(summary.passed_over), None) is None:
+    if not paths.wrong and next(paths.items(summary.passed_over), None) is None:
         return summary  # and leave no trace
     if not isinstance(model, MusicEncoder):
         model = load_model(
@@ -175,6 +184,8 @@ def embed_folder(
         on_error=on_error,
         on_file=on_file,
         on_start=on_start,
+        offset=options.offset,
+        duration=options.duration,
     )
     if dry_run:
         return job.dry_run()
@@ -211,7 +222,11 @@ def _listing(paths: Any, extensions: Any, shard: Any) -> Listing:
     several = [paths] if isinstance(paths, (str, os.PathLike)) else paths
     if isinstance(several, (bytes, Mapping)) or not isinstance(several, Iterable):
         raise ConfigError(f"paths must be a path or several, got {shown(paths, kind=True)}.")
-    files = [arguments.path(one, f"paths[{i}]") for i, one in enumerate(several)]
+    several = list(several)
+    segments = [one for one in several if isinstance(one, Segment)]
+    if segments and len(segments) < len(several):
+        raise ConfigError("paths mixes files and segments; give either.")
+    files = [arguments.path(one, f"paths[{i}]") for i, one in enumerate(several) if not segments]
     if isinstance(extensions, (str, bytes)) or not isinstance(extensions, Iterable):
         raise ConfigError(
             f"extensions must be a list such as ['.wav'], got {shown(extensions, kind=True)}."
@@ -223,4 +238,6 @@ def _listing(paths: Any, extensions: Any, shard: Any) -> Listing:
         if len(numbers) != 2:
             raise ConfigError(f"shard must be two numbers such as (1, 4), got {shown(shard)}.")
         part = Shard(*numbers)
+    if segments:
+        return SegmentListing(segments, shard=part)
     return Listing(files, extensions=kinds, shard=part)

@@ -1,7 +1,6 @@
 """`FolderJob`: one run of `embed_folder`, from what is there to what was done."""
 
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,22 +17,17 @@ from musicssl.folder.output import Output
 from musicssl.folder.paths import TakenError, reason, writing
 from musicssl.folder.preparation import Preparation
 from musicssl.folder.provenance import describe_run
+from musicssl.folder.reading import Taken, by_file
 from musicssl.folder.records import GONE, Record
 from musicssl.folder.space import Space
 from musicssl.folder.summary import KEPT_FAILURES, Interrupted, Summary
-from musicssl.folder.threads import EmbedThreads
+from musicssl.folder.threads import EmbedThreads, usable_cores
 from musicssl.inference.options import Settings
 from musicssl.model import MusicEncoder
 from musicssl.pooling import POOLINGS
 
+OFF = {"listed": False}  # of a failure that is not on the manifest
 _GPU_JOBS = 8  # they take turns on it; more only decode
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @dataclass(eq=False, kw_only=True)
@@ -51,6 +45,8 @@ class FolderJob:
     on_error: str
     on_file: Callable[[Record], None] | None
     on_start: Callable[[str], None] | None = None
+    offset: float = 0.0  # seconds, and so is duration: the part of each file
+    duration: float | None = None
     summary: Summary = field(init=False)
     manifest: Manifest = field(init=False)
     output: Output = field(init=False)
@@ -164,18 +160,18 @@ class FolderJob:
         cpu = model.device.type == "cpu"
         cores = usable_cores()
         wanted = jobs or (cores if cpu else min(cores, _GPU_JOBS))
-        todo = self._todo()
+        todo = by_file(self._todo())
         first = list(islice(todo, wanted))  # fewer files than cores?
         jobs = max(1, len(first))
         todo = chain(first, todo)
         taking = threading.Lock()
         about = describe_run(model, settings, self.space, self.summary.space)
 
-        def take() -> tuple[Item, FileStat] | None:
+        def take() -> list[Taken] | None:
             with taking:
                 taken = next(todo, None)
                 if taken is not None and self.on_start:
-                    self.on_start(str(taken[0].path))
+                    self.on_start(str(taken[0][0].path))
                 return taken
 
         return EmbedThreads(
@@ -194,9 +190,13 @@ class FolderJob:
 
     def _todo(self) -> Iterator[tuple[Item, FileStat]]:
         """Yield what an earlier run has not done, with what is known of it unread."""
+        for name, error in self.listing.wrong:
+            self._report({"source": name, "path": name, "status": "failed", "error": error} | OFF)
         for item in self.listing.items(self.summary.passed_over):
             if self.stop.is_set():
                 return
+            if self.offset or self.duration is not None:
+                item = self._part(item)
             seen = FileStat()
             try:
                 seen = FileStat.of(item.path.stat())
@@ -211,7 +211,11 @@ class FolderJob:
                 else:
                     yield item, seen
             except TakenError as error:  # not for the manifest, which has the other file
-                self._report(record | {"status": "failed", "error": str(error), "listed": False})
+                self._report(record | {"status": "failed", "error": str(error)} | OFF)
+
+    def _part(self, item: Item) -> Item:
+        end = None if self.duration is None else self.offset + self.duration
+        return item._replace(start=self.offset, end=end, word="offset")
 
     def _is_done(self, item: Item, seen: FileStat) -> bool:
         """Tell whether a file's result is there; what has changed since is noted.
@@ -226,7 +230,7 @@ class FolderJob:
         with writing(self.out):
             if not self.output.has(item.key):
                 return False
-        if self.ledger.is_as_it_was(item.key, item.path, seen):
+        if self.ledger.is_as_it_was(item.key, item.path, seen, item.part):
             return True
         before = self.ledger.record(item.key)
         now = before and recognize(before, item, seen)
@@ -240,7 +244,7 @@ class FolderJob:
             return None
         if self._moves is None:
             self._moves = Moves(self.listing, self.summary.space, self.ledger)
-        found = self._moves.find(item.path, seen)
+        found = self._moves.find(item, seen)
         if found is None or not self.output.has(found["source"]):
             return None
         before: str = found["source"]

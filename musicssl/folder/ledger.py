@@ -1,7 +1,7 @@
 """Index of a folder's manifests, small enough to keep for a million files."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,10 +62,12 @@ class Ledger:
     def __len__(self) -> int:
         return len(self._known)
 
-    def is_as_it_was(self, key: str, path: Path, seen: FileStat) -> bool:
-        """Tell whether nothing about a file differs from its record."""
+    def is_as_it_was(
+        self, key: str, path: Path, seen: FileStat, part: Mapping[str, float | None]
+    ) -> bool:
+        """Tell whether nothing about a file, or the part of it, differs from its record."""
         known = self._known.get(digest(key), 0)
-        state = _state({"path": str(path), **seen._asdict()})
+        state = _state({"path": str(path), **seen._asdict(), **part})
         return bool(known) and known & ((1 << _BITS) - 1) == state
 
     def record(self, key: str) -> Record | None:
@@ -86,4 +88,4 @@ class Ledger:
 
 def _state(record: Record) -> int:
     """Return 64 bits that change when anything about a file does."""
-    return digest(repr([record.get(name) for name in ("path", *FileStat._fields)]))
+    return digest(repr([record.get(name) for name in ("path", *FileStat._fields, "start", "end")]))

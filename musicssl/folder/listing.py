@@ -2,15 +2,16 @@
 
 import errno
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from musicssl.errors import AudioError, ConfigError
+from musicssl.folder.names import absolute, listed_name, root_names
 from musicssl.folder.paths import STATE, holds_results, is_results_name
 from musicssl.folder.records import digest
 
@@ -28,6 +29,12 @@ class Item(NamedTuple):
     mount: str | None = None  # the folder, as a key, where another disk than its PATH's begins
     start: float | None = None  # seconds, of a part of the file; None: all of it
     end: float | None = None
+    word: str = "start"  # how whoever chose the part calls its beginning
+
+    @property
+    def part(self) -> dict[str, float | None]:
+        """Which part it is, as records say it; nothing for all of a file."""
+        return {} if self.start is None else {"start": self.start, "end": self.end}
 
 
 @dataclass(frozen=True)
@@ -89,10 +96,10 @@ class Listing:
         self.extensions = frozenset(extension.lower() for extension in extensions)
         self.shard = shard
         self.listed = listed
-        unique = list(dict.fromkeys(map(_absolute, paths)))
+        self.wrong: list[tuple[str, str]] = []  # what was given and is no file: name and error
+        unique = list(dict.fromkeys(map(_on_disk, paths)))
         if listed:
-            here = _here()
-            self.roots = [(_listed_name(path, here), path) for path in unique]
+            self.roots = [(listed_name(path), path) for path in unique]
             return
         kinds = {path: _kind(path) for path in unique}
         for path, (_, error) in kinds.items():
@@ -103,7 +110,8 @@ class Listing:
                 )
         folders = {path for path, (folder, _) in kinds.items() if folder}
         kept = [p for p in unique if not any(self._covers(f, p) for f in folders & {*p.parents})]
-        self.roots = list(zip(_root_names(kept), kept, strict=True))
+        single = len(kept) == 1 and kept[0] in folders
+        self.roots = list(zip([""] if single else root_names(kept), kept, strict=True))
 
     def __iter__(self) -> Iterator[Item]:
         return self.items(Counter())
@@ -233,6 +241,22 @@ class _Folder:
     results: bool = False  # of earlier runs are in it or in one above
 
 
+def _on_disk(path: str | Path) -> Path:
+    """Return an absolute path, unless it is a URL, of which `Path` leaves one slash.
+
+    Raises
+    ------
+    AudioError
+        If it is one.
+    """
+    if re.match(r"[A-Za-z][\w+.-]+:/", str(path)) and not os.path.lexists(path):
+        raise AudioError(
+            f"{path} is a URL, and folders are read from disks: mount it or fetch it first, or "
+            "embed single URLs with musicssl.get_embedding."
+        )
+    return absolute(path)
+
+
 def _kind(path: Path) -> tuple[bool, str | None]:
     """Tell whether a path is a folder, and what is wrong with it if it cannot be looked at."""
     if "\0" in str(path):
@@ -244,59 +268,3 @@ def _kind(path: Path) -> tuple[bool, str | None]:
         return False, "no such file" if absent else error.strerror or str(error)
     except ValueError as error:  # not to be had as bytes
         return False, str(error)
-
-
-def _here() -> Path | None:
-    try:
-        return Path.cwd()
-    except OSError:
-        return None  # it was removed
-
-
-def _absolute(path: str | Path) -> Path:
-    """Return an absolute path; unlike `Path.resolve`, it keeps the names that links were given."""
-    try:
-        return Path(os.path.abspath(path))  # noqa: PTH100
-    except OSError as error:
-        raise AudioError(
-            f"{path}: the current folder cannot be found ({error.strerror}); give whole paths."
-        ) from error
-
-
-def _parts(path: Path) -> tuple[str, ...]:
-    """Return the parts of an absolute path without its root; a drive is a part."""
-    drive = path.drive.strip("\\/").replace(":", "").replace("\\", "_")
-    return (drive, *path.parts[1:]) if drive else path.parts[1:]
-
-
-def listed_name(path: str | Path) -> str:
-    """Return how the result of a path in a list is called: as seen from the current folder."""
-    return _listed_name(_absolute(path), _here())
-
-
-def _listed_name(path: Path, here: Path | None) -> str:
-    if here is not None and path.is_relative_to(here):
-        return "/".join(path.relative_to(here).parts)
-    return "/".join(_parts(path))
-
-
-def _root_names(paths: list[Path]) -> list[str]:
-    """Return one name a path, none equal to another or inside it."""
-    if len(paths) == 1 and _kind(paths[0])[0]:
-        return [""]
-    parts = [_parts(path) for path in paths]
-    taken = [1] * len(paths)
-    while True:
-        names = [part[-n:] for part, n in zip(parts, taken, strict=True)]
-        order = sorted(range(len(names)), key=names.__getitem__)
-        clash = {
-            i
-            for one, two in pairwise(order)
-            if names[one] == names[two][: len(names[one])]
-            for i in (one, two)
-            if taken[i] < len(parts[i])
-        }
-        if not clash:
-            return ["/".join(name) for name in names]
-        for i in clash:
-            taken[i] += 1

@@ -53,7 +53,7 @@ def recognize(record: Record, item: Item, seen: FileStat) -> Record | None:
     """
     owner = Path(str(record.get("path", item.path)))
     others = owner != item.path and _is_another(owner, item.path)
-    sized = record["size"] == seen.size and item.error is None
+    sized = record["size"] == seen.size and item.error is None and part_of(record) == item.part
     timed = sized and record["mtime_ns"] == seen.mtime_ns
     inode, ctime_ns = record.get("inode"), record.get("ctime_ns")
     content = record.get("content")
@@ -74,6 +74,11 @@ def recognize(record: Record, item: Item, seen: FileStat) -> Record | None:
             "in one run, or choose another folder; overwrite (--overwrite) replaces it."
         )
     return None
+
+
+def part_of(record: Record) -> Record:
+    """Return which part of its file a record is of, as `Item.part` says it."""
+    return {name: record[name] for name in ("start", "end") if name in record}
 
 
 def _is_another(path: Path, than: Path) -> bool:
@@ -104,21 +109,22 @@ class Moves:
                 content = record.get("content")
                 if record["status"] == "ok" and record["space"] == space and content:
                     self.sizes.add(record["size"])
-                    self.places[digest(str(content))] = start * len(ledger.paths) + i
+                    self.places[_known_as(content, part_of(record))] = start * len(ledger.paths) + i
 
-    def find(self, path: Path, seen: FileStat) -> Record | None:
-        """Return the record of the file that `path` was before, if it was one."""
+    def find(self, item: Item, seen: FileStat) -> Record | None:
+        """Return the record of the file that an item was before, if it was one."""
         if seen.size not in self.sizes:
             return None
-        content = content_of(path, seen.size, seen.mtime_ns)
-        if not content or (place := self.places.get(digest(content))) is None:
+        content = content_of(item.path, seen.size, seen.mtime_ns)
+        known_as = _known_as(content, item.part)
+        if not content or (place := self.places.get(known_as)) is None:
             return None
         record = self.ledger.read(place)
         if record is None or record.get("content") != content:
             return None
         if not self.ledger.counts(record["source"], place) or not self._is_gone(record):
             return None
-        del self.places[digest(content)]  # of two files with it, only one was moved
+        del self.places[known_as]  # of two files with it, only one was moved
         return record
 
     def _is_gone(self, record: Record) -> bool:
@@ -129,6 +135,10 @@ class Moves:
             return not any(lexists(path) for path in paths)
         except (OSError, ValueError):
             return False
+
+
+def _known_as(content: object, part: Record) -> int:
+    return digest(f"{content}{part or ''}")
 
 
 class Pruning:

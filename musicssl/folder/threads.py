@@ -1,103 +1,32 @@
 """The threads of `embed_folder`: each decodes, encodes and writes, so that no core waits."""
 
 import logging
+import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from queue import Full, Queue
-from typing import Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from musicssl.audio import Source, open_source
 from musicssl.errors import AudioError, MusicSSLError, NoAudioError, OutputError
 from musicssl.folder.ledger import FileStat
 from musicssl.folder.listing import Item
-from musicssl.folder.moves import content_of
 from musicssl.folder.output import Output, Row
 from musicssl.folder.paths import DISK, TakenError, reason
+from musicssl.folder.reading import FileParts, OpenFile, Reading, Stopped, Taken, WholeFile
 from musicssl.folder.records import GONE, Record
 from musicssl.frames import frame_count
-from musicssl.inference.batching import AudioStream, Engine
+from musicssl.inference.batching import Engine
+from musicssl.inference.jobs import AudioStream, PartedStream
 from musicssl.inference.options import Settings
 from musicssl.inference.results import Embedding, Result
 from musicssl.model import MusicEncoder
 
 log = logging.getLogger(__name__)
-Block = NDArray[np.float32]
-
-
-class _Stopped(Exception):
-    """The run is being broken off; what is under way is discarded."""
-
-
-@dataclass(eq=False)
-class _Reading:
-    """A file under way: an `AudioStream` that counts what it gives and heeds `stop`."""
-
-    item: Item
-    seen: FileStat
-    stop: threading.Event
-    ahead: bool
-    source: Source | None = None
-    samples: int = 0
-    started: float = field(default_factory=time.perf_counter)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self.source is not None
-        self.source.close()
-
-    def blocks(self) -> Iterator[Block]:
-        """Yield the source's blocks."""
-        assert self.source is not None
-        blocks = self.source.blocks()
-        for block in read_ahead(blocks) if self.ahead else blocks:
-            if self.stop.is_set():
-                raise _Stopped
-            self.samples += len(block)
-            yield block
-
-
-def read_ahead(blocks: Iterator[Block], depth: int = 6) -> Iterator[Block]:
-    """Yield what `blocks` yields, computed meanwhile in a thread, up to `depth` ahead."""
-    waiting: Queue[Block | BaseException | None] = Queue(depth)
-    over = threading.Event()
-
-    def put(item: Block | BaseException | None) -> None:
-        while not over.is_set():
-            try:
-                waiting.put(item, timeout=0.1)
-                return
-            except Full:
-                continue
-
-    def fill() -> None:
-        try:
-            for block in blocks:
-                put(block)
-                if over.is_set():
-                    return
-            put(None)
-        except BaseException as error:
-            put(error)
-
-    thread = threading.Thread(target=fill, daemon=True)
-    thread.start()
-    try:
-        while (item := waiting.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        over.set()
-        thread.join()
 
 
 @dataclass(eq=False)
@@ -113,7 +42,7 @@ class EmbedThreads:
     resampler: str
     mono: str
     output: Output
-    take: Callable[[], tuple[Item, FileStat] | None]  # the next file
+    take: Callable[[], list[Taken] | None]  # the next file, or parts of it
     announce: Callable[[Record], None]  # onto the manifest
     report: Callable[[Record], None]  # to whoever counts
     jobs: int
@@ -155,7 +84,7 @@ class EmbedThreads:
             torch.set_num_threads(self.threads)
             while self._pass():
                 pass
-        except _Stopped:
+        except Stopped:
             pass
         except BaseException as error:
             self.fatal.append(error)
@@ -165,18 +94,20 @@ class EmbedThreads:
 
     def _pass(self) -> bool:
         """Embed until there is no file left (False) or something unforeseen happens (True)."""
-        under_way: deque[_Reading] = deque()
+        under_way: deque[Reading] = deque()
 
-        def sources() -> Iterator[AudioStream | MusicSSLError]:
+        def sources() -> Iterator[AudioStream | PartedStream | MusicSSLError]:
             while (taken := self._take()) is not None:
-                under_way.append(_Reading(*taken, stop=self.stop, ahead=self.threads > 1))
-                yield self._open(under_way[-1])
+                file = self._file(*taken[0])
+                readings = [Reading(item, seen, file) for item, seen in taken]
+                under_way.extend(readings)
+                yield from self._open(file, readings)
 
         results = Engine(self.model, self.settings).run(sources())
         while True:
             try:
                 result = next(results, None)
-            except _Stopped:
+            except Stopped:
                 raise
             except Exception as error:
                 if not under_way:
@@ -188,42 +119,54 @@ class EmbedThreads:
             if result is None:
                 return False
             if self.stop.is_set():
-                raise _Stopped
+                raise Stopped
             self._finish(under_way.popleft(), result)
 
-    def _take(self) -> tuple[Item, FileStat] | None:
+    def _take(self) -> list[Taken] | None:
         try:
             return None if self.stop.is_set() else self.take()
         except Exception as error:
             self.fatal.append(error)
             self.stop.set()
-            raise _Stopped from error
+            raise Stopped from error
 
-    def _open(self, reading: _Reading) -> AudioStream | MusicSSLError:
-        item = reading.item
-        reading.samples, reading.started = 0, time.perf_counter()
-        if item.error is not None:
-            return AudioError(f"{item.path}: {item.error}")
-        try:
-            rate = self.model.sample_rate
-            source = open_source(
-                item.path, sample_rate=rate, resampler=self.resampler, mono=self.mono
-            )
-        except MusicSSLError as error:
-            return error
-        except OSError as error:
-            return AudioError(f"{item.path}: {reason(error)}")
-        reading.source = source
-        return reading
+    def _file(self, item: Item, seen: FileStat) -> OpenFile:
+        return OpenFile(item.path, seen, self.stop, ahead=self.threads > 1)
 
-    def _alone(self, reading: _Reading) -> None:
+    def _open(
+        self, file: OpenFile, readings: list[Reading]
+    ) -> Iterator[AudioStream | PartedStream | MusicSSLError]:
+        """Yield a file to read, or for each of its readings what is wrong with it."""
+        error: MusicSSLError | None = None
+        if (wrong := readings[0].item.error) is not None:
+            error = AudioError(f"{file.path}: {wrong}")
+        else:
+            try:
+                rate = self.model.sample_rate
+                file.source = open_source(
+                    file.path, sample_rate=rate, resampler=self.resampler, mono=self.mono
+                )
+            except MusicSSLError as found:
+                error = found
+            except OSError as found:
+                error = AudioError(f"{file.path}: {reason(found)}")
+        if error is not None or file.source is None:
+            yield from [error or AudioError(f"{file.path}: not opened")] * len(readings)
+        elif readings[0].item.start is None:
+            yield WholeFile(readings[0])
+        else:
+            yield FileParts(file.source, readings)
+
+    def _alone(self, reading: Reading) -> None:
         """Embed one file in the smallest batches, so that only the cause of a failure fails."""
         if self.stop.is_set():
-            raise _Stopped
+            raise Stopped
         settings = replace(self.settings, batch_size=1)
+        reading.file = self._file(reading.item, reading.seen)
+        reading.samples, reading.peak = 0, 0.0
         try:
-            (result,) = Engine(self.model, settings).run(iter([self._open(reading)]))
-        except _Stopped:
+            (result,) = Engine(self.model, settings).run(self._open(reading.file, [reading]))
+        except Stopped:
             raise
         except MusicSSLError as error:
             result = error
@@ -232,10 +175,11 @@ class EmbedThreads:
             result = MusicSSLError(f"{reading.item.path}: {type(error).__name__}: {error}")
         self._finish(reading, result)
 
-    def _finish(self, reading: _Reading, result: Result) -> None:
+    def _finish(self, reading: Reading, result: Result) -> None:
         """Write a result, or note what was wrong."""
-        item, source = reading.item, reading.source
+        item, source = reading.item, reading.file.source
         record: Record = {"source": item.key, "path": str(item.path), **reading.seen._asdict()}
+        record |= item.part
         if isinstance(result, NoAudioError) and not item.given:
             self._drop(item.key)
             self.announce(record | {"status": GONE})
@@ -265,22 +209,22 @@ class EmbedThreads:
         else:
             self.report(record)
 
-    def _describe(self, reading: _Reading, source: Source) -> Record:
+    def _describe(self, reading: Reading, source: Source) -> Record:
         """Return what the manifest says of a file that was read to its end."""
-        item, seen = reading.item, reading.seen
+        whole = reading.item.start is None
         return {
             "status": "ok",
             "duration": round(reading.samples / self.model.sample_rate, 6),
-            "duration_promised": source.promised and round(source.promised, 6),
+            "duration_promised": source.promised and round(source.promised, 6) if whole else None,
             "sample_rate": source.native_rate,
             "channels": source.channels,
             "frames": frame_count(reading.samples, self.model.hop),
             "truncated": source.truncated,
             "damaged": source.damaged,
-            "peak": round(source.peak, 6),
-            "content": content_of(item.path, seen.size, seen.mtime_ns),
-            "mount": item.mount,
-            "seconds": round(time.perf_counter() - reading.started, 3),  # that of its batch
+            "peak": round(source.peak if whole else reading.peak, 6),
+            "content": reading.file.content(),
+            "mount": reading.item.mount,
+            "seconds": round(time.perf_counter() - reading.file.started, 3),  # that of its batch
         }
 
     def _drop(self, key: str) -> Record:
@@ -297,3 +241,10 @@ class EmbedThreads:
         record = kept | {"status": "failed", "error": why} | self._drop(kept["source"])
         self.announce(record)
         self.report(record)
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

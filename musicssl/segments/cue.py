@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from musicssl.audio.formats import AUDIO_EXTENSIONS
-from musicssl.folder.listing import listed_name
+from musicssl.folder.names import listed_name
 from musicssl.segments.segment import Segment
 
 FRAMES = 75  # a second

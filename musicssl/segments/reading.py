@@ -5,12 +5,12 @@ import csv
 import io
 import math
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from musicssl import arguments
+from musicssl.audio.remote import is_url
 from musicssl.errors import AudioError, ConfigError, shown
 from musicssl.segments.cue import cue_tracks
 from musicssl.segments.segment import Segment, checked
@@ -21,7 +21,6 @@ COLUMNS = {  # of a table, by the names that people give them
     "end": ("end", "stop", "end_time"),
     "id": ("id", "name", "segment", "label"),
 }
-_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 class BadRow(NamedTuple):
@@ -177,4 +176,4 @@ def _segment(
 
 def located(name: str, file: Path) -> str | Path:
     """Return where a list's file is: relative to the list."""
-    return name if _URL.match(name) else Path(os.path.abspath(file.parent / name))  # noqa: PTH100
+    return name if is_url(name) else Path(os.path.abspath(file.parent / name))  # noqa: PTH100
