@@ -74,6 +74,8 @@ def write_page(
     OutputError
         If the page cannot be written, or something else is in its place.
     """
+    if not len(table):
+        raise OutputError("there are no songs, and nothing to compare with.")
     folder = arguments.path(folder, "folder")
     page = folder / "index.html"
     only_over_own(page, _MARK, "page of songs")
@@ -134,8 +136,6 @@ def _origin(address: str) -> str:
 
 def _collection(table: EmbeddingTable, page: Path) -> dict[str, Any]:
     """Return the songs and their standardized vectors, as the page reads them."""
-    if not len(table):
-        raise OutputError("there are no songs, and nothing to compare with.")
     standardizer = Standardizer.fit(table.values)
     units, _ = standardizer.units(table.values)
     return {

@@ -1,7 +1,14 @@
 """`musicssl export`: a model as an ONNX file."""
 
 import argparse
+import os
+from pathlib import Path
 
+from huggingface_hub import metadata_load
+from yaml import YAMLError
+
+from musicssl.checkpoint.bundled import bundled_models
+from musicssl.checkpoint.names import CARD
 from musicssl.cli.stdout import DONE
 from musicssl.cli.terminal import printable, say
 from musicssl.export import TOLERANCE, export_onnx
@@ -19,7 +26,7 @@ def export(args: argparse.Namespace) -> int:
         pooling=args.pooling,
         dtype=args.dtype,
         check=args.check,
-        license=args.license,
+        license=args.license or _license_of_card(args.model),
     )
     if done.difference is None:
         checked = "not checked; onnxruntime would"
@@ -28,3 +35,16 @@ def export(args: argparse.Namespace) -> int:
     size = f"{done.size / 1e6:.1f} MB"
     say(f"musicssl export: {model.model_id} is in {printable(str(done.path))}: {size}, {checked}")
     return DONE
+
+
+def _license_of_card(model: str | None) -> str | None:
+    """Return what the card of a checkpoint folder says, if there is one that says it."""
+    if model is None or model in bundled_models():
+        return None
+    card = Path(os.path.expanduser(model)) / CARD  # noqa: PTH111 - of nobody's home
+    try:
+        found = metadata_load(card) if card.is_file() else None
+    except (OSError, ValueError, YAMLError):
+        return None
+    license = (found or {}).get("license")
+    return license if isinstance(license, str) else None

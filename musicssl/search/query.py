@@ -97,16 +97,6 @@ class Embedder:
         ModelError
             If the model cannot be loaded, or is another.
         """
-        if not self.settings:
-            raise ConfigError(
-                "this index holds bare vectors and does not say which model made them; search it "
-                "by vector or by name."
-            )
-        if missing := [name for name in _NEEDED if name not in self.settings]:
-            raise ConfigError(
-                f"the settings of this index do not say {', '.join(missing)}, so files and audio "
-                "cannot be embedded as it was; search it by vector or by name."
-            )
         vectors: Any = self.load().embed(
             list(audio),
             sr,
@@ -122,12 +112,27 @@ class Embedder:
 
         Raises
         ------
+        ConfigError
+            If the index does not say what made it.
         ModelError
-            If it cannot be loaded, or is another.
+            If the model cannot be loaded, or is another.
         """
         if self._loaded is None:
+            self._check_settings()
             self._loaded = self._checked(self._find())
         return self._loaded
+
+    def _check_settings(self) -> None:
+        if not self.settings:
+            raise ConfigError(
+                "this index holds bare vectors and does not say which model made them; search it "
+                "by vector or by name."
+            )
+        if missing := [name for name in _NEEDED if name not in self.settings]:
+            raise ConfigError(
+                f"the settings of this index do not say {', '.join(missing)}, so files and audio "
+                "cannot be embedded as it was; search it by vector or by name."
+            )
 
     def _find(self) -> "MusicEncoder":
         from musicssl.model import MusicEncoder, load_model
