@@ -76,6 +76,18 @@ def test_import_is_light() -> None:
     assert out.stdout.strip() == "[]"
 
 
+def test_the_first_embedding_loads_no_more_than_it_needs() -> None:
+    """What is left of its time is torch's: it takes six sevenths."""
+    code = (
+        "import sys, numpy, musicssl; "
+        "musicssl.get_embedding(numpy.zeros(2205, 'float32'), 22_050, device='cpu'); "
+        "others = 'numpy.ma', 'huggingface_hub', 'sklearn', 'pandas', 'pyarrow', 'h5py'; "
+        "print([name for name in others if name in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
 def test_every_public_name_is_there() -> None:
     for name in musicssl.__all__:
         assert getattr(musicssl, name) is not None

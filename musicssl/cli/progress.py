@@ -150,7 +150,7 @@ class Progress(logging.Handler):
         if (bar := self.bar) is None:
             return
         try:
-            bar.total = self._of(bar.n)
+            bar.total = self._of(int(bar.n))
             text = ", ".join(self.facts())
             bar.set_postfix_str(text, refresh=False)
             if moved:
@@ -172,15 +172,13 @@ class Progress(logging.Handler):
     def facts(self) -> list[str]:
         """Return what is known beside the number of files."""
         took = max(time.perf_counter() - self.started, 1e-9)
-        facts = []
+        facts = [f"in {name}"] if (name := self.long_file()) else []
         if self.done:
-            facts = [f"{(self.done + self.failed) / took:.1f} files/s"]
+            facts += [f"{(self.done + self.failed) / took:.1f} files/s"]
             facts += [f"{self.audio_seconds / 3600:.2f} h of audio"]
             facts += [f"{self.audio_seconds / took:.0f} x real time"]
         if self.failed:
             facts += [f"{self.failed} failed"]
-        if name := self.long_file():
-            facts += [f"in {name}"]
         return facts
 
     def long_file(self) -> str:

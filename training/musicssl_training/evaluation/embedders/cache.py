@@ -1,7 +1,6 @@
 """On-disk cache of embeddings, in blocks, keyed by embedding space and data."""
 
 import hashlib
-import logging
 import os
 import re
 import time
@@ -18,8 +17,8 @@ from musicssl.errors import MusicSSLError
 from musicssl_training.evaluation.datasets import Audio, Clip, Collection
 from musicssl_training.evaluation.embedders.base import Embedder
 from musicssl_training.evaluation.errors import DataError
+from musicssl_training.progress import Progress
 
-log = logging.getLogger(__name__)
 BLOCK_BYTES = 128 * 2**20  # approximate limit on a block's decoded audio
 BLOCK_CLIPS = 256  # at most
 FRAME_SECONDS = 12.0  # of every clip that are embedded frame by frame
@@ -68,23 +67,24 @@ def embed_collection(
     """
     data_hash = collection.hash
     results: dict[str, list[dict[str, Any]] | MusicSSLError] = {e.name: [] for e in embedders}
-    for number, clips in enumerate(_blocks(collection)):
-        block = _AudioBlock(collection, clips, level)
-        listed = "\n".join(clip.id for clip in clips).encode()
-        stem = f"{number:05d}-{hashlib.sha256(listed).hexdigest()[:8]}"
-        for embedder in embedders:
-            done = results[embedder.name]
-            if isinstance(done, MusicSSLError):
-                continue
-            folder = cache / collection.name / data_hash / _slug(f"{embedder.space}-{level}")
-            file = folder / f"{stem}.npz"
-            if not file.is_file():
-                block.decode(embedder.sample_rate)  # what fails here concerns every embedder
-            try:
-                done.append(_load_or_embed(embedder, block, file, level))
-            except MusicSSLError as error:
-                results[embedder.name] = error
-        log.info("%s: block %d", collection.name, number)
+    with Progress(len(collection.clips), "clips", collection.name) as shown:
+        for number, clips in enumerate(_blocks(collection)):
+            block = _AudioBlock(collection, clips, level)
+            listed = "\n".join(clip.id for clip in clips).encode()
+            stem = f"{number:05d}-{hashlib.sha256(listed).hexdigest()[:8]}"
+            for embedder in embedders:
+                done = results[embedder.name]
+                if isinstance(done, MusicSSLError):
+                    continue
+                folder = cache / collection.name / data_hash / _slug(f"{embedder.space}-{level}")
+                file = folder / f"{stem}.npz"
+                if not file.is_file():
+                    block.decode(embedder.sample_rate)  # what fails here concerns every embedder
+                try:
+                    done.append(_load_or_embed(embedder, block, file, level))
+                except MusicSSLError as error:
+                    results[embedder.name] = error
+            shown.update(len(clips))
     return {k: v if isinstance(v, MusicSSLError) else _concatenate(v) for k, v in results.items()}
 
 
