@@ -12,7 +12,7 @@ from musicssl.cli.interrupts import interrupts
 from musicssl.cli.models import print_models
 from musicssl.cli.options import Help, Parser, parse_layer
 from musicssl.cli.stdout import answer
-from musicssl.cli.terminal import run_command
+from musicssl.cli.terminal import loading, run_command
 
 EPILOG = """\
 INDEX and EMBEDDINGS are folders that musicssl-embed wrote, one vector per file.
@@ -96,7 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         default=Path("map.html"),
         metavar="PAGE",
-        help="page (default: map.html); only a map is replaced",
+        help="page, - for stdout (default: map.html); only a map is replaced",
     )
     add("--method", default="pca", metavar="{pca,umap,tsne}", help="(default: %(default)s)")
     add("--color", metavar="COLUMN", help="folder, duration, or of --metadata (default: folder)")
@@ -153,31 +153,36 @@ def _add_export_choices(add: Any) -> None:
 
 
 def _similar(args: argparse.Namespace) -> int:
-    from musicssl.cli.similar import similar
+    with loading("musicssl similar"):
+        from musicssl.cli.similar import similar
 
     return similar(args)
 
 
 def _dups(args: argparse.Namespace) -> int:
-    from musicssl.cli.duplicates import duplicates
+    with loading("musicssl dups"):
+        from musicssl.cli.duplicates import duplicates
 
     return duplicates(args)
 
 
 def _map(args: argparse.Namespace) -> int:
-    from musicssl.cli.map import make_map
+    with loading("musicssl map"):
+        from musicssl.cli.map import make_map
 
     return make_map(args)
 
 
 def _export(args: argparse.Namespace) -> int:
-    from musicssl.cli.export import export
+    with loading("musicssl export"):
+        from musicssl.cli.export import export
 
     return export(args)
 
 
 def _page(args: argparse.Namespace) -> int:
-    from musicssl.cli.page import make_page
+    with loading("musicssl page"):
+        from musicssl.cli.page import make_page
 
     return make_page(args)
 
