@@ -9,6 +9,7 @@ from versions import FONT, needs_fluidsynth
 from musicssl.errors import AudioError, DependencyError
 from musicssl_training.midi import render as midi
 from musicssl_training.midi.arrange import Version, choose_version, rewrite, timed_parts
+from musicssl_training.midi.parse import sounding, stated_key
 
 
 def score() -> mido.MidiFile:
@@ -102,12 +103,23 @@ def test_files_that_mido_cannot_read_are_audio_errors(tmp_path: Path) -> None:
     file.tracks[0].insert(0, mido.MetaMessage("key_signature", key="C"))
     file.save(tmp_path / "a.mid")
     data = (tmp_path / "a.mid").read_bytes()
-    c_major, ten_sharps = b"\xff\x59\x02\x00\x00", b"\xff\x59\x02\x0a\x00"
-    for content in (data.replace(c_major, ten_sharps), data[:30], b""):
-        assert content != data
+    for content in (data[:30], b""):
         (tmp_path / "a.mid").write_bytes(content)
         with pytest.raises(AudioError, match=r"a\.mid: cannot be rendered"):
             midi.read_score(tmp_path / "a.mid")
+
+
+def test_a_key_of_ten_sharps_is_unknown(tmp_path: Path) -> None:
+    file = score()
+    file.tracks[0][:0] = [mido.MetaMessage("key_signature", key=key) for key in ("C", "C")]
+    file.save(tmp_path / "a.mid")
+    assert stated_key(midi.read_score(tmp_path / "a.mid"), {}) == 0
+    data = (tmp_path / "a.mid").read_bytes()
+    c_major, ten_sharps = b"\xff\x59\x02\x00\x00", b"\xff\x59\x02\x0a\x00"
+    (tmp_path / "a.mid").write_bytes(data.replace(c_major, ten_sharps, 1))
+    read = midi.read_score(tmp_path / "a.mid")
+    assert stated_key(read, {}) == -1
+    assert sounding(read).tolist() == sounding(file).tolist()
 
 
 def test_times_follow_the_tempo_map() -> None:
