@@ -6,6 +6,7 @@ import io
 import logging
 import lzma
 import os
+import random
 import shutil
 import stat
 import subprocess
@@ -120,6 +121,16 @@ def test_packages_of_any_packing_and_their_sizes_are_bounded(
     monkeypatch.setattr(members, "MAX_UNPACKED", 10**5)
     with pytest.raises(ArchiveError, match="unpacks to more than 100,000 bytes"):
         list(deb_members(file))
+
+
+@pytest.mark.parametrize("size", [63, 64, 65])
+def test_xz_whose_pieces_end_where_the_reader_stops_is_whole(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(members, "BLOCK", 64)  # noise is stored as it is: 64 bytes give 64
+    noise = random.Random(0).randbytes(5000)
+    stream = members._Unpacking(io.BytesIO(lzma.compress(noise)), ".xz")
+    assert b"".join(iter(lambda: stream.read(size), b"")) == noise
 
 
 @pytest.mark.parametrize(

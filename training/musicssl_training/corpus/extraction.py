@@ -18,6 +18,7 @@ from musicssl_training.corpus.recipe import FolderSource, SourceSpec
 
 log = logging.getLogger(__name__)
 MAX_FILE = 2 * 2**30  # bytes of one file
+MAX_ARCHIVE = 8 * 2**30  # bytes of an archive inside of a source
 MAX_SOURCE = 16 * 2**30  # bytes of all wanted files of a source
 BLOCK = 2**20
 # what the name of an archive's member may be to blame for, and the disk is not
@@ -109,7 +110,7 @@ def _nested(members: Members, wanted: Wanted, scratch: Path) -> Members:
             continue
         scratch.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=scratch) as spool, member.open() as packed:
-            _copy(packed, spool.write, MAX_FILE, member.path)
+            _copy(packed, spool.write, MAX_ARCHIVE, member.path)
             yield from zip_members(spool, member.path)
 
 

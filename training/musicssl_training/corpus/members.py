@@ -224,10 +224,11 @@ class _Unpacking(io.RawIOBase):
             return b""
         if self._lzma is not None:
             while not self._lzma.eof:
-                packed = self._packed.read(BLOCK) if self._lzma.needs_input else b""
+                hungry = self._lzma.needs_input  # asked before: it may turn so without an output
+                packed = self._packed.read(BLOCK) if hungry else b""
                 if data := self._lzma.decompress(packed, size):
                     return data
-                if not packed and self._lzma.needs_input:
+                if hungry and not packed:
                     raise EOFError("it is cut short")
             return b""
         return self._packed.read(size)
