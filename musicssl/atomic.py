@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,8 +22,8 @@ def atomic_write(
     path
         What is written; its folder exists.
     part
-        Where the content grows, on the same file system; by default a hidden file beside `path`.
-        Processes that may write one `path` at the same time need one each.
+        Where the content grows, on the same file system, in place of what is there; by default a
+        new hidden file beside `path`, one for each that writes it at the same time.
     durable
         Wait until the content is on the disk: otherwise a power cut soon after may leave the new
         name without content.
@@ -41,9 +42,10 @@ def atomic_write(
     ...     [path.name for path in Path(folder).iterdir()]
     ['a.txt']
     """
-    part = path.with_name(f".{path.name}.part") if part is None else part
+    file = _beside(path) if part is None else part.open("wb")
+    part = Path(file.name)
     try:
-        with part.open("wb") as file:
+        with file:
             yield file
             if durable:
                 file.flush()
@@ -53,6 +55,15 @@ def atomic_write(
         with contextlib.suppress(OSError):  # the first error is the one to tell
             part.unlink(missing_ok=True)
         raise
+
+
+def _beside(path: Path) -> BinaryIO:
+    """Open a new file; what has its name already, perhaps since a kill, may be the user's."""
+    for n in itertools.count(1):
+        part = path.with_name(f".{path.name}.part" + (f"-{n}" if n > 1 else ""))
+        with contextlib.suppress(FileExistsError):
+            return part.open("xb")
+    raise AssertionError
 
 
 def atomic_write_text(path: Path, text: str, *, part: Path | None = None) -> None:

@@ -33,6 +33,7 @@ from musicssl.kept import kept_model
 from musicssl.model import MusicEncoder
 from musicssl.network import Layer
 from musicssl.pooling import POOLINGS
+from musicssl.segments.segment import Segment
 
 Vectors = NDArray[np.float32]
 
@@ -285,6 +286,9 @@ def _identity(item: Any) -> str | None:
     """Return what names a sound and changes with it; None for what has no such name."""
     if isinstance(item, Mapping) and item.get("array") is None and item.get("bytes") is None:
         item = item.get("path")  # of Hugging Face datasets, not decoded
+    if isinstance(item, Segment):
+        file = _identity(item.path)
+        return file and repr((file, item.start, item.end))
     if isinstance(item, (str, os.PathLike)):
         path = Path(os.path.abspath(item))  # noqa: PTH100, links keep their names
         try:

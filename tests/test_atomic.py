@@ -66,3 +66,23 @@ def test_the_part_may_grow_elsewhere(tmp_path: Path) -> None:
         assert names(tmp_path) == ["scratch"]
     assert names(tmp_path) == ["a.npz", "scratch"]
     assert not names(scratch)
+
+
+def test_what_is_called_like_a_part_is_the_users(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    for name in (".a.json.part", ".a.json.part-2"):
+        (tmp_path / name).write_text("mine")
+    atomic_write_text(file, "ours")
+    with pytest.raises(OSError), atomic_write(file) as out:
+        out.write(b"half")
+        raise OSError
+    assert names(tmp_path) == [".a.json.part", ".a.json.part-2", "a.json"]
+    assert (tmp_path / ".a.json.part").read_text() == "mine" and file.read_text() == "ours"
+
+
+def test_two_may_write_one_file_at_the_same_time(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    with atomic_write(file) as one, atomic_write(file) as two:
+        one.write(b"one")
+        two.write(b"two")
+    assert file.read_text() == "one" and names(tmp_path) == ["a.json"]

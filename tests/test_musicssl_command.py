@@ -270,6 +270,16 @@ def test_map_writes_a_page(out: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "<title>Mine</title>" in page.read_text(encoding="utf-8")
 
 
+def test_map_prints_a_page(
+    out: Path, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("map", out, "-o", "-", "--title", "Caf\u00e9") == 0
+    printed = capsysbinary.readouterr()
+    assert "<title>Caf\u00e9</title>" in printed.out.decode("utf-8") and printed.err == b""
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("models") == 0
     assert capsys.readouterr().out.splitlines()[1].startswith("musicssl-small")

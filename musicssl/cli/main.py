@@ -123,6 +123,7 @@ def _embed(listing: "Listing", args: argparse.Namespace) -> int:
                 mono=args.mono,
                 offset=args.offset,
                 duration=args.duration,
+                metadata=args.metadata,
                 device=args.device,
                 dtype=args.dtype,
                 batch_seconds=args.batch_seconds,

@@ -129,6 +129,12 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
         metavar="{npz,npy,jsonl,parquet,h5}",
         help="one file per result, or one for all (default: %(default)s)",
     )
+    add(
+        "--metadata",
+        type=_path,
+        metavar="CSV",
+        help="put your own columns into the parquet; one of them is path",
+    )
     add("--overwrite", action="store_true", help="embed all anew; remove what has other settings")
     add("--replace-foreign", action="store_true", help="replace files of yours that are in the way")
     add("--prune", action="store_true", help="remove the results of files that are gone")

@@ -8,10 +8,12 @@ from typing import Any
 from musicssl import arguments
 from musicssl.audio import AUDIO_EXTENSIONS, RESAMPLERS
 from musicssl.errors import ConfigError, OutputError, pick, shown
+from musicssl.folder.columns import OWN
 from musicssl.folder.formats import FORMATS
 from musicssl.folder.job import FolderJob
 from musicssl.folder.listing import Listing, Shard
 from musicssl.folder.manifest import lock_output
+from musicssl.folder.metadata import Metadata
 from musicssl.folder.records import Record
 from musicssl.folder.segments import SegmentListing
 from musicssl.folder.space import Space
@@ -51,6 +53,7 @@ def embed_folder(
     prune: bool = False,
     offset: float = 0.0,
     duration: float | None = None,
+    metadata: str | Path | None = None,
     on_error: str = "skip",
     dry_run: bool = False,
     on_file: Callable[[Record], None] | None = None,
@@ -80,6 +83,10 @@ def embed_folder(
         As in `musicssl.load_model`.
     format
         "npz", "npy", "jsonl": a file for each; "parquet", "h5": one file for all.
+    metadata
+        A CSV of your own with a column "path" (or "source", "file", "name") and any others, which
+        become columns of the parquet. They stay there in later runs without `metadata`. Rows and
+        files without each other are counted in a warning.
     batch_seconds
         Audio encoded at once by each job, in seconds; None for 30 (600 on a GPU).
     jobs
@@ -133,6 +140,7 @@ def embed_folder(
         An `Interrupted`, on Ctrl-C.
     """
     kind = pick(FORMATS, format, "format")
+    table = None if metadata is None else _metadata(metadata, format)
     options = EmbedOptions(
         level=level,
         pooling=pooling,
@@ -184,6 +192,7 @@ def embed_folder(
         on_error=on_error,
         on_file=on_file,
         on_start=on_start,
+        metadata=table,
         offset=options.offset,
         duration=options.duration,
     )
@@ -193,6 +202,22 @@ def embed_folder(
     with lock_output(job.out, job.tag):
         job.prepare_output(model, settings)
         return job.work(model, settings, jobs)
+
+
+def _metadata(file: Any, format: str) -> Metadata:
+    """Read the user's own columns.
+
+    Raises
+    ------
+    ConfigError
+        If the format has no place for them, or they cannot be read.
+    """
+    if format != "parquet":
+        raise ConfigError(
+            f"metadata are columns of parquet, and the format {format} has none; "
+            "load_embeddings(folder, metadata=...) joins them to any format."
+        )
+    return Metadata.read(arguments.path(file, "metadata"), taken=OWN)
 
 
 def _check_run(on_error: str, switches: Mapping[str, object], **calls: object) -> None:

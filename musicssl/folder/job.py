@@ -9,9 +9,11 @@ from itertools import chain, islice
 from pathlib import Path
 
 from musicssl.errors import OutputError
+from musicssl.folder.columns import Columns
 from musicssl.folder.ledger import FileStat, Ledger
 from musicssl.folder.listing import Item, Listing
 from musicssl.folder.manifest import Manifest, forget_shards, read_space, write_space
+from musicssl.folder.metadata import Metadata
 from musicssl.folder.moves import Moves, Pruning, recognize
 from musicssl.folder.output import Output
 from musicssl.folder.paths import TakenError, reason, writing
@@ -45,6 +47,7 @@ class FolderJob:
     on_error: str
     on_file: Callable[[Record], None] | None
     on_start: Callable[[str], None] | None = None
+    metadata: Metadata | None = None
     offset: float = 0.0  # seconds, and so is duration: the part of each file
     duration: float | None = None
     summary: Summary = field(init=False)
@@ -99,6 +102,8 @@ class FolderJob:
         self.output = self.kind(self.out, space, self.tag, level=self.space.level)
         self.output.replace_foreign = self.replace_foreign
         self.output.mend = self.overwrite
+        self.output.anew = self.metadata is not None
+        self.output.columns = lambda: Columns(self.manifest.all(), self.metadata)
         self.output.listed = lambda key: key in self.ledger
 
     def dry_run(self) -> Summary:
@@ -195,8 +200,7 @@ class FolderJob:
         for item in self.listing.items(self.summary.passed_over):
             if self.stop.is_set():
                 return
-            if self.offset or self.duration is not None:
-                item = self._part(item)
+            item = item.cut(self.offset, self.duration)
             seen = FileStat()
             try:
                 seen = FileStat.of(item.path.stat())
@@ -212,10 +216,6 @@ class FolderJob:
                     yield item, seen
             except TakenError as error:  # not for the manifest, which has the other file
                 self._report(record | {"status": "failed", "error": str(error)} | OFF)
-
-    def _part(self, item: Item) -> Item:
-        end = None if self.duration is None else self.offset + self.duration
-        return item._replace(start=self.offset, end=end, word="offset")
 
     def _is_done(self, item: Item, seen: FileStat) -> bool:
         """Tell whether a file's result is there; what has changed since is noted.

@@ -36,6 +36,13 @@ class Item(NamedTuple):
         """Which part it is, as records say it; nothing for all of a file."""
         return {} if self.start is None else {"start": self.start, "end": self.end}
 
+    def cut(self, offset: float, duration: float | None) -> "Item":
+        """Return the item of which only a part is to be heard, in seconds."""
+        if not offset and duration is None:
+            return self
+        end = None if duration is None else offset + duration
+        return self._replace(start=offset, end=end, word="offset")
+
 
 @dataclass(frozen=True)
 class Shard:

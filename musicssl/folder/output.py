@@ -2,14 +2,17 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.folder.paths import SHARD, STATE, make_folder, not_a_link, remove_own, writing
+
+if TYPE_CHECKING:
+    from musicssl.folder.columns import Columns
 
 # What a run puts into its scratch folder; only that is removed from there.
 _SCRATCH = re.compile(
@@ -23,6 +26,7 @@ class Row(NamedTuple):
     key: str
     values: NDArray[np.float32]  # (dim,) or (frames, dim)
     times: NDArray[np.float64] | None  # (frames,), seconds; None for a clip
+    users: Mapping[str, Any] = {}  # the user's own columns, where a table has them
 
 
 class Output(ABC):
@@ -50,6 +54,8 @@ class Output(ABC):
         self.listed: Callable[[str], bool] = lambda key: True  # does a manifest list it as there?
         self.replace_foreign = False
         self.mend = False  # what turns out to be damaged is put aside
+        self.columns: Callable[[], Columns] | None = None  # what a table has beside embeddings
+        self.anew = False  # a table is written again, whether there are new results or not
 
     def check(self) -> Iterable[tuple[Path, str]]:
         """Yield files that are in the way of all results, and what is wrong with each."""

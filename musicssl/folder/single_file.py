@@ -171,7 +171,7 @@ class Store(Output):
         if self.tag:
             parts = [p for p in parts if p.folder == self.parts.folder]
             files = [path for path in files if path == self.path]
-        if not parts and not self.dropped and files in ([], [self.path]):
+        if not parts and not self.dropped and not self.anew and files in ([], [self.path]):
             return
         files = [path for path in files if not self.mend or self._whole(path)]
         streams = [p.rows() for p in parts] + [self._rows(path) for path in files]

@@ -15,12 +15,13 @@ from musicssl import arguments
 from musicssl.errors import ConfigError, OutputError, pick, shown
 from musicssl.folder.formats import FORMATS
 from musicssl.folder.manifest import Manifest, read_space
+from musicssl.folder.metadata import Metadata
 from musicssl.folder.output import Output, Row
 from musicssl.folder.parts import order
 from musicssl.folder.paths import looked_at
 from musicssl.folder.per_file import Jsonl, Npz, read_npz
 from musicssl.folder.records import Record
-from musicssl.library.table import EmbeddingTable, joined, same_space
+from musicssl.library.table import EmbeddingTable, joined, same_space, with_metadata
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,10 @@ _NAMED = 3  # files in a message
 
 
 def load_embeddings(
-    folder: str | Path | Sequence[str | Path], *, on_error: str = "raise"
+    folder: str | Path | Sequence[str | Path],
+    *,
+    metadata: str | Path | None = None,
+    on_error: str = "raise",
 ) -> EmbeddingTable:
     """Load the clip embeddings of a folder that `musicssl-embed` or `embed_folder` wrote.
 
@@ -47,6 +51,10 @@ def load_embeddings(
     ----------
     folder
         In any of the formats; or several folders, whose space must be the same.
+    metadata
+        A CSV of your own with a column "path" (or "source", "file", "name") and any others, which
+        become `columns` of the table: None where a file has no row. Rows and files without each
+        other are counted in a logged warning.
     on_error
         "raise", or "skip" results that are missing or damaged, which is logged.
 
@@ -58,7 +66,8 @@ def load_embeddings(
     Raises
     ------
     ConfigError
-        If `folder` is no path and no list of paths, or `on_error` is something else.
+        If `folder` is no path and no list of paths, `on_error` is something else, or the CSV does
+        not fit.
     DependencyError
         If the format needs a package that is missing.
     OutputError
@@ -73,6 +82,15 @@ def load_embeddings(
     ((12, 512), 'brass-ode-to-joy.ogg')
     """
     pick({"raise": 0, "skip": 0}, on_error, "on_error")
+    taken = {"source", "path", *COLUMNS}
+    users = None
+    if metadata is not None:
+        users = Metadata.read(arguments.path(metadata, "metadata"), taken=taken)
+    table = _load_all(folder, on_error)
+    return table if users is None else with_metadata(table, users)
+
+
+def _load_all(folder: Any, on_error: str) -> EmbeddingTable:
     if isinstance(folder, (str, os.PathLike)):
         return _load(arguments.path(folder, "folder"), on_error)
     if isinstance(folder, (bytes, dict)) or not isinstance(folder, Iterable):

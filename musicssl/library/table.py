@@ -1,13 +1,14 @@
 """`EmbeddingTable`: clip embeddings with the files that they are of."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.errors import DependencyError, OutputError
+from musicssl.folder.metadata import Match, Metadata
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +112,15 @@ def joined(tables: Sequence[EmbeddingTable]) -> EmbeddingTable:
     paths = [path for table in tables for path in table.paths]
     values = np.concatenate([table.values for table in tables])
     return EmbeddingTable(values, sources, paths, empty, first.space, first.settings)
+
+
+def with_metadata(table: EmbeddingTable, metadata: Metadata) -> EmbeddingTable:
+    """Return a table with the user's own columns; what has no other half is counted in the log."""
+    match = Match(metadata, table.sources)
+    rows = [match.row(*file) for file in zip(table.sources, table.paths, strict=True)]
+    match.report()
+    users = {name: [row.get(name) for row in rows] for name in metadata.names}
+    return replace(table, columns=table.columns | users)
 
 
 def same_space(one: str, other: str, first: str, second: str) -> None:

@@ -1,6 +1,5 @@
 """What the points of a map are colored by: folders, the manifest's columns, or the user's own."""
 
-import csv
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -8,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from musicssl.errors import ConfigError, nearest, shown
+from musicssl.folder.metadata import Match, Metadata
 from musicssl.library import EmbeddingTable
 
 GROUPS = 8  # colors that can be told apart
 OTHER = "others"
-_KEYS = ("source", "path", "file", "filename", "name")
 
 
 def colorings(
@@ -82,33 +81,18 @@ def read_columns(file: Path, table: EmbeddingTable) -> dict[str, list[Any]]:
     ConfigError
         If it cannot be read, has no column of files, or names none of the table's.
     """
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines)
-            rows = list(reader)
-            names = list(reader.fieldnames or [])
-    except (OSError, ValueError, csv.Error) as error:
-        raise ConfigError(f"{file} cannot be read ({error}).") from error
-    key = next((name for name in names if name and name.casefold() in _KEYS), None)
-    if key is None:
+    metadata = Metadata.read(file)
+    match = Match(metadata, table.sources)
+    found = [match.find(*file) for file in zip(table.sources, table.paths, strict=True)]
+    if not any(name is not None for name in found):
         raise ConfigError(
-            f"{file} has no column of files; expected one of {', '.join(_KEYS)}, got "
-            f"{', '.join(map(shown, names)) or 'nothing'}."
-        )
-    by_name = {row[key]: row for row in rows if row[key]}
-    base = Counter(source.rpartition("/")[2] for source in table.sources)
-    found = []
-    for source, path in zip(table.sources, table.paths, strict=True):
-        last = source.rpartition("/")[2]
-        names_of = [source, path] + ([last, Path(last).stem] if base[last] == 1 else [])
-        found.append(next((by_name[name] for name in names_of if name in by_name), None))
-    if not any(found):
-        raise ConfigError(
-            f"{file}: its column {shown(key)} names none of the embedded files, such as "
+            f"{file}: its column {shown(metadata.key)} names none of the embedded files, such as "
             f"{shown(table.sources[0])}."
         )
-    wanted = [name for name in names if name and name != key]
-    return {name: [row.get(name) if row else None for row in found] for name in wanted}
+    return {
+        column: [None if name is None else metadata.rows[name][column] for name in found]
+        for column in metadata.names
+    }
 
 
 def _rounded(number: float) -> float:

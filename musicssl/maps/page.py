@@ -64,6 +64,22 @@ def write_map(
     """
     path = arguments.path(path, "path")
     only_over_own(path, _MARK, "map")
+    text = map_page(table, path, method=method, color=color, metadata=metadata, title=title)
+    with writing(path):
+        atomic_write_text(path, text)
+    return path
+
+
+def map_page(
+    table: EmbeddingTable,
+    path: Path,
+    *,
+    method: str,
+    color: str | None,
+    metadata: str | Path | None,
+    title: str,
+) -> str:
+    """Return the page that `write_map` writes to a path."""
     columns = {}
     if metadata is not None:
         columns = read_columns(arguments.path(metadata, "metadata"), table)
@@ -81,15 +97,12 @@ def write_map(
         f"{len(table):,} songs by {method.upper()}. Points that are near are alike, as far as a "
         "plane can show it; the list of the most alike is of all dimensions."
     )
-    text = filled(
+    return filled(
         "musicssl.maps",
         title=html.escape(unicode_text(title)),
         about=html.escape(about),
         data=json_in_html(data),
     )
-    with writing(path):
-        atomic_write_text(path, text)
-    return path
 
 
 def _neighbors(units: Any) -> list[list[tuple[int, float]]]:

@@ -400,9 +400,11 @@ def test_a_full_disk_leaves_the_last_state(
         raise RuntimeError("No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OutputError, match="disk full"):
+    with pytest.raises(OutputError, match=r"disk full.* The one before is intact"):
         pretrain(toy_config, tmp_path)
     assert (tmp_path / "state.pt").read_bytes() == before
+    with pytest.raises(OutputError, match=r"disk full.* None was saved before"):
+        pretrain(toy_config, tmp_path / "new")
     assert not list(tmp_path.glob("*.part"))
 
 

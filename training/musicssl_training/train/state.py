@@ -57,12 +57,14 @@ class TrainState:
         """
         state = {name: getattr(self, name).state_dict() for name in PARTS}
         try:
-            with atomic_write(folder / STATE, durable=True) as file:
+            part = folder / f".{STATE}.part"  # one name: a kill leaves at most one
+            with atomic_write(folder / STATE, part=part, durable=True) as file:
                 torch.save(state | {"progress": vars(self.progress)}, file)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            kept = (folder / STATE).is_file()
             raise OutputError(
                 f"{folder / STATE} cannot be written ({error}); disk full? "
-                "The last one that was saved is intact."
+                + ("The one before is intact." if kept else "None was saved before.")
             ) from error
 
     def restore(self, folder: Path, device: torch.device) -> None:
