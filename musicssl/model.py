@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from musicssl import arguments
-from musicssl.export import export_onnx
+from musicssl.export import Exportable
 from musicssl.inference.device import pick_device, pick_dtype
 from musicssl.inference.inputs import embed_inputs, same_rate
-from musicssl.inference.keywords import Clip, ClipPooling, EmbedKeywords, Frame, Raise, Skip, Window
+from musicssl.inference.keywords import Clip, EmbedKeywords, Frame, Raise, Skip, Window
 from musicssl.inference.options import EmbedOptions
 from musicssl.inference.results import (
     AnySounds,
@@ -27,7 +27,7 @@ from musicssl.inference.results import (
     Tensors,
     Vectors,
 )
-from musicssl.network import Layer, Network
+from musicssl.network import Layer
 
 
 class _Batches(EmbedKeywords, total=False):
@@ -58,7 +58,7 @@ class _WindowOrNone(Window, _Batches, total=False):
     on_error: Required[Skip]
 
 
-class MusicEncoder(Network):
+class MusicEncoder(Exportable):
     """Music in, embeddings out.
 
     Every layer's values are standardized: over the music of the pre-training their mean is 0 and
@@ -233,63 +233,6 @@ class MusicEncoder(Network):
             duration=duration,
         )
         return embed_inputs(self, audio, same_rate(sr, sampling_rate), options, on_error)
-
-    def export_onnx(
-        self,
-        path: str | Path,
-        *,
-        layer: Layer = None,
-        pooling: ClipPooling = None,
-        dtype: str = "fp32",
-        check: bool | None = None,
-        license: str | None = None,
-    ) -> Path:
-        """Write the model as one ONNX file that takes audio of any length, in any number.
-
-        Its input is `audio`, (batch, samples), mono at `sample_rate`, in [-1, 1]; its outputs are
-        `frames`, (batch, frames, values), and `clip`, (batch, values). Its metadata names model,
-        embedding space, sample rate, hop, context, layers, pooling and licence.
-
-        Parameters
-        ----------
-        path
-            The file; an earlier export there is replaced, anything else is left alone.
-        layer, pooling
-            As in `embed`; one of both for good.
-        dtype
-            Of the weights in the file: "fp32" or "fp16", which is half as large. Arithmetic is in
-            fp32 either way.
-        check
-            Run the file in onnxruntime beside this model, and write nothing where they differ by
-            more than 1e-4. None: if onnxruntime is installed.
-        license
-            Of the weights; None for what is known of the bundled models.
-
-        Returns
-        -------
-        Path
-            `path`.
-
-        Raises
-        ------
-        ConfigError
-            If there is no such layer, pooling or dtype.
-        DependencyError
-            If a package of ``musicssl[onnx]`` is missing.
-        ModelError
-            If the file would not give what the model gives.
-        OutputError
-            If the file cannot be written, or something else is in its place.
-        """
-        return export_onnx(
-            self,
-            path,
-            layer=layer,
-            pooling=pooling,
-            dtype=dtype,
-            check=check,
-            license=license,
-        ).path
 
 
 def load_model(

@@ -16,7 +16,7 @@ from musicssl.audio.opening import MOST_CHANNELS
 from musicssl.audio.resample import RESAMPLERS
 from musicssl.audio.source import Section, check_rate, check_samples
 from musicssl.encoders import State
-from musicssl.errors import AudioError, shown
+from musicssl.errors import AudioError, ConfigError, shown
 from musicssl.inference.batching import compute, in_full_precision
 from musicssl.inference.chunking import Chunk, Cutter
 from musicssl.inference.device import pick_device
@@ -58,7 +58,7 @@ class Stream:
     AudioError
         If there is no such rate or axis.
     ConfigError
-        If a choice does not exist here.
+        If a choice does not exist here, or the model is in training mode.
     ModelError
         If the model cannot be loaded.
 
@@ -85,6 +85,11 @@ class Stream:
     ) -> None:
         if not isinstance(model, MusicEncoder):
             model = kept_model(arguments.model_name(model), None, pick_device("auto"))
+        if model.training:
+            raise ConfigError(
+                "the model is in training mode, where normalizations are over what is encoded "
+                "together, and frames would depend on the blocks; call model.eval() first."
+            )
         options = EmbedOptions(
             level="frame",
             layer=layer,

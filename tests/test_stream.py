@@ -216,6 +216,8 @@ def test_choices_are_checked_at_once(tiny_model_folder: Path) -> None:
             Stream(MODELS["finite"], 22_050, **choice)
     with pytest.raises(AudioError, match="channel_axis"):
         Stream(MODELS["finite"], 22_050, channel_axis=2)
+    with pytest.raises(ConfigError, match=r"in training mode.*model\.eval\(\)"):
+        Stream(tiny("memory").train(), 16_000)
     with pytest.raises(AudioError, match="65 channels; expected 1 to 64"):
         Stream(MODELS["finite"], 22_050, channel_axis=0).push(np.zeros((65, 9), np.float32))
     with pytest.raises(AudioError, match=r"1,024 channels of 2 samples.*channel_axis=1"):

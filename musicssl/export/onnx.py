@@ -86,9 +86,9 @@ def export_onnx(
     settings = EmbedOptions(layer=layer, pooling=pooling).resolve(model)
     if settings.pooling == "none":
         raise ConfigError("pooling must be mean, max or meanstd: the frames are an output anyway.")
-    _need_packages()
     if check is None:
         check = find_spec("onnxruntime") is not None
+    _need_packages("onnx", "onnxscript", *(["onnxruntime"] if check else []))
     _only_over_an_export(path)
     own = _copied(model, halves=halves)
     proto = _traced(_Graph(own, settings), own)
@@ -107,13 +107,13 @@ def export_onnx(
     return Exported(path, len(data), difference)
 
 
-def _need_packages() -> None:
+def _need_packages(*names: str) -> None:
     """Refuse to begin without what it takes."""
     if not hasattr(torch.compiler, "is_exporting"):
         raise DependencyError(
             f"exporting needs torch 2.7 or newer, and this is {torch.__version__}."
         )
-    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
+    missing = [name for name in names if find_spec(name) is None]
     if missing:
         raise DependencyError(
             f"exporting needs {' and '.join(missing)}: pip install 'musicssl[onnx]'."
@@ -121,7 +121,9 @@ def _need_packages() -> None:
 
 
 def _only_over_an_export(path: Path) -> None:
-    """Raise an OutputError if there is something that no earlier export is."""
+    """Raise an OutputError if there is no such folder, or something that no earlier export is."""
+    if not path.parent.is_dir():
+        raise OutputError(f"cannot write {path}: there is no folder {path.parent}.")
     if not os.path.lexists(path):
         return
     if path.is_dir():
@@ -204,8 +206,6 @@ def _quiet() -> Iterator[None]:
 
 def _facts(model: Network, own: Network, settings: Settings, license: str | None) -> dict[str, str]:
     """Return what a user of the file must know, as its metadata."""
-    if own.weights_sha256 != model.weights_sha256:  # they were rounded
-        own.model_id, own.revision = model.model_id, model.revision
     frames = EmbedOptions(level="frame", layer=settings.layers).resolve(own)
     return {
         "model": model.model_id,
