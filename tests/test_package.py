@@ -13,17 +13,20 @@ import musicssl
 ROOT = Path(__file__).parent.parent
 # a module may import those of the groups before its own
 ORDER = [
-    {"errors", "forking", "constant_buffers", "pooling", "atomic", "exporting"},
+    {"errors", "forking", "constant_buffers", "pooling", "masked_pooling", "atomic", "exporting"},
     {"arguments", "config"},
     {"frames"},
     {"audio", "frontends"},
     {"encoders"},
     {"checkpoint"},
+    {"layers"},
+    {"freezing"},
     {"network"},
     {"inference"},
     {"space"},
     {"export"},
     {"model"},
+    {"kept"},
     {"embed"},
     {"folder", "hear", "stream"},
     {"library"},
