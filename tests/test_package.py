@@ -17,7 +17,7 @@ ORDER = [
     {"arguments", "config"},
     {"frames"},
     {"audio", "frontends"},
-    {"encoders"},
+    {"encoders", "segments"},
     {"checkpoint"},
     {"layers"},
     {"freezing"},
