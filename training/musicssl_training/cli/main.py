@@ -9,6 +9,7 @@ from musicssl import __version__
 from musicssl.cli.completion import add_completion
 from musicssl.cli.options import Help, Parser
 from musicssl.errors import MusicSSLError
+from musicssl_training.cli.accompany import add_accompany, run_accompany
 from musicssl_training.cli.corpus import add_corpus, run_corpus
 from musicssl_training.cli.evaluate import add_evaluate, run_evaluate
 from musicssl_training.cli.exercises import add_exercises, run_exercises
@@ -32,6 +33,7 @@ COMMANDS: dict[str, tuple[str, Add, Run]] = {  # help, arguments, and what is do
     "manifest": ("write down what audio files a folder holds", add_manifest, run_manifest),
     "teach": ("write what a teacher says of a pack beside it", add_teach, run_teach),
     "exercises": ("write synthetic scores to render", add_exercises, run_exercises),
+    "accompany": ("write band accompaniments to render", add_accompany, run_accompany),
     "pretrain": ("pre-train an encoder; goes on if killed", add_pretrain, run_pretrain),
     "study": ("compare many runs; goes on if killed", add_study, run_study_command),
     "plot": ("draw a run's losses, weights and gradients", add_plot, run_plot),

@@ -25,6 +25,8 @@ COLUMNS = (  # of an index; the first three must be there
     "key_source_label",
     "tempo_source",
     "downbeat_source",
+    "program_source",
+    "style",
 )
 SECONDS = ("seconds", "duration_s")  # columns that may say how long recordings are
 

@@ -56,11 +56,13 @@ class Version:
         }
 
 
-def choose_version(score: mido.MidiFile, fonts: list[str], rng: random.Random) -> Version:
+def choose_version(
+    score: mido.MidiFile, fonts: list[str], rng: random.Random, *, as_written: bool = False
+) -> Version:
     """Return a random version of 25 to 45 s of a score.
 
     Scores with two programs or fewer always get random instruments, others half of the time: all
-    of one program, all of one family, or each part its own.
+    of one program, all of one family, or each part its own. With `as_written` none do.
     """
     seconds = rng.uniform(25, 45)
     start = rng.uniform(0, score.length - seconds) if score.length > seconds else 0.0
@@ -69,7 +71,7 @@ def choose_version(score: mido.MidiFile, fonts: list[str], rng: random.Random) -
         e.program for events in parts.values() for _, e in events if _is(e, "program_change")
     }
     programs: dict[Part, int] = {}
-    if len(written) <= 2 or rng.random() < 0.5:
+    if not as_written and (len(written) <= 2 or rng.random() < 0.5):
         pitches = {
             part: [e.note for _, e in events if _is(e, "note_on")]
             for part, events in sorted(parts.items())
