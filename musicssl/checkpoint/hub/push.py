@@ -74,7 +74,7 @@ def push_folder(
         If the folder is not a whole checkpoint, or the upload fails.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.utils import filter_repo_objects
+    from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]
 
     from musicssl import __version__
 
