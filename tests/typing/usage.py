@@ -86,6 +86,17 @@ def windows() -> None:
     print(on_device.values.softmax(dim=1))
 
 
+def parts_of_files() -> None:
+    """Segments are sounds, alone and in lists."""
+    tracks = musicssl.read_segments("album.cue")
+    assert_type(musicssl.get_embedding(tracks), NDArray[np.float32])
+    assert_type(musicssl.get_embedding(tracks, level="frame"), list[musicssl.Embedding])
+    chorus = musicssl.Segment("song.flac", 61.5, 84)
+    assert_type(musicssl.get_embedding(chorus, window=5), musicssl.Embedding)
+    assert_type(musicssl.get_embedding([chorus, "song.flac"]), NDArray[np.float32])
+    print(musicssl.embed_folder(tracks, format="parquet", metadata="tags.csv").done)
+
+
 def what_cannot_be_used() -> None:
     """None stands where a file cannot be used."""
     vectors = musicssl.get_embedding(files, on_error="skip")
