@@ -1,6 +1,8 @@
 """`Freezable`: models of which all, a part or nothing is trained."""
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from typing import Self
 
 import torch
@@ -153,3 +155,16 @@ def keep_frozen_parts_in_evaluation(module: nn.Module) -> None:
         return
     for part in module.children():
         keep_frozen_parts_in_evaluation(part)
+
+
+@contextlib.contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module into evaluation mode for a while, and each of its parts back into its own."""
+    modes = [(part, part.training) for part in module.modules()] if module.training else []
+    if modes:
+        module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode

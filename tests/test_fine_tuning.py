@@ -172,6 +172,18 @@ def test_running_statistics_follow_the_batches_in_training_and_stay_where_frozen
     assert all(moved())
 
 
+def test_embedding_between_two_epochs_is_that_of_evaluation_and_changes_no_mode() -> None:
+    model = fresh("pase_plus").freeze(upto=2)
+    clip = noise(9000).numpy()
+    wanted = model.embed(clip, model.sample_rate)
+    modes = [x.training for x in model.train().modules()]
+    state = copy.deepcopy(model.state_dict())
+    np.testing.assert_array_equal(model.embed(clip, model.sample_rate), wanted)
+    assert [x.training for x in model.modules()] == modes
+    assert {*modes} == {True, False}
+    assert all(x.equal(state[name]) for name, x in model.state_dict().items())
+
+
 @pytest.mark.parametrize("pooling", MASKED_POOLINGS)
 def test_pooled_frames_are_the_clip_embedding(pooling: str) -> None:
     model = fresh("dilated").requires_grad_(False)

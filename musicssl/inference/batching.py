@@ -18,6 +18,7 @@ from musicssl import forking
 from musicssl.encoders import State
 from musicssl.errors import ModelError, MusicSSLError
 from musicssl.frames import frame_times
+from musicssl.freezing import evaluating
 from musicssl.inference.chunking import Chunk, Cutter
 from musicssl.inference.device import warn_once
 from musicssl.inference.jobs import AudioStream, Job, PartedStream, Piece, events_of
@@ -262,7 +263,8 @@ def compute(
 
     def frames(dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
         half = dtype is not torch.float32
-        with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=half):
+        autocast = torch.autocast(device.type, dtype, enabled=half)
+        with torch.inference_mode(), evaluating(model), autocast:
             if state is None:
                 return model(audio.to(device), rows, layer=settings.layers).float().cpu(), None
             out, after = model.resume(audio.to(device), rows, state, layer=settings.layers)
