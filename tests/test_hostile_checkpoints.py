@@ -392,6 +392,7 @@ def load_all(source: str, work: str) -> None:
     import signal
 
     import musicssl
+    import musicssl.model  # torch too, before any clock runs
 
     class Late(BaseException):
         pass
