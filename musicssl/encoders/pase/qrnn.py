@@ -12,8 +12,7 @@ from musicssl.encoders.base import State
 from musicssl.exporting import is_exporting
 from musicssl.frames import frame_count
 
-STEPS = 16  # frames of a group
-LEVELS = 5  # of groups of groups in an exported graph: 16**5 frames, 2.9 hours of 10 ms each
+GROUP = 1024  # frames of a group in an exported graph
 
 
 class Qrnn(nn.Module):
@@ -106,7 +105,7 @@ class _Recurrence(torch.autograd.Function):
         return of_value * before, of_value, of_value[:, 0] * decay[:, 0]
 
 
-def _scan(decay: Tensor, value: Tensor, start: Tensor, steps: int = STEPS) -> Tensor:
+def _scan(decay: Tensor, value: Tensor, start: Tensor, steps: int = 16) -> Tensor:
     """Return the recurrence, without a gradient."""
     batch, frames, dim = value.shape
     if frames <= steps:
@@ -127,24 +126,40 @@ def _scan(decay: Tensor, value: Tensor, start: Tensor, steps: int = STEPS) -> Te
     return local.view(batch, -1, dim)[:, :frames]
 
 
-def _exported_scan(decay: Tensor, value: Tensor, start: Tensor, levels: int = LEVELS) -> Tensor:
-    """Return the same where the number of frames is free: the levels of groups are not."""
+def _exported_scan(decay: Tensor, value: Tensor, start: Tensor) -> Tensor:
+    """Return the same by few operations whose number does not depend on that of the frames.
+
+    What is more than GROUP groups past, 2.9 hours of frames of 10 ms, is forgotten.
+    """
     batch, frames, dim = value.shape
-    groups = frame_count(frames, STEPS) if levels > 1 else 1
-    missing = (0, 0, 0, groups * STEPS - frames)
-    shape = (batch, groups, STEPS, dim)
+    groups = frame_count(frames, GROUP)
+    missing = (0, 0, 0, groups * GROUP - frames)
+    shape = (batch, groups, GROUP, dim)
     decay, value = (F.pad(x, missing).reshape(shape) for x in (decay, value))
-    first = torch.zeros_like(start)[:, None] if levels > 1 else start[:, None]
-    local, product = [value[:, :, 0] + decay[:, :, 0] * first], [decay[:, :, 0]]
-    for t in range(1, STEPS):
-        local.append(value[:, :, t] + decay[:, :, t] * local[-1])
-        product.append(decay[:, :, t] * product[-1])
-    out = torch.stack(local, dim=2)
-    if levels > 1:
-        ends = _exported_scan(product[-1], local[-1], start, levels - 1)
-        before = torch.cat([start[:, None], ends[:, :-1]], dim=1)
-        out = out + torch.stack(product, dim=2) * before[:, :, None]
-    return out.reshape(batch, groups * STEPS, dim)[:, :frames]
+    local, product = _doubling(decay, value)
+    ends, lasting = _doubling(product[:, None, :, -1], local[:, None, :, -1])
+    states = (ends + lasting * start[:, None, None])[:, 0]  # after each group
+    before = torch.cat([start[:, None], states[:, :-1]], dim=1)
+    out = local + product * before[:, :, None]
+    return out.reshape(batch, groups * GROUP, dim)[:, :frames]
+
+
+def _doubling(decay: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the recurrence from zero along the third axis, and the products of the decays.
+
+    Of up to GROUP steps: each round doubles how far back a value hears [1]_.
+
+    References
+    ----------
+    .. [1] Hillis and Steele, "Data parallel algorithms", 1986.
+    """
+    length, reach = value.shape[2], 1
+    while reach < GROUP:
+        earlier = F.pad(value, (0, 0, reach, 0))[:, :, :length]
+        value = value + decay * earlier
+        decay = decay * F.pad(decay, (0, 0, reach, 0), value=1.0)[:, :, :length]
+        reach *= 2
+    return value, decay
 
 
 def _shifted(x: Tensor) -> Tensor:
