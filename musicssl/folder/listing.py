@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from musicssl.errors import AudioError, ConfigError
-from musicssl.folder.names import absolute, listed_name, root_names
 from musicssl.folder.paths import STATE, holds_results, is_results_name
 from musicssl.folder.records import digest
+from musicssl.source_names import absolute, listed_name, root_names
 
 MOST_SHARDS = 1_000_000
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})

@@ -7,9 +7,9 @@ from pathlib import Path
 from musicssl.audio.remote import is_url
 from musicssl.errors import AudioError
 from musicssl.folder.listing import Item, Listing, Shard
-from musicssl.folder.names import absolute, listed_name
 from musicssl.segments.reading import BadRow
 from musicssl.segments.segment import Segment, checked, fragment
+from musicssl.source_names import absolute, listed_name
 
 
 class SegmentListing(Listing):

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from musicssl.audio.formats import AUDIO_EXTENSIONS
-from musicssl.folder.names import listed_name
 from musicssl.segments.segment import Segment
+from musicssl.source_names import listed_name
 
 FRAMES = 75  # a second
 _LINE = re.compile(r"\s*(\w+)\s*(.*?)\s*$", re.DOTALL)
