@@ -64,6 +64,7 @@ class Progress(logging.Handler):
                     dynamic_ncols=True,
                     smoothing=0.05,
                     leave=False,
+                    position=0,  # whatever bars there were on a terminal that is gone
                     file=self.stream,
                 )
             watch = self._watch_bar if self.bar is not None else self._watch
@@ -77,6 +78,10 @@ class Progress(logging.Handler):
         trace: TracebackType | None,
     ) -> None:
         self.over.set()
+        self._close_bar()
+
+    def _close_bar(self) -> None:
+        """Take the bar away, also where it can no longer be drawn."""
         bar, self.bar = self.bar, None
         with contextlib.suppress(OSError, ValueError):
             if bar is not None:
@@ -108,7 +113,7 @@ class Progress(logging.Handler):
                 tqdm.write(text, file=self.stream)
                 return
         except (OSError, ValueError):  # the terminal is gone
-            self.bar = None
+            self._close_bar()
         say(text, self.stream)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -158,7 +163,7 @@ class Progress(logging.Handler):
             else:
                 bar.refresh()
         except (OSError, ValueError):  # the terminal is gone
-            self.bar = None
+            self._close_bar()
 
     def say_how_far(self) -> None:
         """Write a line that says how far the work is."""
