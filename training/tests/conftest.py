@@ -60,3 +60,9 @@ def toy_config(toy_pack: Path) -> PretrainConfig:
         log_every=1,
         compare_every=0,
     )
+
+
+@pytest.fixture
+def few_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a release find its statistics in 4 batches, not 60: that takes most of its time."""
+    monkeypatch.setattr("musicssl_training.release.export.STATISTICS_BATCHES", 4)

@@ -160,6 +160,7 @@ def test_settings_without_a_name_keep_the_default_kind(toy_config: PretrainConfi
         read_config(values | {"encoder": "dilated"})
 
 
+@pytest.mark.usefixtures("few_batches")
 def test_from_settings_to_a_model_by_command(
     toy_pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -234,6 +235,7 @@ def test_a_released_model_gives_what_was_trained(
     assert model.clip_dim == 64
 
 
+@pytest.mark.usefixtures("few_batches")
 def test_a_release_averages_runs_of_one_line(toy_config: PretrainConfig, tmp_path: Path) -> None:
     config = ReleaseConfig(
         summary="A toy.", data_licences="CC0", licence="cc0-1.0", pooling="meanstd"

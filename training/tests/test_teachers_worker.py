@@ -234,6 +234,7 @@ def test_a_teacher_that_nobody_asked_or_two_of_a_name_are_refused(
         make_lessons(make_sampler(config, 22_050), config)
 
 
+@pytest.mark.usefixtures("few_batches")
 def test_a_taught_run_goes_on_and_its_card_names_the_teacher(
     toy_config: PretrainConfig, taught_pack: Path, tmp_path: Path
 ) -> None:
