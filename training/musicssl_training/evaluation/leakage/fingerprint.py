@@ -73,6 +73,11 @@ class Landmarks:
     gap: NDArray[np.int64]
     frames: NDArray[np.int64]
 
+    def every(self, step: int) -> "Landmarks":
+        """Return one in so many."""
+        frequencies = self.first[::step], self.second[::step]
+        return Landmarks(*frequencies, self.gap[::step], self.frames[::step])
+
     def keys(self, change: Change = UNCHANGED) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return a key for both frequencies and the gap of each, and its frame.
 
@@ -155,7 +160,8 @@ class LandmarkIndex:
         self.counts = np.array([len(keys) for keys, _ in found])
         keys = np.concatenate([keys for keys, _ in found])
         order = np.argsort(keys, kind="stable")
-        self._keys = keys[order]
+        self._keys, starts = np.unique(keys[order], return_index=True)
+        self._starts = np.append(starts, len(keys))
         self._clips = np.repeat(np.arange(len(clips)), self.counts)[order]
         self._frames = np.concatenate([frames for _, frames in found])[order]
         self._is_known = np.zeros(KEYS, np.bool_)  # a look-up costs a tenth of a binary search
@@ -176,15 +182,16 @@ class LandmarkIndex:
         return list(best.values())
 
     def _match(self, recording: Landmarks, change: Change) -> list[Match]:
-        keys, frames = recording.keys(change)
         thinning, least_share, least_votes = 1, MIN_SHARE, MIN_VOTES
         if change != UNCHANGED:
             thinning, least_share, least_votes = THINNING, MIN_SHARE_CHANGED, MIN_VOTES_CHANGED
-        keys, frames = keys[::thinning], frames[::thinning]
-        known = self._is_known[keys]
+        keys, frames = recording.every(thinning).keys(change)  # before, for keys are what costs
+        known = np.flatnonzero(self._is_known[keys])
+        known = known[np.argsort(keys[known])]  # neighbors in memory are searched much faster
         keys, frames = keys[known], frames[known]
-        first = np.searchsorted(self._keys, keys, "left")
-        count = np.searchsorted(self._keys, keys, "right") - first
+        place = np.searchsorted(self._keys, keys)
+        first = self._starts[place]
+        count = self._starts[place + 1] - first
         ends = np.cumsum(count)
         if not len(ends):
             return []
