@@ -146,7 +146,7 @@ def render(
             if version.font.endswith(".sf3"):  # compressed: decode only the samples that sound
                 settings += ["-o", "synth.dynamic-sample-loading=1"]
             command = ["fluidsynth", "-niq", "-F", wave, *settings, version.font, midi]
-            subprocess.run(command, check=True, capture_output=True, timeout=60)
+            subprocess.run(command, check=True, capture_output=True, timeout=600)
             audio, _ = sf.read(wave, dtype="float32", always_2d=True)
     except (OSError, ValueError, EOFError, LookupError, subprocess.SubprocessError) as error:
         raise AudioError(f"{path}: cannot be rendered ({error}).") from error
