@@ -26,7 +26,7 @@ def run_release(args: argparse.Namespace) -> None:
 
     config = from_dict(ReleaseConfig, read_toml(args.about), "about")
     with Progress(STATISTICS_BATCHES, "batches", "hearing music") as shown:
-        release(args.folder, args.out, config, show=shown.update)
+        release(args.folder, args.out, config, repository=args.push_to_hub, show=shown.update)
     print(f"{args.out}: written, with its model card", file=sys.stderr)
     if args.push_to_hub:
         print(push_folder(args.out, args.push_to_hub))
