@@ -23,9 +23,9 @@ from musicssl.errors import (
 from musicssl.folder.api import embed_folder
 from musicssl.folder.formats import FORMATS
 from musicssl.folder.listing import Listing, Shard
+from musicssl.folder.reading import read_ahead
 from musicssl.folder.records import read_lines
 from musicssl.folder.summary import Summary
-from musicssl.folder.reading import read_ahead
 from musicssl.model import MusicEncoder
 
 FILES = ["a/one.wav", "a/two.flac", "b/c/one.wav", "b/one.ogg", "one.wav"]
