@@ -201,7 +201,7 @@ class Stream:
         axis = self._options.channel_axis
         if axis is None and samples.ndim == 2 and samples.shape[0] <= MOST_UNSAID:
             axis = 0  # however short the block is
-        channels = 1 if samples.ndim == 1 else int(samples.shape[axis or 0])
+        channels = 1 if samples.ndim < 2 else int(samples.shape[axis or 0])
         if samples.ndim in (1, 2) and self._channels not in (None, channels):
             raise AudioError(
                 f"a block of shape {tuple(samples.shape)} has {channels:,} channels, those before "

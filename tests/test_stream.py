@@ -174,6 +174,7 @@ NAN[500] = np.nan
         (np.zeros((2, 9), np.float32), r"shape \(2, 9\) has 2 channels, those before had 1"),
         (np.zeros((9, 2), np.float32), "9 channels, those before had 1.*channel_axis"),
         (np.zeros((1, 1, 9), np.float32), "3 dimensions"),
+        (np.float32(0.5)[...], "0 dimensions"),
         ((np.zeros(9, np.float32), 48_000), "sr is 22050|at 22,050 Hz, this block at 48,000"),
         ("song.wav", "must be a numpy array or a torch tensor of samples, got 'song.wav'"),
         ([0.0, 0.1], "must be a numpy array"),
