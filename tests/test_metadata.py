@@ -12,6 +12,7 @@ import musicssl
 from musicssl import ConfigError, MusicEncoder, Segment
 from musicssl.cli.main import main
 from musicssl.folder.api import embed_folder
+from musicssl.folder.metadata import Metadata
 
 pq = pytest.importorskip("pyarrow.parquet")
 
@@ -146,3 +147,29 @@ def test_names_that_are_not_unicode(model: MusicEncoder, tmp_path: Path) -> None
         [model.embed(Path(os.fsdecode(bytes(tmp_path) + b"/music/caf\xe9.wav")))],
         atol=1e-5,
     )
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("before", ["", "sep={}\n", "\n"])
+def test_tables_as_spreadsheets_write_them(
+    encoding: str, separator: str, before: str, tmp_path: Path
+) -> None:
+    text = before.format(separator) + 'path,composer ,isrc\n"a,\nb.wav",Dvořák,007\nc.wav,,10\n'
+    cells = text.replace('"a,\n', '"a.\n').replace(",", separator).replace('"a.', '"a,')
+    (tmp_path / "t.csv").write_bytes(cells.replace("\n", "\r\n").encode(encoding))
+    found = Metadata.read(tmp_path / "t.csv")
+    assert found.rows == {
+        "a,\r\nb.wav": {"composer": "Dvořák", "isrc": "007"},
+        "c.wav": {"composer": "", "isrc": "10"},
+    }
+    assert found.kinds() == {"composer": str, "isrc": str}
+
+
+def test_tables_that_are_damaged(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('path,genre\na.wav,"rock\nb.wav,pop\n')
+    with pytest.raises(ConfigError, match=r"t.csv, line 3: no CSV"):
+        Metadata.read(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_bytes("path,genre\na.wav,größer\n".encode("cp1252"))
+    with pytest.raises(ConfigError, match="is no text in UTF-8"):
+        Metadata.read(tmp_path / "t.csv")

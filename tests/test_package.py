@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 # a module may import those of the groups before its own
 ORDER = [
     {"errors", "forking", "constant_buffers", "pooling", "masked_pooling", "atomic", "exporting"},
-    {"arguments", "config", "source_names"},
+    {"arguments", "config", "source_names", "tables"},
     {"frames"},
     {"audio", "frontends"},
     {"encoders", "segments"},

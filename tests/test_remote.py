@@ -81,6 +81,8 @@ def test_what_fsspec_reads_is_audio(file: Path, model: MusicEncoder, scratch: Pa
     np.testing.assert_allclose(model.embed([url, file]), [expected] * 2, atol=1e-6)
     part = model.embed([Segment(url, 0.2), Segment(url, 0.0, 0.5)])
     np.testing.assert_allclose(part, [model.embed(file, offset=0.2), expected], atol=1e-5)
+    with pytest.raises(AudioError, match=r"^http://\.\.\.: cannot be fetched"):
+        model.embed("http://[::1")
     for wrong in ("none.wav", "empty.wav"):
         with pytest.raises(AudioError, match=f"memory://bucket/{wrong}: cannot be fetched"):
             model.embed(f"memory://bucket/{wrong}")

@@ -150,6 +150,9 @@ def test_a_sheet_has_75_frames_a_second_and_several_files(
     [
         (("INDEX 01 00:02:37", "INDEX 01 00:02:75"), "line 9: .* 60 seconds and 75 frames"),
         (("INDEX 01 00:02:37", "INDEX 01 2.5"), "line 9: .*expected minutes:seconds:frames"),
+        (("01 00:02:37", f"01 {'9' * 5000}:00:00"), "line 9: .*expected minutes:seconds:frames"),
+        (("INDEX 01 00:02:37", f"INDEX {'0' * 5000}1 0:0:0"), "line 7: track 02 has no INDEX 01"),
+        (("INDEX 01 00:02:37", "INDEX 01"), "line 9: .*expected minutes:seconds:frames"),
         (("    INDEX 01 00:02:37\n", ""), "line 7: track 02 has no INDEX 01"),
         (("INDEX 01 00:02:37", "INDEX 01 00:00:00"), "line 6: track 01 does not end after"),
         (('FILE "disc one.wav" WAVE\n', ""), "stands before any FILE"),
@@ -172,6 +175,15 @@ def test_a_sheet_of_a_wav_that_was_made_a_flac(tmp_path: Path) -> None:
     assert read_segments(tmp_path / "a.cue")[0].path == tmp_path / "disc one.wav"
 
 
+@pytest.mark.parametrize("name", ["C:\\Rips\\in\\a.wav", "/gone/in/a.wav", "a.wav", "in\\b.wav"])
+def test_a_sheet_that_was_made_elsewhere(name: str, tmp_path: Path) -> None:
+    found = [noise(tmp_path / "a.flac"), noise(tmp_path / "in" / "b.wav")]["b.wav" in name]
+    text = f'FILE\t"{name}"\tWAVE\n\tTRACK\t01\tAUDIO\n\t\tINDEX\t01\t00:00:00\n'
+    (tmp_path / "a.cue").write_text(text)
+    (track,) = read_segments(tmp_path / "a.cue")
+    assert (track.path, track.start, track.id and track.id[-2:]) == (found, 0.0, "01")
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -179,6 +191,9 @@ def test_a_sheet_of_a_wav_that_was_made_a_flac(tmp_path: Path) -> None:
         '"a, b.wav",1,2.5,x\n\nsub/c.wav,0\n',
         'ID;Ignored;END;START;File\nx;;2.5;1;"a, b.wav"\n;;;;sub/c.wav\n',
         "filename\tonset\tstop\tlabel\na, b.wav\t1\t2.5\tx\nsub/c.wav\n",
+        'path,start,duration,id\n"a, b.wav",1,1.5,x\nsub/c.wav,,,\n',
+        'path,start,duration,end,id\n"a, b.wav",1,300,2.5,x\nsub/c.wav,,,\n',
+        "sep=;\npath;start;end;id\na, b.wav;1,0;2,5;x\nsub/c.wav\n",
     ],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -209,6 +224,7 @@ def test_paths_in_lists(tmp_path: Path) -> None:
         ("a.wav,5,2,", "line 2: it ends at 2 s, but starts at 5 s"),
         ("a.wav,-1,2,", "line 2: start must be seconds, at least 0"),
         ("a.wav,1:30,,", "line 2: start is '1:30'; expected seconds"),
+        ("a.wav,1_0,,", "line 2: start is '1_0'; expected seconds"),
         ("a.wav,0,nan,", "line 2: end is 'nan'; expected seconds"),
         (",0,1,", "line 2: the path is empty"),
         ('"a.wav" x,0,1,', "line 2: no CSV"),
@@ -346,3 +362,17 @@ def test_a_part_is_not_taken_for_the_file_that_was_moved(
     again = embed_folder([Segment(file, 0, 1, "new")], out, model=model)
     assert (again.done, again.moved) == (0, 1)
     np.testing.assert_allclose(vectors(out)["new"], model.embed(file, duration=1), atol=1e-5)
+
+
+@pytest.mark.parametrize("format", ["parquet", "h5"])
+def test_ids_that_no_file_could_have_fail_alone_in_every_format(
+    format: str, model: MusicEncoder, tmp_path: Path
+) -> None:
+    pytest.importorskip({"parquet": "pyarrow", "h5": "h5py"}[format])
+    file = noise(tmp_path / "a.wav", 1.0)
+    wrong = ["/a", "./a", "a//b", ".", "c/../a", "a/"]
+    parts = [Segment(file, 0, 1 - i / 10, id) for i, id in enumerate(["a", *wrong])]
+    for done in (1, 0):
+        summary = embed_folder(parts, tmp_path / "out", model=model, format=format)
+        assert (summary.done, summary.failed) == (done, len(wrong))
+    assert musicssl.load_embeddings(tmp_path / "out").sources == ["a"]

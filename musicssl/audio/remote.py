@@ -33,7 +33,10 @@ def shown_url(url: str) -> str:
     >>> shown_url("https://me:secret@example.org/song.mp3?token=5")
     'https://example.org/song.mp3'
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # such as an unclosed "["
+        return url.partition("://")[0] + "://..."
     host = parts.netloc.rpartition("@")[2]
     return parts._replace(netloc=host, query="", fragment="").geturl()
 

@@ -4,6 +4,7 @@ import csv
 import logging
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from musicssl.errors import ConfigError, shown
+from musicssl.tables import read_text, table_reader
 
 log = logging.getLogger(__name__)
 
+_NUMBERED = re.compile(r"\s*[+-]?0\d|.*_")  # what numbers of catalogs have, such as 007
 KEYS = ("source", "path", "file", "filename", "name")  # columns that say which file
 
 
@@ -34,12 +37,12 @@ class Metadata:
 
     @classmethod
     def read(cls, file: Path, *, taken: Collection[str] = ()) -> "Metadata":
-        """Read a CSV in UTF-8.
+        """Read a CSV, whatever separates its cells.
 
         Parameters
         ----------
         file
-            With a header; one of its columns is called as in `KEYS`.
+            With a header; one of its columns is called as in `KEYS`. UTF-8, or UTF-16 with a mark.
         taken
             Names that no column may have.
 
@@ -48,13 +51,13 @@ class Metadata:
         ConfigError
             If it cannot be read, has no column of files, or has a name that is taken.
         """
+        reader, _ = table_reader(read_text(file))
         try:
-            with file.open(encoding="utf-8-sig", newline="") as lines:
-                reader = csv.DictReader(lines)
-                rows = list(reader)
-                names = list(reader.fieldnames or [])
-        except (OSError, ValueError, csv.Error) as error:
-            raise ConfigError(f"{file} cannot be read ({error}).") from error
+            header, *cells = [row for row in reader if row] or [[]]
+        except csv.Error as error:
+            raise ConfigError(f"{file}, line {reader.line_num}: no CSV ({error}).") from error
+        names = [name.strip() for name in header]
+        rows = [dict(zip(names, row, strict=False)) for row in cells]
         key = next((name for name in names if name and name.casefold() in KEYS), None)
         if key is None:
             raise ConfigError(
@@ -66,7 +69,7 @@ class Metadata:
             raise ConfigError(
                 f"{file}: the column {shown(both[0])} is one of musicssl's own; rename it."
             )
-        named = [row for row in rows if row[key]]
+        named = [row for row in rows if row.get(key)]
         by_name = {row[key]: {name: row.get(name) for name in wanted} for row in named}
         whole = {os.path.abspath(file.parent / name): name for name in by_name}  # noqa: PTH100
         return cls(file, key, wanted, by_name, len(named) - len(by_name), whole)
@@ -139,12 +142,14 @@ class Match:
 
 
 def _kind(cells: list[str | None]) -> type:
+    if any(_NUMBERED.match(cell or "") for cell in cells):
+        return str
     for kind in (int, float):
         try:
             values = [kind(cell or "") for cell in cells]
         except ValueError:
             continue
         fits = all(-(2**63) <= v < 2**63 if kind is int else math.isfinite(v) for v in values)
-        if values and fits and not any("_" in (cell or "") for cell in cells):
+        if values and fits:
             return kind
     return str

@@ -18,6 +18,7 @@ from musicssl.folder.paths import (
     damage,
     lexists,
     not_a_link,
+    proper,
     put_aside,
     reason,
     remove,
@@ -133,6 +134,7 @@ class Store(Output):
             self.dropped.add(key)
 
     def target(self, key: str) -> Path:
+        proper(self.out, key)  # HDF5 reads "." and "/" in names as paths, too
         return self.path
 
     def clear(self, keys: Iterable[str]) -> None:

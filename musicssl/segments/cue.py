@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from musicssl.audio.formats import AUDIO_EXTENSIONS
+from musicssl.errors import shown
 from musicssl.segments.segment import Segment
 from musicssl.source_names import listed_name
 
 FRAMES = 75  # a second
 _LINE = re.compile(r"\s*(\w+)\s*(.*?)\s*$", re.DOTALL)
-_TIME = re.compile(r"(\d+):(\d+):(\d+)")
+_TIME = re.compile(r"(\d{1,5}):(\d{1,2}):(\d{1,2})")
 
 
 @dataclass
@@ -70,25 +71,31 @@ def _tracks(text: str, sheet: Path) -> Iterator[_Track]:
         elif word == "TRACK":
             if track is not None:
                 yield track
-            first, _, kind = rest.partition(" ")
-            name = f"{int(first):02}" if first.isascii() and first.isdigit() else first
-            track = _Track(number, name, kind.strip().upper())
+            first, kind = (*rest.split(None, 1), "", "")[:2]
+            name = first[:9] if (index := _whole(first)) is None else f"{index:02}"
+            track = _Track(number, name, kind.upper())
         elif track is not None and word == "TITLE":
             track.title = _unquoted(rest) or None
         elif track is not None and word == "INDEX":
-            index, _, time = rest.partition(" ")
-            if index.isascii() and index.isdigit() and int(index) == 1:
+            first, time = (*rest.split(None, 1), "", "")[:2]
+            if _whole(first) == 1:
                 track.file, track.line = file, number
-                track.start, track.error = _seconds(time.strip())
+                track.start, track.error = _seconds(time)
     if track is not None:
         yield track
+
+
+def _whole(text: str) -> int | None:
+    """Return a whole number, None for other text and for what no disc has so many of."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 def _seconds(time: str) -> tuple[float | None, str | None]:
     """Return the seconds of mm:ss:ff, or what is wrong with it."""
     found = _TIME.fullmatch(time)
     if found is None:
-        return None, f"INDEX is at {time!r}; expected minutes:seconds:frames, such as 03:15:42."
+        wanted = "minutes:seconds:frames, such as 03:15:42"
+        return None, f"INDEX is at {shown(time)}; expected {wanted}."
     minutes, seconds, frames = map(int, found.groups())
     if seconds > 59 or frames >= FRAMES:
         return None, f"INDEX is at {time!r}; there are 60 seconds and 75 frames."
@@ -99,16 +106,26 @@ def _unquoted(rest: str, *, last_is_kind: bool = False) -> str:
     """Return a name, in quotes or not; after that of a FILE, its kind follows."""
     if rest.startswith('"'):
         return rest[1:].partition('"')[0]
-    return rest.rpartition(" ")[0].strip() or rest if last_is_kind else rest
+    return rest.rsplit(None, 1)[0] if last_is_kind and rest else rest
 
 
 def _found(name: str, sheet: Path) -> Path:
     """Return where a sheet's file is: relative to the sheet.
 
-    Sheets often name the WAV that was ripped and that has been made a FLAC or the like since: the
-    one audio file that has its name but for the extension is meant.
+    Sheets often name the WAV that was ripped, where it was, maybe on Windows, and that has been
+    moved beside the sheet or made a FLAC or the like since: the one audio file that has its name
+    but for the extension is meant.
     """
-    path = Path(os.path.abspath(sheet.parent / name))  # noqa: PTH100
+    slashes = name.replace("\\", "/")
+    for one in (name, slashes, slashes.rpartition("/")[2]):
+        path = _audio(Path(os.path.abspath(sheet.parent / one)))  # noqa: PTH100
+        if path is not None:
+            return path
+    return Path(os.path.abspath(sheet.parent / name))  # noqa: PTH100
+
+
+def _audio(path: Path) -> Path | None:
+    """Return a file, or the only one of its name with another extension, if there is one."""
     if os.path.lexists(path):
         return path
     try:
@@ -118,5 +135,5 @@ def _found(name: str, sheet: Path) -> Path:
             if other.stem == path.stem and other.suffix.lower() in AUDIO_EXTENSIONS
         ]
     except (OSError, ValueError):
-        return path
-    return others[0] if len(others) == 1 else path
+        return None
+    return others[0] if len(others) == 1 else None

@@ -1,8 +1,6 @@
 """`read_segments`: lists of parts of files, as CSV or as CUE sheets."""
 
-import codecs
 import csv
-import io
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -14,13 +12,16 @@ from musicssl.audio.remote import is_url
 from musicssl.errors import AudioError, ConfigError, shown
 from musicssl.segments.cue import cue_tracks
 from musicssl.segments.segment import Segment, checked
+from musicssl.tables import read_text, table_reader
 
 COLUMNS = {  # of a table, by the names that people give them
     "path": ("path", "file", "filename", "audio", "source"),
     "start": ("start", "begin", "onset", "offset", "start_time"),
     "end": ("end", "stop", "end_time"),
     "id": ("id", "name", "segment", "label"),
+    "duration": ("duration", "length"),  # in place of an end
 }
+UNNAMED = ("path", "start", "end", "id")  # columns of a table without a header
 
 
 class BadRow(NamedTuple):
@@ -38,8 +39,9 @@ def read_segments(file: str | Path) -> list[Segment]:
     file
         A CUE sheet, whose tracks begin at their INDEX 01 and end where the next one begins; or a
         CSV with columns path, start, end and perhaps id, in this order or under these names:
-        seconds, an empty end is the file's. Paths are relative to the list's folder. UTF-8,
-        UTF-16 with a mark, or, of CUE sheets, the Windows code page 1252.
+        seconds, an empty end is the file's; a column duration may stand in place of it. Paths
+        are relative to the list's folder. UTF-8, UTF-16 with a mark, or, of CUE sheets, the
+        Windows code page 1252.
 
     Returns
     -------
@@ -76,12 +78,8 @@ def parse_segments(file: Path) -> list[Segment | BadRow]:
     ConfigError
         If the list cannot be read, or holds nothing.
     """
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be read ({error.strerror or error}).") from error
     is_cue = file.suffix.lower() == ".cue"
-    text = _decoded(data, "cp1252" if is_cue else None, file)
+    text = read_text(file, otherwise="cp1252" if is_cue else None)
     if is_cue:
         rows: Iterator[Segment | BadRow] = (
             BadRow(f"{file}, line {line}", track) if isinstance(track, str) else track
@@ -95,26 +93,9 @@ def parse_segments(file: Path) -> list[Segment | BadRow]:
     return found
 
 
-def _decoded(data: bytes, otherwise: str | None, file: Path) -> str:
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        encoding = "utf-16"
-    else:
-        encoding = "utf-8-sig"
-    try:
-        return data.decode(encoding)
-    except UnicodeDecodeError as error:
-        if otherwise is not None and encoding == "utf-8-sig":
-            return data.decode(otherwise, "replace")
-        raise ConfigError(f"{file} is no text in UTF-8 ({error.reason}).") from error
-
-
 def _table(text: str, file: Path) -> Iterator[Segment | BadRow]:
     """Yield a CSV's segments."""
-    lines = io.StringIO(text, newline="")
-    first = next((line for line in lines if line.strip()), "")
-    lines.seek(0)
-    delimiter = max(",;\t", key=first.count)  # the comma, unless another is there more often
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    reader, delimiter = table_reader(text)
     places: dict[str, int] | None = None
     while True:
         where = f"{file}, line {reader.line_num + 1}"
@@ -131,8 +112,8 @@ def _table(text: str, file: Path) -> Iterator[Segment | BadRow]:
             places = _header(row)
             if places:
                 continue
-            places = {name: i for i, name in enumerate(COLUMNS)}
-        yield _segment(row, places, file, where)
+            places = {name: i for i, name in enumerate(UNNAMED)}
+        yield _segment(row, places, file, where, comma=delimiter == ",")
 
 
 def _header(row: Sequence[str]) -> dict[str, int]:
@@ -147,20 +128,19 @@ def _header(row: Sequence[str]) -> dict[str, int]:
 
 
 def _segment(
-    row: Sequence[str], places: dict[str, int], file: Path, where: str
+    row: Sequence[str], places: dict[str, int], file: Path, where: str, *, comma: bool
 ) -> Segment | BadRow:
     cells = {name: row[i].strip() if i < len(row) else "" for name, i in places.items()}
     if not cells["path"]:
         return BadRow(where, "the path is empty.")
     numbers: dict[str, float] = {}
-    for name in ("start", "end"):
+    for name in ("start", "end", "duration"):
         if text := cells.get(name, ""):
-            try:
-                numbers[name] = float(text)
-            except ValueError:
-                return BadRow(where, f"{name} is {shown(text)}; expected seconds, such as 61.5.")
+            numbers[name] = _seconds(text, comma=comma)
             if not math.isfinite(numbers[name]):
                 return BadRow(where, f"{name} is {shown(text)}; expected seconds, such as 61.5.")
+    if "duration" in numbers:
+        numbers.setdefault("end", numbers.get("start", 0.0) + numbers["duration"])
     segment = Segment(
         located(cells["path"], file),
         numbers.get("start", 0.0),
@@ -172,6 +152,14 @@ def _segment(
     except AudioError as error:
         return BadRow(where, str(error))
     return segment
+
+
+def _seconds(text: str, *, comma: bool) -> float:
+    """Return a number, NaN for other text; what commas do not separate may have a decimal one."""
+    try:
+        return math.nan if "_" in text else float(text if comma else text.replace(",", "."))
+    except ValueError:
+        return math.nan
 
 
 def located(name: str, file: Path) -> str | Path:
