@@ -1,5 +1,6 @@
 """Labels of one's own: folders and tables, hostile ones too, and what is measured on them."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from musicssl.encoders import DilatedConfig
 from musicssl.errors import ConfigError
 from musicssl.model import MusicEncoder
 from musicssl_training.cli.main import main
+from musicssl_training.evaluation.datasets.labeled import read_labeled
 from musicssl_training.evaluation.embedders.adapters import FunctionEmbedder, ModelEmbedder
 from musicssl_training.evaluation.errors import DataError, LeakError
 from musicssl_training.evaluation.own import OwnTask, guess_kind, read_own
@@ -182,6 +184,29 @@ def test_what_cannot_be_used_is_left_out_and_named(tmp_path: Path) -> None:
     assert "left out: 3 files cannot be read: gone.wav (no such file); broken.wav (" in told(own)
 
 
+def test_a_path_too_long_for_any_file_is_named(tmp_path: Path) -> None:
+    folder = table(tmp_path, ["x", "y"] * 6)
+    with (folder / "labels.csv").open("a") as file:
+        file.write(f"a\\{'b' * 300}.wav,x\n")
+    assert re.search(
+        "1 file cannot be read: a/b+.wav .no such file", told(read_own("mine", folder))
+    )
+
+
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    for n in range(12):
+        sound(tmp_path / "mine" / "ab"[n % 2] / f"{n}.wav", n)
+    sound(tmp_path / "album/c.wav", 12)
+    (tmp_path / "mine/a/again").symlink_to("..")
+    (tmp_path / "mine/a/other").symlink_to("../b")
+    (tmp_path / "mine/b/first").symlink_to("../a")
+    for name in "ab":
+        (tmp_path / f"mine/{name}/album").symlink_to(tmp_path / "album")
+    ids = [item.id for item in read_labeled(tmp_path / "mine")[0]]
+    assert len(ids) == 12 + 2 + 2 * 7  # the albums, and what each class links to
+    assert {"a/album/c.wav", "b/first/album/c.wav"} <= {*ids}
+
+
 def test_copies_of_a_file_are_never_on_both_sides(tmp_path: Path) -> None:
     table(tmp_path, ["x", "y"] * 8, [f"g{i}" for i in range(16)])
     for source, copy in (("0.wav", "20.wav"), ("20.wav", "21.wav"), ("5.wav", "22.wav")):
@@ -249,6 +274,7 @@ ROWS = "".join(f"{i}.wav,{{}}\n" for i in range(12))
         (write("path,genre\n" + ROWS), "auto", "first line is 'path,genre'; .* no column 'label'"),
         (write(ROWS), "auto", "the first line is '0.wav"),
         (write(""), "auto", "the first line is ''"),
+        (write("path,label," + "a" * 200_000), "auto", "first line has 200,011 characters"),
         (write("path,label\n"), "auto", "no rows below the first line"),
         (write("path,label,label\n" + ROWS), "auto", "two columns 'label'"),
         (write("path,label\n,x\n"), "auto", "line 2: there is no path"),

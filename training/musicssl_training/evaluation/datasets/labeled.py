@@ -114,8 +114,17 @@ def _read_folders(root: Path) -> tuple[list[Item], list[str]]:
 
 def _files(root: Path) -> Iterable[Path]:
     """Yield the sound files of a folder; hidden ones are none."""
+    # links to folders are followed, except back to one that they are in
+    above = {os.fspath(root): frozenset([os.path.realpath(root)])}
     for folder, folders, names in os.walk(root, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        around = above.pop(folder)
+        real = {
+            name: os.path.realpath(os.path.join(folder, name))  # noqa: PTH118, as os.walk does
+            for name in sorted(folders)
+            if not name.startswith(".")
+        }
+        folders[:] = [name for name, place in real.items() if place not in around]
+        above |= {os.path.join(folder, name): around | {real[name]} for name in folders}  # noqa: PTH118
         for name in names:
             if Path(name).suffix.lower() in AUDIO_EXTENSIONS and not name.startswith("."):
                 yield Path(folder) / name
@@ -161,6 +170,8 @@ def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{table} cannot be read: {error}. Save it as CSV in UTF-8.") from error
     first = text.splitlines()[0] if text.strip() else ""
+    if len(first) > csv.field_size_limit():
+        raise DataError(f"{table}: the first line has {len(first):,} characters. {ADVICE}")
     for delimiter in DELIMITERS:
         names = [
             name.strip().casefold() for name in next(csv.reader([first], delimiter=delimiter), [])
@@ -194,7 +205,8 @@ def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
 
 def _slashes(folder: Path, path: str) -> str:
     """Return a path with forward slashes, also one that Windows wrote."""
-    if "\\" in path and not (folder / path).exists():
+    # os.path: a name too long for the file system is no error
+    if "\\" in path and not os.path.exists(folder / path):  # noqa: PTH110
         return path.replace("\\", "/")
     return path
 
