@@ -297,3 +297,20 @@ def test_a_folder_that_may_not_be_entered_is_one_line(
     (tmp_path / "space.json").write_text("{}")
     assert run("dups", tmp_path) == 2
     assert "Permission denied" in capsys.readouterr().err
+
+
+def test_parts_of_files_have_their_names_and_are_no_duplicates(
+    music: Path, tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = music / "a/one.wav"
+    parts = [musicssl.Segment(file, 0.0, 0.2, "x/1"), musicssl.Segment(file, 0.1, id="x/2")]
+    embed_folder(parts, tmp_path / "parts", model=tiny_model_folder, device="cpu")
+    table = load_embeddings(tmp_path / "parts")
+    assert (table.columns["start"], table.columns["end"]) == ([0.0, 0.1], [0.2, None])
+    assert run("similar", "x/1", "-i", tmp_path / "parts") == 0
+    assert capsys.readouterr().out.endswith("one.wav  (x/2)\n")
+    assert run("dups", tmp_path / "parts", "-0") == 2
+    said = capsys.readouterr()
+    assert said.out == "" and "the embeddings are of parts of files" in said.err
+    embed_folder(music, tmp_path / "begun", duration=0.2, model=tiny_model_folder, device="cpu")
+    assert run("dups", tmp_path / "begun", "--distance", 1e-6) == 0  # the same part of each

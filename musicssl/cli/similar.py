@@ -28,7 +28,13 @@ def similar(args: argparse.Namespace) -> int:
         return print_lines([json.dumps(values, indent=2)])
     if args.m3u:
         return print_m3u(found)
-    return print_lines([f"{n.score:6.3f}  {printable(n.path)}" for n in found])
+    return print_lines([f"{n.score:6.3f}  {_told(n)}" for n in found])
+
+
+def _told(neighbor: Neighbor) -> str:
+    """Return the path of a neighbor, and what it is called if that is no end of it, as of parts."""
+    path, name = printable(neighbor.path), printable(neighbor.name)
+    return path if path.endswith(name) else f"{path}  ({name})"
 
 
 def print_m3u(found: list[Neighbor]) -> int:

@@ -36,6 +36,7 @@ COLUMNS: dict[str, type | tuple[type, ...]] = {
     "content": str,
     "size": int,
 }
+PARTS = ("start", "end")  # columns too, in seconds, where results are of parts of files
 _NAMED = 3  # files in a message
 
 
@@ -82,7 +83,7 @@ def load_embeddings(
     ((12, 512), 'brass-ode-to-joy.ogg')
     """
     pick({"raise": 0, "skip": 0}, on_error, "on_error")
-    taken = {"source", "path", *COLUMNS}
+    taken = {"source", "path", *COLUMNS, *PARTS}
     users = None
     if metadata is not None:
         users = Metadata.read(arguments.path(metadata, "metadata"), taken=taken)
@@ -124,7 +125,8 @@ def _load(folder: Path, on_error: str) -> EmbeddingTable:
         raise OutputError(f"{folder}: not one of its results can be read.")
     _same_size(folder, rows)
     found = [records[key] for key in keys]
-    columns = {name: [_told(record, name) for record in found] for name in COLUMNS}
+    names = [*COLUMNS, *(PARTS if any("start" in record for record in found) else ())]
+    columns = {name: [_told(record, name) for record in found] for name in names}
     revision = found[0].get("model")
     settings["revision"] = revision.get("revision") if isinstance(revision, dict) else None
     paths = [str(record.get("path", record["source"])) for record in found]
@@ -158,8 +160,8 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 def _told(record: Record, name: str) -> Any:
     """Return what a record says, None where that is in no form that it can have."""
-    value = record.get(name)
-    good = isinstance(value, COLUMNS[name]) and (type(value) is not bool or COLUMNS[name] is bool)
+    value, kind = record.get(name), COLUMNS.get(name, (int, float))
+    good = isinstance(value, kind) and (type(value) is not bool or kind is bool)
     return value if good and (not isinstance(value, float) or math.isfinite(value)) else None
 
 

@@ -53,8 +53,9 @@ def find_duplicates(
     Raises
     ------
     ConfigError
-        If a limit is negative or no number.
+        If a limit is negative or no number, or the table is of several parts of files.
     """
+    _refuse_parts(table)
     limits = []
     for name, value in (("distance", distance), ("seconds", seconds)):
         plain = value if isinstance(value, (int, float, np.number)) else np.nan
@@ -83,6 +84,20 @@ def find_duplicates(
         same = Counter(contents[row] for row in rows if contents[row])
         out.append([Duplicate(r, float(least[r]), same[contents[r]] > 1) for r in rows])
     return sorted(out)
+
+
+def _refuse_parts(table: EmbeddingTable) -> None:
+    """Refuse parts of files, of which each would be taken for all of its file."""
+    starts = table.columns.get("start", [])
+    if len(set(starts)) > 1 or (any(s is not None for s in starts) and _repeats(table.paths)):
+        raise ConfigError(
+            "the embeddings are of parts of files, and only whole files, or the same part of "
+            "each, are looked through for duplicates; embed those."
+        )
+
+
+def _repeats(paths: list[str]) -> bool:
+    return len(set(paths)) < len(paths)
 
 
 def is_silent(table: EmbeddingTable) -> NDArray[np.bool_]:
