@@ -376,3 +376,10 @@ def test_ids_that_no_file_could_have_fail_alone_in_every_format(
         summary = embed_folder(parts, tmp_path / "out", model=model, format=format)
         assert (summary.done, summary.failed) == (done, len(wrong))
     assert musicssl.load_embeddings(tmp_path / "out").sources == ["a"]
+
+
+def test_an_id_that_is_a_number_fails_alone(model: MusicEncoder, tmp_path: Path) -> None:
+    file = noise(tmp_path / "a.wav", 1.0)
+    parts = [Segment(file, 0, 1, 7), Segment(file, 0, 0.5, "7")]  # type: ignore[arg-type]
+    summary = embed_folder(parts, tmp_path / "out", model=model)
+    assert summary.failures == [("7", "id must be a string, got 7 (int).")] and summary.done == 1

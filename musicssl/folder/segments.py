@@ -34,7 +34,7 @@ class SegmentListing(Listing):
             try:
                 item = _item(segment)
             except AudioError as error:
-                self.wrong.append((segment.id or str(segment.path), str(error)))
+                self.wrong.append((str(segment.id or segment.path), str(error)))
                 continue
             before = found.setdefault(item.key, item)
             if before != item:

@@ -63,10 +63,13 @@ def checked(segment: Segment) -> tuple[float, float | None]:
     Raises
     ------
     AudioError
-        If its path is none, its times are no such numbers, or it ends before it starts.
+        If its path is none, its times are no such numbers, it ends before it starts, or its id is
+        no text.
     """
     if not isinstance(segment.path, (str, os.PathLike)):
         raise AudioError(f"path must be a path, got {shown(segment.path, kind=True)}.")
+    if not isinstance(segment.id, (str, type(None))):
+        raise AudioError(f"id must be a string, got {shown(segment.id, kind=True)}.")
     start = _seconds(segment.start, "start")
     end = None if segment.end is None else _seconds(segment.end, "end")
     if end is not None and end <= start:
