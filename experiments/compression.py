@@ -64,9 +64,10 @@ def product_codes(x: Matrix, fitted: Matrix, parts: int) -> Matrix:
     """Replace vectors by those that their product-quantization codes stand for (8 bits a part)."""
     import faiss
 
-    coder = faiss.index_factory(x.shape[1], f"OPQ{parts},PQ{parts}")
+    coder = faiss.ProductQuantizer(x.shape[1], parts, 8)
+    coder.cp.min_points_per_centroid = 1  # faiss would warn of each part
     coder.train(fitted)
-    return np.asarray(coder.sa_decode(coder.sa_encode(x)), np.float32)
+    return np.asarray(coder.decode(coder.compute_codes(x)), np.float32)
 
 
 def neighbors(queries: Matrix, x: Matrix, same: NDArray[np.bool_], k: int) -> NDArray[np.int64]:
@@ -92,7 +93,7 @@ def forms(dim: int) -> dict[str, tuple[float, Callable[[Matrix, Matrix], Matrix]
                 lambda x, fitted, kept=kept: whole_numbers(principal(x, fitted, kept), 256),
             )
     for parts in (128, 64, 32, 16):
-        chosen[f"OPQ, {parts} codes"] = (
+        chosen[f"PQ, {parts} codes"] = (
             parts,
             lambda x, fitted, parts=parts: product_codes(x, fitted, parts),
         )

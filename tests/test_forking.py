@@ -33,7 +33,7 @@ BEGIN = """
     import numpy as np
     import torch
     import musicssl
-    from musicssl import embed
+    from musicssl import kept
     noise = (0.1 * np.random.default_rng(0).standard_normal(220_500)).astype(np.float32)
 """
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -93,7 +93,7 @@ def test_a_fork_while_a_model_is_being_loaded_works() -> None:
     done = run("""
         held, end = threading.Event(), threading.Event()
         def hold():
-            with embed._loading:
+            with kept._loading:
                 held.set()
                 end.wait()
         threading.Thread(target=hold).start()

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 import musicssl
-from musicssl import embed
+from musicssl import kept
 from musicssl.checkpoint import ModelConfig
 from musicssl.encoders import DilatedConfig
 from musicssl.errors import AudioError, ConfigError, ModelError, OutputError
@@ -144,8 +144,8 @@ def test_gradients_flow_for_fine_tuning(model: MusicEncoder) -> None:
 
 def test_one_call(tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loads = []
-    monkeypatch.setattr(embed, "_models", {})
-    monkeypatch.setattr(embed, "load_model", lambda *a, **k: loads.append(a) or load_model(*a, **k))
+    monkeypatch.setattr(kept, "_models", {})
+    monkeypatch.setattr(kept, "load_model", lambda *a, **k: loads.append(a) or load_model(*a, **k))
     one = musicssl.get_embedding(TONE, RATE, model=tiny_model_folder, device="cpu")
     two = musicssl.get_embedding(
         [TONE, TONE], RATE, model=str(tiny_model_folder), device="cpu", level="frame"
@@ -163,8 +163,8 @@ def test_one_call(tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """What `get_embedding` loads, from nothing loaded on."""
     loads: list[object] = []
-    monkeypatch.setattr(embed, "_models", {})
-    monkeypatch.setattr(embed, "load_model", lambda m, **k: loads.append(m) or load_model(m, **k))
+    monkeypatch.setattr(kept, "_models", {})
+    monkeypatch.setattr(kept, "load_model", lambda m, **k: loads.append(m) or load_model(m, **k))
     return loads
 
 
@@ -220,7 +220,7 @@ def test_a_folder_whose_files_changed_is_loaded_anew(loads: list[object], tmp_pa
             checkpoint(tmp_path / "a", seed)
         found.append(musicssl.get_embedding(TONE, RATE, model=tmp_path / "a", device="cpu"))
     assert len(loads) == 2
-    assert len(embed._models) == 1  # the one before is let go
+    assert len(kept._models) == 1  # the one before is let go
     assert not np.allclose(found[0], found[1])
     assert np.array_equal(found[1], found[2])
 
@@ -230,7 +230,7 @@ def test_a_model_that_is_there_does_not_wait_for_another_to_load(
 ) -> None:
     options = {"model": checkpoint(tmp_path / "a", 0), "device": "cpu"}
     musicssl.get_embedding(TONE, RATE, **options)
-    with embed._loading:
+    with kept._loading:
         thread = threading.Thread(
             target=musicssl.get_embedding, args=(TONE, RATE), kwargs=options, daemon=True
         )

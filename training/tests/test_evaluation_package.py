@@ -32,6 +32,7 @@ ORDER = [
     "instances",
     "report",
     "leakage",
+    "own",
     "suite",
     "quick_score",
 ]

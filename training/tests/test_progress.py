@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from weakref import WeakSet
 
 import pytest
 import torch
@@ -40,7 +41,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def on(monkeypatch: pytest.MonkeyPatch) -> Callable[[io.StringIO], io.StringIO]:
-    """Make a stream stderr; a terminal is 60 columns wide."""
+    """Make a stream stderr; a terminal is 60 columns wide, and no bar of another test is on it."""
+    monkeypatch.setattr(tqdm, "_instances", WeakSet())
     monkeypatch.setattr("tqdm.std._screen_shape_wrapper", lambda: lambda stream: (60, 25))
 
     def make(stream: io.StringIO) -> io.StringIO:

@@ -19,6 +19,7 @@ MIN_LANDMARKS = 150  # a clip with fewer cannot be found
 MIN_SHARE = 0.05  # of a clip's landmarks: low bit-rate copies share 0.14, other music 0.001
 MIN_SHARE_CHANGED = 0.02  # at another speed, where rounded frequencies agree less often
 MIN_VOTES = 20  # landmarks, whatever their share: some always agree by chance
+CLEARLY = 1.25  # as much must a share at another speed be above that at its own
 THINNING = 4  # of a recording's landmarks, one in so many is looked up at each other speed
 MIN_VOTES_CHANGED = 10  # of these
 SPEED_STEP = 0.002  # at half a step from its speed, a copy still shares 0.2 of its landmarks
@@ -173,11 +174,17 @@ class LandmarkIndex:
         return self.counts < MIN_LANDMARKS
 
     def match(self, recording: Landmarks, changes: Iterable[Change] = CHANGES) -> list[Match]:
-        """Return the clips that a recording holds, at the change that matches each best."""
+        """Return the clips that a recording holds, at the change that matches each best.
+
+        Shares at a change are estimates, of the landmarks that are looked up: it must match clearly
+        better than none.
+        """
         best: dict[int, Match] = {}
         for change in changes:
             for match in self._match(recording, change):
-                if match.clip not in best or match.share > best[match.clip].share:
+                before = best.get(match.clip)
+                clearly = CLEARLY if before and before.change == UNCHANGED else 1.0
+                if before is None or match.share > clearly * before.share:
                     best[match.clip] = match
         return list(best.values())
 
