@@ -302,6 +302,15 @@ def test_a_fine_tuned_model_is_another_space_in_memory_and_on_disk(
     assert torch.equal(loaded(noise(1, 4000)), trainable(noise(1, 4000)))
 
 
+def test_the_same_weights_in_another_order_are_noticed(loaded: MusicEncoder) -> None:
+    weight = next(p for p in loaded.parameters() if p.ndim > 1)
+    before = loaded.weights_sha256
+    weight.data.copy_(weight.data.flip(0))
+    assert before and loaded.weights_sha256 == ""
+    weight.data.copy_(weight.data.flip(0))
+    assert loaded.weights_sha256 == before
+
+
 def test_weights_changed_behind_autograds_back_are_noticed(loaded: MusicEncoder) -> None:
     before = space(loaded)
     weight = loaded.encoder.stem.mel.weight

@@ -17,7 +17,14 @@ def hash_weights(state: Mapping[str, Tensor]) -> str:
 
 
 def checksum(state: Mapping[str, Tensor]) -> tuple[int, ...]:
-    """Return a sum of each tensor's bits: the same on any device, another after any training."""
+    """Return a sum of each tensor's bits: the same on any device, another after any training.
+
+    Each value counts by its place, so that the same values in another order have another sum.
+    """
     integers = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    sums = [x.detach().view(integers[x.element_size()]).sum() for x in state.values()]
+    sums = []
+    for x in state.values():
+        bits = x.detach().flatten().view(integers[x.element_size()])
+        places = torch.arange(1, 2 * len(bits), 2, device=bits.device)
+        sums.append((bits * places).sum())  # of 64 bits, around which it wraps
     return tuple(torch.stack(sums).tolist())

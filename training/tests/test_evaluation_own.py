@@ -375,12 +375,13 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     (tmp_path / "arrays").mkdir()
     for n in range(20):
         np.save(tmp_path / f"arrays/{n}.wav.npy", np.random.default_rng(n).standard_normal(8))
-    call = ["evaluate", str(tmp_path / "arrays"), "-o", str(out), "--no-baselines", "--quick"]
-    call += ["--map", "none"]
+    call = ["evaluate", str(tmp_path / "arrays"), "-o", str(out), "--no-baselines"]
+    call += ["--map", "none", "--probe", "linear", "--seeds", "2"]
     assert main([*call, "--at", f"mine={folder}", "--labels", "mine=numbers"]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("## mine: 20 recordings in 20 groups\n\n| R² | arrays |")
     assert "Not measured" not in printed
+    assert "10%" not in (out / "results.md").read_text("utf-8")  # unless it is asked for
     assert main([*call, "--at", f"mine={folder}", "--labels", "min=numbers"]) == 2
     assert "Did you mean 'mine'" in capsys.readouterr().err
     assert main([*call, "--at", f"mine={folder}", "--at", f"mine={out}"]) == 2

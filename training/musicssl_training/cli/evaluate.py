@@ -81,7 +81,11 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
     for name, what in (
         ("task", "task to measure, such as 'drum class' (default: all with data)"),
         ("probe", "linear, mlp or knn (default: all)"),
-        ("regime", "amount of training labels, such as 10%% or 5-shot (default: 100%%, 10%%, 1%%)"),
+        (
+            "regime",
+            "amount of training labels, such as 10%% or 5-shot (default: 100%%, 10%%, 1%%; of "
+            "labels of your own, 100%%)",
+        ),
     ):
         add(f"--{name}", action="append", default=[], metavar="NAME", help=f"{what}; repeatable")
     add(
@@ -203,8 +207,10 @@ def make_config(
     chosen |= {name: tuple(values) for name, values in given.items() if values}
     if args.seeds is not None:
         chosen["seeds"] = args.seeds
-    if own and not others and not args.task:
-        chosen["tasks"] = tuple(one.data.name for one in own)
+    if own and not others:
+        chosen.setdefault("regimes", ("100%",))  # a tenth of one's own labels is asked for by name
+        if not args.task:
+            chosen["tasks"] = tuple(one.data.name for one in own)
     return EvaluateConfig(
         map_method="" if args.map == "none" else args.map,
         jobs=args.threads,
