@@ -153,7 +153,9 @@ def test_shards_are_merged_by_a_run_without(format: str, tmp_path: Path) -> None
     whole.close(True)
     for key in KEYS:
         assert equal(read(format, tmp_path, key, False), row(key, False))
-    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [whole.target(KEYS[0]).name]
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [
+        whole.target(KEYS[0]).name
+    ]
 
 
 def test_parquet_in_many_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
