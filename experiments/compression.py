@@ -25,6 +25,7 @@ from timing import Row, table, write_json
 Matrix = NDArray[np.float32]
 NEAR = 10
 PIECE = 10.0  # seconds
+CENTERS = 256  # of a part of a product code; as many vectors are needed to find them
 
 
 def pieces(folder: Path, model: str) -> tuple[Matrix, NDArray[np.int64]]:
@@ -111,6 +112,8 @@ def measure(values: Matrix, groups: NDArray[Any], queries: int, seed: int) -> li
     truth = neighbors(units[asked], units, same, NEAR)
     rows: list[Row] = []
     for name, (size, form) in forms(units.shape[1]).items():
+        if name.startswith("PQ") and fitted.sum() < CENTERS:
+            continue
         try:
             kept = form(units, units[fitted])
         except ImportError:
