@@ -16,11 +16,11 @@ from musicssl.checkpoint import ModelConfig
 from musicssl.encoders import ENCODERS, DilatedConfig
 from musicssl.encoders.pase.trunk import BatchNorm
 from musicssl.errors import AudioError, ConfigError, FrozenModelWarning, ModelError
-from musicssl.folder.space import Space
 from musicssl.inference.options import EmbedOptions
 from musicssl.masked_pooling import MASKED_POOLINGS
 from musicssl.model import MusicEncoder, load_model
 from musicssl.pooling import POOLINGS
+from musicssl.space import Space
 
 
 def fresh(name: str, **config: object) -> MusicEncoder:

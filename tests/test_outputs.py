@@ -15,7 +15,8 @@ from musicssl.folder.manifest import Manifest, lock_output, read_space, write_sp
 from musicssl.folder.output import Output, Row
 from musicssl.folder.records import json_line, read_lines
 from musicssl.folder.single_file import Store
-from musicssl.folder.space import Space, differences
+from musicssl.folder.space import differences
+from musicssl.space import Space
 
 KEYS = ["a/b/song.flac", "a/song.mp3", "a b.wav", "a.wav", "ü/日本.ogg", "z.wav"]
 SPACE = Space(

@@ -16,13 +16,13 @@ from musicssl.folder.manifest import lock_output
 from musicssl.folder.metadata import Metadata
 from musicssl.folder.records import Record
 from musicssl.folder.segments import SegmentListing
-from musicssl.folder.space import Space
 from musicssl.folder.summary import Summary
 from musicssl.inference.device import pick_device
 from musicssl.inference.options import EmbedOptions
 from musicssl.model import MusicEncoder, load_model
 from musicssl.network import Layer
 from musicssl.segments.segment import Segment
+from musicssl.space import Space
 
 
 def embed_folder(

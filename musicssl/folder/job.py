@@ -21,12 +21,12 @@ from musicssl.folder.preparation import Preparation
 from musicssl.folder.provenance import describe_run
 from musicssl.folder.reading import Taken, by_file
 from musicssl.folder.records import GONE, Record
-from musicssl.folder.space import Space
 from musicssl.folder.summary import KEPT_FAILURES, Interrupted, Summary
 from musicssl.folder.threads import EmbedThreads, usable_cores
 from musicssl.inference.options import Settings
 from musicssl.model import MusicEncoder
 from musicssl.pooling import POOLINGS
+from musicssl.space import Space
 
 OFF = {"listed": False}  # of a failure that is not on the manifest
 _GPU_JOBS = 8  # they take turns on it; more only decode

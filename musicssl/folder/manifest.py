@@ -34,7 +34,7 @@ from musicssl.folder.records import (
     read_lines,
     read_places,
 )
-from musicssl.folder.space import Space
+from musicssl.space import Space
 
 try:
     import fcntl

@@ -12,7 +12,8 @@ from musicssl.folder.paths import STATE, lexists, not_a_link, put_aside, writing
 from musicssl.folder.per_file import Files
 from musicssl.folder.records import no_manifest
 from musicssl.folder.single_file import Store
-from musicssl.folder.space import Space, differences
+from musicssl.folder.space import differences
+from musicssl.space import Space
 
 
 @dataclass(kw_only=True)

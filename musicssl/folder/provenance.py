@@ -5,9 +5,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from musicssl import __version__
-from musicssl.folder.space import Space
 from musicssl.inference.options import Settings
 from musicssl.model import MusicEncoder
+from musicssl.space import Space
 
 
 def describe_run(

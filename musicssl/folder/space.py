@@ -5,10 +5,16 @@ from typing import Any
 
 from musicssl.space import Space
 
-__all__ = ["Space", "differences"]
-
 _COMPARED = (
-    *("weights_sha256", "level", "pooling", "window", "hop", "layers", "resampler", "mono"),
+    "weights_sha256",
+    "level",
+    "pooling",
+    "window",
+    "hop",
+    "layers",
+    "resampler",
+    "mono",
+    "format",
 )
 
 
@@ -17,6 +23,6 @@ def differences(found: dict[str, Any], space: Space, kind: str) -> list[str]:
     asked = asdict(space) | {"layers": list(space.layers), "format": kind}
     return [
         f"{name} is {found[name] or 'empty'} there, {asked[name]} was asked for"
-        for name in (*_COMPARED, "format")
+        for name in _COMPARED
         if found[name] != asked[name]
     ]

@@ -313,6 +313,14 @@ def test_a_table_in_another_encoding_and_names_that_are_taken_are_refused(tmp_pa
             read_own(name, tmp_path)
 
 
+def test_a_table_may_be_as_spreadsheets_write_it(tmp_path: Path) -> None:
+    place = table(tmp_path, ["a", "b"] * 6)
+    text = (tmp_path / "labels.csv").read_text("utf-8")
+    plain = read_own("mine", place).data.clips
+    (tmp_path / "labels.csv").write_bytes(("sep=;\n" + text.replace(",", ";")).encode("utf-16"))
+    assert read_own("mine", place).data.clips == plain
+
+
 def test_classes_of_one_recording_are_told(tmp_path: Path) -> None:
     own = read_own("mine", table(tmp_path, ["x", "y"] * 8 + ["z"]))
     assert labels_of(own).names == ("x", "y", "z")

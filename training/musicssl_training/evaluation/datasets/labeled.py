@@ -2,9 +2,7 @@
 
 import csv
 import hashlib
-import io
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -12,13 +10,13 @@ from pathlib import Path
 
 from musicssl.audio import open_source
 from musicssl.audio.formats import AUDIO_EXTENSIONS
-from musicssl.errors import MusicSSLError, nearest, shown
+from musicssl.errors import ConfigError, MusicSSLError, nearest, shown
+from musicssl.tables import read_text, table_reader
 from musicssl_training.evaluation.datasets.public import SPLIT_NAMES
 from musicssl_training.evaluation.errors import DataError
 
 TABLE = "labels.csv"  # that a folder may hold; without it, each of its subfolders is a class
 NEEDED, OPTIONAL = ("path", "label"), ("group", "part")  # columns
-DELIMITERS = (",", ";", "\t")
 MOST_NAMED = 3  # files in a message
 RATE = 22_050  # Hz, of no consequence: files are opened, not heard
 ADVICE = (
@@ -166,31 +164,17 @@ def _read_table(table: Path) -> tuple[list[Item], list[str]]:
 def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
     """Return the rows of a table with their lines' numbers; the columns needed are there."""
     try:
-        text = table.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{table} cannot be read: {error}. Save it as CSV in UTF-8.") from error
-    first = text.splitlines()[0] if text.strip() else ""
+        text = read_text(table)
+    except ConfigError as error:
+        raise DataError(f"{error} Save it as CSV in UTF-8.") from error
+    first = next((line for line in text.splitlines() if line.strip()), "")
     if len(first) > csv.field_size_limit():
         raise DataError(f"{table}: the first line has {len(first):,} characters. {ADVICE}")
-    for delimiter in DELIMITERS:
-        names = [
-            name.strip().casefold() for name in next(csv.reader([first], delimiter=delimiter), [])
-        ]
-        if {*NEEDED} <= {*names}:
-            break
-    else:
-        lacking = next(name for name in NEEDED if name not in re.split(r"[,;\t]", first.casefold()))
-        found = re.split(r"[,;\t]", first)
-        raise DataError(
-            f"{table}: the first line is {shown(first)}; there is no column {lacking!r}."
-            f"{nearest(lacking, found)} {ADVICE}"
-        )
-    twice = [name for name, count in Counter(names).items() if count > 1 and name]
-    if twice:
-        raise DataError(f"{table}: there are two columns {twice[0]!r}.")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    out = []
+    reader, _ = table_reader(text)
+    out: list[tuple[int, dict[str, str]]] = []
     try:
+        names = [name.strip().casefold() for name in next(filter(None, reader), [])]
+        _check_columns(names, first, table)
         for row in reader:
             if len(row) > len(names) and any(row[len(names) :]):
                 raise DataError(
@@ -200,7 +184,19 @@ def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
             out.append((reader.line_num, dict(zip(names, row, strict=False))))
     except csv.Error as error:
         raise DataError(f"{table}, line {reader.line_num}: {error}.") from error
-    return out[1:]
+    return out
+
+
+def _check_columns(names: list[str], first: str, table: Path) -> None:
+    """Raise a `DataError` unless the columns needed are there, and none twice."""
+    for lacking in (name for name in NEEDED if name not in names):
+        raise DataError(
+            f"{table}: the first line is {shown(first)}; there is no column {lacking!r}."
+            f"{nearest(lacking, names)} {ADVICE}"
+        )
+    twice = [name for name, count in Counter(names).items() if count > 1 and name]
+    if twice:
+        raise DataError(f"{table}: there are two columns {twice[0]!r}.")
 
 
 def _slashes(folder: Path, path: str) -> str:

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from musicssl.errors import AudioError
-from musicssl.folder.space import Space
 from musicssl.inference.options import EmbedOptions
 from musicssl.model import MusicEncoder
+from musicssl.space import Space
 from musicssl_training.evaluation.datasets import Audio, Clip
 from musicssl_training.evaluation.embedders.base import Embedder, Frames, Vector
 from musicssl_training.evaluation.embedders.baselines import (
