@@ -102,6 +102,8 @@ def test_failed_files_are_not_in_the_table(tmp_path: Path, model: musicssl.Music
 def test_results_that_are_gone_or_damaged_are_named(folder: Path) -> None:
     (folder / "b.wav.npz").unlink()
     (folder / "a/two.wav.npz").write_bytes(b"no zip")
+    manifest = folder / "manifest.jsonl"
+    manifest.write_bytes(b"".join(manifest.read_bytes().splitlines(keepends=True)[::-1]))
     with pytest.raises(OutputError, match=r"missing or damaged: 'a/two.wav', 'b.wav'\. Run"):
         musicssl.load_embeddings(folder)
     table = musicssl.load_embeddings(folder, on_error="skip")

@@ -119,7 +119,7 @@ def _load(folder: Path, on_error: str) -> EmbeddingTable:
         else:
             rows[key] = values
     if wrong:
-        _complain(folder, wrong, on_error)
+        _complain(folder, sorted(wrong, key=order), on_error)
     keys = sorted(rows, key=order)
     if not keys:
         raise OutputError(f"{folder}: not one of its results can be read.")
