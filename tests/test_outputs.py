@@ -13,6 +13,7 @@ from musicssl.folder.formats import FORMATS
 from musicssl.folder.ledger import Ledger
 from musicssl.folder.manifest import Manifest, lock_output, read_space, write_space
 from musicssl.folder.output import Output, Row
+from musicssl.folder.paths import TakenError
 from musicssl.folder.records import json_line, read_lines
 from musicssl.folder.single_file import Store
 from musicssl.folder.space import differences
@@ -137,6 +138,72 @@ class TestFormat:
             pytest.skip("this file system has Unicode names only")
         output.scan()
         assert output.has(key)
+
+
+# Files beside folders of their names, and what formats make of names to keep such apart.
+MEETING = [
+    *("a", "a/b", "a/b/c", "a/_", "a/_/_", "a/__", "_", "_/x", "a_", "a__/x"),
+    *(f"a.{format}/b" for format in FORMATS),
+    *(
+        "a.npz",
+        "a.times",
+        "a.times_",
+        "a.times.npy/b",
+        "manifest",
+        "manifest_",
+        "x\udcff",
+        "x\\xff",
+    ),
+    *(r"x\x5cxff", r"x\udcff"),
+]
+
+
+@pytest.mark.parametrize("frames", [False, True], ids=["clip", "frame"])
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("format", FORMATS)
+def test_names_that_meet(format: str, backwards: bool, frames: bool, tmp_path: Path) -> None:
+    kind = FORMATS[format]
+    known: set[str] = set()
+    failed = []
+    for keys in (MEETING[::2], MEETING[1::2]):  # a later run merges
+        output = kind(tmp_path, "s", level="frame" if frames else "clip")
+        output.listed = known.__contains__
+        output.open()
+        for key in reversed(keys) if backwards else keys:
+            try:
+                output.write(row(key, frames), lambda key=key: known.add(key))
+            except (TakenError, OSError):
+                known.discard(key)
+                failed.append(key)
+        output.close(True)
+    good = [key for key in MEETING if key not in failed]
+    output = kind(tmp_path, "s")
+    found = dict(output.rows(good))
+    one_by_one = {key: output.read_row(key) for key in good}
+    for key in good:
+        assert output.has(key), key
+        for got in (found[key], one_by_one[key]):
+            assert got is not None and equal(got, row(key, frames)), key
+    if issubclass(kind, Store):
+        assert not failed
+    else:
+        assert len(failed) <= 3, failed
+
+
+def test_hdf5_of_earlier_versions(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    keys = ["_", "a/_", "a/__", "b", "c/d"]
+    with h5py.File(tmp_path / "embeddings.h5", "w") as file:
+        file.attrs["space"] = "s"
+        for key in keys:
+            file[f"embedding/{key}"] = row(key, False).values
+    write(FORMATS["h5"](tmp_path, "s"), [row("a", False)])
+    output = FORMATS["h5"](tmp_path, "s")
+    found = dict(output.rows(["a", *keys]))
+    for key, got in found.items():
+        assert got is not None and equal(got, row(key, False))
+    with h5py.File(tmp_path / "embeddings.h5") as file:
+        assert np.array_equal(file["embedding/a/_"], row("a", False).values)
 
 
 STORES = [name for name, kind in FORMATS.items() if issubclass(kind, Store)]

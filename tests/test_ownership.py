@@ -18,6 +18,7 @@ from musicssl.folder.api import embed_folder
 from musicssl.folder.formats import FORMATS
 from musicssl.folder.manifest import Manifest, lock_output
 from musicssl.folder.paths import TakenError, inside
+from musicssl.library.loading import load_embeddings
 from musicssl.model import MusicEncoder
 
 STORES = {"parquet": "embeddings.parquet", "h5": "embeddings.h5"}
@@ -348,7 +349,7 @@ def test_deep_folders(format: str, deep: Path, out: Path, model: MusicEncoder) -
         assert (summary.found, summary.failed) == (1, 0)
 
 
-def test_a_dataset_where_a_group_belongs(
+def test_a_folder_in_place_of_a_file_of_its_name(
     tmp_path: Path, out: Path, model: MusicEncoder, caplog: pytest.LogCaptureFixture
 ) -> None:
     pytest.importorskip("h5py")
@@ -359,7 +360,10 @@ def test_a_dataset_where_a_group_belongs(
     noise(tmp_path / "in" / "t.wav", seed=2)
     with caplog.at_level(logging.WARNING):
         summary = embed_folder([path, tmp_path / "in" / "t.wav"], out, model=model, format="h5")
-    assert summary.done == 2 and "s/x.wav is left out" in caplog.text
+    assert summary.done == 2 and not caplog.text
+    table = load_embeddings(out)
+    assert table.sources == ["s", "s/x.wav", "t.wav"]  # without prune, the first stays
+    assert len(np.unique(table.values, axis=0)) == 3
 
 
 # Damaged state

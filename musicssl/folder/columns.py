@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from musicssl.folder.metadata import Match, Metadata
-from musicssl.folder.parts import unicode_key
+from musicssl.folder.parts import unicode_key, unicode_text
 from musicssl.folder.records import Record, digest, read_at, read_places
 
 # Names and kinds of columns, in their order; the user's own stand before the last one.
@@ -48,7 +48,7 @@ class Columns:
         path, rate = record.get("path"), _number(record.get("sample_rate"))
         found: Record = {
             "source": key,
-            "path": unicode_key(path) if isinstance(path, str) else None,
+            "path": unicode_text(path) if isinstance(path, str) else None,
         }
         found["sample_rate"] = None if rate is None else int(rate)
         return found | {name: _number(record.get(name)) for name in ("duration", "start", "end")}

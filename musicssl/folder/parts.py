@@ -21,6 +21,8 @@ from musicssl.folder.paths import (
 )
 from musicssl.folder.per_file import Npz, read_npz
 
+# What in a name would pass for an escaped byte; its backslash is escaped.
+_LIKE_ESCAPES = re.compile(r"\\((?:x5c)*x[89a-f][0-9a-f])")
 _NAME = re.compile(r"[0-9a-f]{32}\.npz").fullmatch
 
 
@@ -109,5 +111,10 @@ def order(key: str) -> tuple[bytes, ...]:
 
 
 def unicode_key(key: str) -> str:
-    """Escape what is no Unicode in a file's name: neither parquet nor HDF5 can hold it."""
-    return key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """Escape what is no Unicode in a file's name, so that no two names become the same."""
+    return unicode_text(_LIKE_ESCAPES.sub(r"\\x5c\1", key))
+
+
+def unicode_text(text: str) -> str:
+    """Escape what is no Unicode: neither parquet nor HDF5 can hold it."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
