@@ -305,3 +305,35 @@ def test_only_encoders_of_one_shape_are_averaged(
     with pytest.raises(ConfigError, match="average_with 'musicssl-small': its encoder is"):
         release(tmp_path / "run", tmp_path / "out", config)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["pretrain", "pack", "plot", "exercises"])
+def test_a_folder_that_cannot_be_made_is_named(
+    command: str,
+    tmp_path: Path,
+    toy_pack: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"of the user")
+    out = str(file / "out")
+    index = tmp_path / "index.csv"
+    index.write_text("path,source,licence\nabsent.wav,mine,CC0\n")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "plots").symlink_to(file)
+    (run / "log.jsonl").write_text('{"step": 1, "hours": 1.0, "loss/log_mel": 0.5}\n')
+    toml = tmp_path / "run.toml"
+    toml.write_text(
+        f'workers = ["log_mel"]\nsteps = 1\n[data]\nsources = ["{toy_pack}"]\nshares = [1.0]\n'
+    )
+    calls = {
+        "pretrain": ["pretrain", str(toml), out],
+        "pack": ["pack", str(index), out],
+        "plot": ["plot", str(run)],
+        "exercises": ["exercises", out],
+    }
+    assert main(calls[command]) == 2
+    named = run / "plots" if command == "plot" else file
+    assert str(named) in capsys.readouterr().err.splitlines()[-1]
+    assert file.read_bytes() == b"of the user"

@@ -24,6 +24,7 @@ from musicssl_training.cli.study import add_study, run_study_command
 from musicssl_training.cli.teach import add_teach, run_teach
 from musicssl_training.progress import Lines, lines_of_warnings
 
+log = logging.getLogger(__name__)
 Add = Callable[[argparse.ArgumentParser], None]
 Run = Callable[[argparse.Namespace], int | None]
 COMMANDS: dict[str, tuple[str, Add, Run]] = {  # help, arguments, and what is done
@@ -79,6 +80,11 @@ def main(argv: list[str] | None = None) -> int:
             code = args.run(args) or 0
     except MusicSSLError as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # of a file inside a folder that a command reads or writes
+        log.debug("%s has failed", args.command, exc_info=error)
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(f"{parser.prog}: error: {where}{error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"{parser.prog}: stopped; the same command goes on from here", file=sys.stderr)

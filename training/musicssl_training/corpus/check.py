@@ -22,6 +22,7 @@ from musicssl_training.evaluation.leakage.fingerprint import (
     Landmarks,
     find_landmarks,
 )
+from musicssl_training.output import make_output_folder
 from musicssl_training.progress import track
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class Checks:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._file = folder / "landmarks", folder / "checked.jsonl"
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_output_folder(self._folder)
         self.known: dict[str, Measured] = {}
         whole_lines(self._file).close()
         for line in self._file.read_bytes().splitlines():

@@ -23,6 +23,7 @@ from musicssl.errors import AudioError, ConfigError
 from musicssl_training.data.decode import IncompleteError, too_short
 from musicssl_training.data.teaching import Lessons
 from musicssl_training.midi.score import SCORES, Score, read_scores, to_row
+from musicssl_training.output import make_output_folder
 from musicssl_training.progress import track
 
 log = logging.getLogger(__name__)
@@ -183,7 +184,7 @@ def write_pack(rows: Iterable[Row], folder: Path, read: Read, jobs: int = 1) -> 
     ConfigError
         If the pack that is there is damaged, or holds recordings that are too short.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_output_folder(folder)
     rows, items = list(rows), read_index(folder)
     known = {item["path"] for item in items}
     position = check_audio(folder, items)

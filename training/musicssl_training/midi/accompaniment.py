@@ -20,6 +20,7 @@ from musicssl.errors import ConfigError, DependencyError
 from musicssl_training.midi.charts import Chart, draw_chart, second_beat
 from musicssl_training.midi.parse import DRUM_CHANNEL
 from musicssl_training.midi.theory import FAMILIES
+from musicssl_training.output import make_output_folder
 
 LIBRARIES = (Path("/usr/share/mma/lib"), Path("/usr/local/share/mma/lib"))
 COLUMNS = (
@@ -250,7 +251,7 @@ def write_accompaniments(out: Path, count: int, seed: int = 0) -> dict[str, int]
     by_style: dict[str, dict[str, list[Groove]]] = {}
     for groove in find_grooves():
         by_style.setdefault(groove.style, {}).setdefault(groove.file, []).append(groove)
-    (out / "mma").mkdir(parents=True, exist_ok=True)
+    make_output_folder(out / "mma")
     styles = sorted(by_style)
     shares = [len(by_style[style]) ** 0.5 for style in styles]
     made: dict[str, int] = dict.fromkeys(styles, 0)

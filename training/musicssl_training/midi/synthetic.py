@@ -15,6 +15,7 @@ import mido
 from musicssl_training.midi.arrange import MELODIC
 from musicssl_training.midi.parse import DRUM_CHANNEL
 from musicssl_training.midi.theory import FAMILIES, MAJOR, MINOR, SIGNATURES
+from musicssl_training.output import make_output_folder
 
 BEAT = 480  # ticks
 RANGES = {  # MIDI pitches that suit a family
@@ -264,7 +265,7 @@ def write_exercises(out: Path, count: int, seed: int = 0) -> int:
     int
         `count`.
     """
-    (out / "exercises").mkdir(parents=True, exist_ok=True)
+    make_output_folder(out / "exercises")
     with (out / "index.csv").open("w", encoding="utf-8", newline="") as file:
         index = csv.writer(file)
         columns = ["path", "source", "licence", "group", "key_signature", "tempo_source"]

@@ -20,6 +20,7 @@ from musicssl.model import MusicEncoder
 from musicssl_training.evaluation.embedders.adapters import ModelEmbedder
 from musicssl_training.evaluation.report.results import Report
 from musicssl_training.evaluation.suite import EvaluateConfig, evaluate
+from musicssl_training.output import make_output_folder
 from musicssl_training.study.design import Cell
 from musicssl_training.train import PretrainConfig, StepResult, TrainState, pretrain, write_config
 from musicssl_training.weighting import make_weighting
@@ -77,7 +78,7 @@ def train_cell(cell: Cell, running: Path, model: Path, stop: Stop) -> None:
     part = running / "model"
     _as_model(state, cell.config.encoder).save_pretrained(part)
     (part / FACTS).write_text(json.dumps(facts, indent=1), "utf-8")
-    model.parent.mkdir(parents=True, exist_ok=True)
+    make_output_folder(model.parent)
     part.replace(model)
     shutil.rmtree(running)
 

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from musicssl.atomic import atomic_write_text
+from musicssl_training.output import make_output_folder
 
 log = logging.getLogger(__name__)
 BEAT = 15.0  # seconds between a holder's signs of life
@@ -38,7 +39,7 @@ class Lock:
     @classmethod
     def take(cls, path: Path, timeout: float = TIMEOUT) -> "Lock | None":
         """Return the lock, or None if a living process holds it."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_output_folder(path.parent)
         token = uuid.uuid4().hex
         text = json.dumps({"token": token} | _this_process())
         try:

@@ -10,6 +10,7 @@ import torch
 from lightning_fabric import Fabric
 
 from musicssl_training.data import Sampler
+from musicssl_training.output import make_output_folder
 from musicssl_training.targets.features import FrameGrid, make_grid
 from musicssl_training.train.config import PretrainConfig
 from musicssl_training.train.ema import update_ema
@@ -83,13 +84,13 @@ def pretrain(
     ConfigError
         If `folder` holds another run, or a source cannot be used.
     OutputError
-        If the state cannot be written.
+        If `folder` cannot be made, or the state not be written.
     MusicSSLError
         If losses or gradients are not finite for `patience` steps in a row.
     KeyboardInterrupt
         After `stop`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_output_folder(folder)
     fabric = fabric or make_fabric(config)
     torch.manual_seed(config.seed)  # the same weights in every process
     encoder = make_encoder(config)

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from musicssl.atomic import atomic_write
 from musicssl.errors import ConfigError, OutputError
+from musicssl.folder.paths import writing
 from musicssl_training.weighting.base import DEAD
 
 log = logging.getLogger(__name__)
@@ -57,10 +58,11 @@ class MetricLogger:
         self.folder, self.step, self.tensorboard = folder, step, tensorboard
 
     def __enter__(self) -> "MetricLogger":
-        truncate_after(self.folder / LOG, self.step)
         board = self.folder / "tensorboard"
+        with writing(self.folder / LOG):
+            truncate_after(self.folder / LOG, self.step)
+            self._lines = (self.folder / LOG).open("a", encoding="utf-8")
         self._board = _open_board(board, self.step) if self.tensorboard else None
-        self._lines = (self.folder / LOG).open("a", encoding="utf-8")
         return self
 
     def __exit__(

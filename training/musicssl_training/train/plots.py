@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.errors import ConfigError
+from musicssl_training.output import make_output_folder
 from musicssl_training.train.curves import (
     mean_cosines,
     normalized_losses,
@@ -89,7 +90,7 @@ def draw(folder: Path, out: Path | None = None) -> list[Path]:
     import matplotlib.style
 
     out = out or folder / "plots"
-    out.mkdir(parents=True, exist_ok=True)
+    make_output_folder(out)
     done = []
     with matplotlib.style.context(["default", STYLE]):
         figures = {"losses": _losses(losses, curves), "weights": _weights(curves)}

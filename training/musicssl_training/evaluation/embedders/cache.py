@@ -17,6 +17,7 @@ from musicssl.errors import MusicSSLError
 from musicssl_training.evaluation.datasets import Audio, Clip, Collection
 from musicssl_training.evaluation.embedders.base import Embedder
 from musicssl_training.evaluation.errors import DataError
+from musicssl_training.output import make_output_folder
 from musicssl_training.progress import Progress
 
 BLOCK_BYTES = 128 * 2**20  # approximate limit on a block's decoded audio
@@ -142,7 +143,7 @@ def _load_or_embed(
     else:
         arrays["values"] = _embed_clips(embedder, block.clips, audio)
     arrays["seconds"] = np.array(time.perf_counter() - begin)
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_output_folder(file.parent)
     part = file.with_name(f".{file.stem}-{os.getpid()}.npz")
     with atomic_write(file, part=part) as out:
         np.savez(out, **arrays)

@@ -12,6 +12,7 @@ from typing import Any
 from musicssl.atomic import atomic_write_text
 from musicssl.errors import ConfigError
 from musicssl_training.evaluation.protocol.scoring import Result
+from musicssl_training.output import make_output_folder
 
 FORMAT = 2  # 2: collections are split once, intervals are for new music and new training data
 PACKAGES = ("musicssl", "torch", "numpy", "scikit-learn", "mir_eval", "librosa", "scipy")
@@ -77,7 +78,7 @@ class Report:
 
     def write(self, file: Path) -> None:
         """Write JSON atomically."""
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_output_folder(file.parent)
         part = file.with_name(f".{file.name}-{os.getpid()}")
         text = json.dumps(asdict(self), indent=1, allow_nan=False) + "\n"
         atomic_write_text(file, text, part=part)
