@@ -3,6 +3,8 @@
 import codecs
 import csv
 import io
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,21 @@ def read_text(file: Path, otherwise: str | None = None) -> str:
         if otherwise is not None and encoding == "utf-8-sig":
             return data.decode(otherwise, "replace")
         raise ConfigError(f"{file} is no text in UTF-8 ({error.reason}).") from error
+
+
+def number(cell: str, *, comma: bool) -> float:
+    """Return a number, NaN for other text; what commas do not separate may have a decimal one."""
+    try:
+        return math.nan if "_" in cell else float(cell if comma else cell.replace(",", "."))
+    except ValueError:
+        return math.nan
+
+
+def beyond(row: Sequence[str], n_columns: int) -> str | None:
+    """Say that a row has more cells than columns; None if it has not, or they are empty."""
+    if not any(cell.strip() for cell in row[n_columns:]):
+        return None
+    return f"the row has {len(row)} cells, and there are {n_columns} columns; is a quote missing?"
 
 
 def table_reader(text: str) -> tuple[Any, str]:

@@ -12,6 +12,7 @@ import musicssl
 from musicssl import ConfigError, MusicEncoder, Segment
 from musicssl.cli.main import main
 from musicssl.folder.api import embed_folder
+from musicssl.folder.matching import Match
 from musicssl.folder.metadata import Metadata
 
 pq = pytest.importorskip("pyarrow.parquet")
@@ -173,3 +174,118 @@ def test_tables_that_are_damaged(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes("path,genre\na.wav,größer\n".encode("cp1252"))
     with pytest.raises(ConfigError, match="is no text in UTF-8"):
         Metadata.read(tmp_path / "t.csv")
+
+
+def listed(folder: Path, text: str) -> Path:
+    file = folder / "parts.csv"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+PARTS = (
+    "path,start,end,id,composer,opus\nmusic/c.wav,0,0.2,one,Bach,1\nmusic/c.wav,0.2,,,Händel,2\n"
+)
+
+
+@pytest.mark.parametrize("format", ["parquet", "npz"])
+def test_columns_of_a_list_of_segments_arrive(
+    format: str, music: Path, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    out, parts = tmp_path / "out", listed(tmp_path, PARTS)
+    common = ["-o", str(out), "--format", format, "--model", str(tiny_model_folder)]
+    for text, composers in ((PARTS, ["Händel", "Bach"]), (PARTS.replace("Bach", "Zach"), None)):
+        parts.write_text(text, encoding="utf-8")
+        assert main(["--segments", str(parts), *common]) == 0
+        table = musicssl.load_embeddings(out)
+        by_name = dict(zip(table.sources, table.columns["composer"], strict=True))
+        assert by_name.pop("one") == ("Bach" if composers else "Zach")  # also of what was there
+        assert [*by_name.values()] == ["Händel"] and sorted(table.columns["opus"]) == [1, 2]
+        if format == "parquet":
+            assert rows(out)["one"]["composer"] == ("Bach" if composers else "Zach")
+            assert rows(out)["one"]["opus"] == 1
+    more = [Segment(music / "b.wav", 0, 0.1, "two", metadata={"composer": 7, "key": "a"})]
+    embed_folder(more, out, model=tiny_model_folder, format=format)
+    table = musicssl.load_embeddings(out)
+    assert sorted(table.columns["composer"]) == ["7", "Händel", "Zach"]
+    if format == "parquet":
+        assert rows(out)["two"] | {"path": 0} == {
+            **{"source": "two", "path": 0, "duration": 0.1, "sample_rate": 22_050},
+            **{"start": 0.0, "end": 0.1, "composer": "7", "key": "a", "opus": None},
+        }
+        assert rows(out)["one"]["composer"] == "Zach"
+
+
+def test_titles_of_a_sheet_arrive(music: Path, model: MusicEncoder, tmp_path: Path) -> None:
+    sheet = tmp_path / "c.cue"
+    sheet.write_text(
+        'FILE "music/c.wav" WAVE\nTRACK 01 AUDIO\nTITLE "A"\nINDEX 01 00:00:00\n'
+        'TRACK 02 AUDIO\nTITLE "B"\nINDEX 01 00:00:20\n'
+    )
+    embed_folder(musicssl.read_segments(sheet), tmp_path / "out", model=model)
+    assert musicssl.load_embeddings(tmp_path / "out").columns["title"] == ["A", "B"]
+
+
+def test_each_part_has_its_own_row(music: Path, model: MusicEncoder, tmp_path: Path) -> None:
+    file = music / "c.wav"
+    parts = [
+        Segment(file, 0, 0.2, "one"),
+        Segment(file, 0.2, None),
+        Segment(file, 0.1, 0.2, "three"),
+        Segment(music / "b.wav", 0, 0.1),
+    ]
+    tags = written(
+        tmp_path,
+        "path,start,duration,id,mood\nmusic/c.wav,,,,any\n,,,one,calm\nmusic/c.wav,0.2,,,wild\n"
+        "b.wav,,,,sad\n",
+    )
+    out = tmp_path / "out"
+    embed_folder(parts, out, model=model, format="parquet", metadata=tags)
+    moods = {source.rpartition("#")[2]: row["mood"] for source, row in rows(out).items()}
+    assert moods == {"one": "calm", "t=0.2": "wild", "three": "any", "t=0,0.1": "sad"}
+    loaded = musicssl.load_embeddings(out, metadata=tags)
+    assert dict(zip(loaded.sources, loaded.columns["mood"], strict=True)) == {
+        source: row["mood"] for source, row in rows(out).items()
+    }
+    with pytest.raises(ConfigError, match="'mood' is in the segments and in metadata"):
+        embed_folder(
+            [Segment(file, metadata={"mood": 1})], out, model=model, format="parquet", metadata=tags
+        )
+    with pytest.raises(ConfigError, match="column 'peak' is one of musicssl's own"):
+        embed_folder([Segment(file, metadata={"peak": 1})], out, model=model)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "path,b\na.wav,1\nc.wav,1\n./a.wav,2\n",
+            "lines 2 and 4 say different things of './a.wav'",
+        ),
+        ("path,b,start\na,1,0\na,2,0.0\n", "lines 2 and 3 say different things of 'a#t=0'"),
+        ("path,b,start,id\na,1,0,x\na,2,5,x\n", "lines 2 and 3 say different things of 'x'"),
+        ("path,start,b\na,zero,1\n", "line 2: start is 'zero'; expected seconds"),
+        ('path,b\n\n"a\nb",1,,\nc,1,2\n', "line 5: the row has 3 cells, and there are 2 columns"),
+        ("path,b,b\na,1,2\n", "line 1: two columns are called 'b'"),
+    ],
+)
+def test_rows_without_sense_are_named_by_their_lines(
+    text: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Metadata.read(written(tmp_path, text))
+
+
+def test_rows_that_say_the_same_again_and_names_in_either_form(tmp_path: Path) -> None:
+    name = "Dvor\u030ca\u0301k.wav"  # as macOS has it
+    tags = written(tmp_path, "path,b\nDvo\u0159\u00e1k.wav,1\nDvo\u0159\u00e1k.wav,1\n")
+    match = Match(Metadata.read(tags), [str(tmp_path / name)])
+    assert match.row(f"x/{name}", str(tmp_path / name)) == {"b": 1}
+
+
+def test_segments_with_more_cells_than_columns(tmp_path: Path) -> None:
+    for text, columns in (("path,start\na.wav,0,1\n", 2), ("a.wav,0,1,x,y\n", 4)):
+        message = f"line .: the row has {columns + 1} cells, and there are {columns} columns"
+        with pytest.raises(musicssl.AudioError, match=message):
+            musicssl.read_segments(listed(tmp_path, text))
+    with pytest.raises(ConfigError, match="two columns are called 'b'"):
+        musicssl.read_segments(listed(tmp_path, "path,start,b,b\n"))

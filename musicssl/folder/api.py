@@ -173,6 +173,11 @@ def embed_folder(
         return summary  # and leave no trace
     if not isinstance(model, MusicEncoder):
         model = load_model(
+    listed = paths.columns if isinstance(paths, SegmentListing) else []
+    if both := [name for name in listed if table is not None and name in table.names]:
+        raise ConfigError(
+            f"the column {shown(both[0])} is in the segments and in metadata; rename one."
+        )
             model,
             revision=revision,
             cache_dir=cache_dir,

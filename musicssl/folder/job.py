@@ -21,8 +21,10 @@ from musicssl.folder.preparation import Preparation
 from musicssl.folder.provenance import describe_run
 from musicssl.folder.reading import Taken, by_file
 from musicssl.folder.records import GONE, Record
-from musicssl.folder.summary import KEPT_FAILURES, Interrupted, Summary
-from musicssl.folder.threads import EmbedThreads, usable_cores
+from musicssl.folder.remote import RemoteListing
+from musicssl.folder.segments import SegmentListing
+from musicssl.folder.summary import Interrupted, Summary
+from musicssl.folder.threads import EmbedThreads
 from musicssl.inference.options import Settings
 from musicssl.model import MusicEncoder
 from musicssl.pooling import POOLINGS
@@ -230,10 +232,15 @@ class FolderJob:
         with writing(self.out):
             if not self.output.has(item.key):
                 return False
-        if self.ledger.is_as_it_was(item.key, item.path, seen, item.part):
+        listed = isinstance(self.listing, SegmentListing)
+        same = self.ledger.is_as_it_was(item.key, item.name, seen, item.part)
+        if same and not listed:
             return True
         before = self.ledger.record(item.key)
-        now = before and recognize(before, item, seen)
+        now = before if same else before and recognize(before, item, seen)
+        if now and before and listed:
+            now = _with_columns(now, item)
+            self.output.anew |= now.get("columns") != before.get("columns")
         if now and now != before and not self.dry:
             self.manifest.add(now)
         return bool(now)
@@ -252,8 +259,9 @@ class FolderJob:
             row = self.output.read_row(before)
             try:
                 output = self.output.target(item.key).relative_to(self.out).as_posix()
-                record = found | {"source": item.key, "path": str(item.path), "output": output}
-                record |= seen._asdict() | {"mount": item.mount}
+                record = _with_columns(found, item)
+                record |= {"source": item.key, "path": str(item.path), "output": output}
+                record |= seen.facts | {"mount": item.mount}
                 if row is None:
                     return None
                 row = row._replace(key=item.key)
@@ -295,3 +303,8 @@ class FolderJob:
                 summary.audio_seconds += record.get("duration", 0.0)
             if self.on_file:
                 self.on_file(record)
+
+
+def _with_columns(record: Record, item: Item) -> Record:
+    """Return a record with the user's own columns as they are listed now."""
+    return {name: value for name, value in record.items() if name != "columns"} | item.about

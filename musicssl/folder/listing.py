@@ -5,10 +5,10 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from musicssl.errors import AudioError, ConfigError
 from musicssl.folder.paths import STATE, holds_results, is_results_name
@@ -32,12 +32,37 @@ class Item(NamedTuple):
     word: str = "start"  # how whoever chose the part calls its beginning
 
     @property
+    columns: Mapping[str, str] = {}  # the user's own, of a list of segments
+    origin: Origin | None = None  # of what is no file on a disk
+    where: str = ""  # its name there, in place of the path
+
+    @property
+    def name(self) -> str:
+        """Where it is, as the manifest says it."""
+        return self.where or str(self.path)
+
+    def seen(self) -> FileStat:
+        """Return what is known of it unread.
+
+        Raises
+        ------
+        OSError
+            If it cannot be looked at.
+        """
+        if self.origin is not None:
+            return self.origin.seen
+        return FileStat() if self.where else FileStat.of(self.path.stat())
     def part(self) -> dict[str, float | None]:
         """Which part it is, as records say it; nothing for all of a file."""
         return {} if self.start is None else {"start": self.start, "end": self.end}
 
     def cut(self, offset: float, duration: float | None) -> "Item":
         """Return the item of which only a part is to be heard, in seconds."""
+    @property
+    def about(self) -> dict[str, Any]:
+        """What records say of the part and of the user's own columns."""
+        return self.part | ({"columns": dict(self.columns)} if self.columns else {})
+
         if not offset and duration is None:
             return self
         end = None if duration is None else offset + duration

@@ -1,23 +1,23 @@
 """`Metadata`: columns of the user's own, from a CSV with a row for each file."""
 
 import csv
-import logging
 import math
 import os
-import re
-from collections import Counter
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from unicodedata import normalize
 
 from musicssl.errors import ConfigError, shown
-from musicssl.tables import read_text, table_reader
+from musicssl.folder.cells import Kinds
+from musicssl.segments.segment import fragment
+from musicssl.tables import beyond, number, read_text, table_reader
 
-log = logging.getLogger(__name__)
-
-_NUMBERED = re.compile(r"\s*[+-]?0\d|.*_")  # what numbers of catalogs have, such as 007
 KEYS = ("source", "path", "file", "filename", "name")  # columns that say which file
+PART = ("start", "end", "duration", "id")  # columns that say which part, if there is a start
+
+Cells = dict[str, str | None]
+Lines = dict[tuple[str, ...], tuple[int, Cells]]  # what is which file's, with its first line
 
 
 @dataclass(eq=False)
@@ -25,15 +25,16 @@ class Metadata:
     """A CSV, by the files that its rows name.
 
     A row is a file's if it names the result, the file's path, as it is or relative to the CSV, or,
-    where only one file is called so, its name with or without its extension.
+    where only one file is called so, its name with or without its extension. With a column `start`,
+    a row is a part's: by its `id`, or by the file and the times.
     """
 
     file: Path
     key: str  # which column names files
     names: list[str]  # of the others
-    rows: dict[str, dict[str, str | None]]  # by what `key` says; the last of several counts
-    repeated: int  # rows that another one replaces
-    whole: dict[str, str]  # absolute paths, and what `key` says
+    rows: dict[str, Cells] = field(default_factory=dict)  # by their labels
+    labels: dict[str, str] = field(default_factory=dict)  # by what names them
+    whole: dict[str, str] = field(default_factory=dict)  # absolute paths, and what `key` says
 
     @classmethod
     def read(cls, file: Path, *, taken: Collection[str] = ()) -> "Metadata":
@@ -49,107 +50,117 @@ class Metadata:
         Raises
         ------
         ConfigError
-            If it cannot be read, has no column of files, or has a name that is taken.
+            If it cannot be read, has no column of files, has a name that is taken, or says two
+            things of one file.
         """
-        reader, _ = table_reader(read_text(file))
-        try:
-            header, *cells = [row for row in reader if row] or [[]]
-        except csv.Error as error:
-            raise ConfigError(f"{file}, line {reader.line_num}: no CSV ({error}).") from error
+        rows, comma = _numbered(file)
+        line, header = next(rows, (1, []))
         names = [name.strip() for name in header]
-        rows = [dict(zip(names, row, strict=False)) for row in cells]
         key = next((name for name in names if name and name.casefold() in KEYS), None)
         if key is None:
             raise ConfigError(
                 f"{file} has no column of files; expected one of {', '.join(KEYS)}, got "
                 f"{', '.join(map(shown, names)) or 'nothing'}."
             )
-        wanted = list(dict.fromkeys(name for name in names if name and name != key))
+        part = PART if "start" in names else ()
+        if both := [name for i, name in enumerate(names) if name and name in names[:i]]:
+            raise ConfigError(f"{file}, line {line}: two columns are called {shown(both[0])}.")
+        wanted = [name for name in names if name and name != key and name not in part]
         if both := [name for name in wanted if name in taken]:
             raise ConfigError(
                 f"{file}: the column {shown(both[0])} is one of musicssl's own; rename it."
             )
-        named = [row for row in rows if row.get(key)]
-        by_name = {row[key]: {name: row.get(name) for name in wanted} for row in named}
-        whole = {os.path.abspath(file.parent / name): name for name in by_name}  # noqa: PTH100
-        return cls(file, key, wanted, by_name, len(named) - len(by_name), whole)
+        found = cls(file, key, wanted)
+        lines: Lines = {}
+        for line, row in rows:
+            if wrong := beyond(row, len(names)):
+                raise ConfigError(f"{file}, line {line}: {wrong}")
+            found._add(line, dict(zip(names, row, strict=False)), part, lines, comma=comma)
+        return found
 
     def kinds(self) -> dict[str, type]:
         """Return whether each column holds int, float or str: the first that all of it is."""
-        return {
-            name: _kind([row[name] for row in self.rows.values() if row[name]])
-            for name in self.names
-        }
+        kinds = Kinds(self.rows.values()).of()
+        return {name: kinds.get(name, str) for name in self.names}
+
+    def _add(
+        self,
+        line: int,
+        row: dict[str, str],
+        part: Sequence[str],
+        lines: Lines,
+        *,
+        comma: bool,
+    ) -> None:
+        """Take note of a row.
+
+        Raises
+        ------
+        ConfigError
+            If its times are none, or another row says something else of the same.
+        """
+        name = row.get(self.key, "")
+        cells: Cells = {name: row.get(name) for name in self.names}
+        about = {name: row.get(name, "").strip() for name in part}
+        number = about.get("id", "")
+        if not name and not number:
+            return
+        place = name + self._times(line, about, comma=comma)
+        path = os.path.abspath(self.file.parent / name)  # noqa: PTH100
+        label = number or place
+        which = (number,) if number else (path, place.removeprefix(name))
+        before, known = lines.setdefault(which, (line, cells))
+        if known != cells:
+            raise ConfigError(
+                f"{self.file}: lines {before} and {line} say different things of {shown(label)}; "
+                "expected one row for each file. Rows of parts of a file have columns start and "
+                "end, in seconds, or an id."
+            )
+        self.rows[label] = cells
+        for text in (label, place) if name else (label,):
+            self.labels.setdefault(text, label)
+            self.labels.setdefault(normalize("NFC", text), label)
+        if name:
+            self.whole[path] = name
+            self.whole.setdefault(normalize("NFC", path), name)
+
+    def _times(self, line: int, about: dict[str, str], *, comma: bool) -> str:
+        """Return a row's times as names of parts end with them, "" if it is of all of a file."""
+        times: dict[str, float] = {}
+        for name in ("start", "end", "duration"):
+            if cell := about.get(name, ""):
+                times[name] = number(cell, comma=comma)
+                if not 0 <= times[name] < math.inf:
+                    raise ConfigError(
+                        f"{self.file}, line {line}: {name} is {shown(cell)}; "
+                        "expected seconds, such as 61.5."
+                    )
+        if not times:
+            return ""
+        start = times.get("start", 0.0)
+        if "duration" in times:
+            times.setdefault("end", start + times["duration"])
+        return fragment(start, times.get("end"))
 
 
-class Match:
-    """A search for the rows of files, which counts what has no other half.
+def _numbered(file: Path) -> tuple[Iterator[tuple[int, list[str]]], bool]:
+    """Return a CSV's rows with content, each with its first line, and whether commas part cells.
 
-    Parameters
-    ----------
-    metadata
-        The rows.
-    sources
-        All results' names: what two files are called names neither.
+    Raises
+    ------
+    ConfigError
+        If it cannot be read; or, on the way, if quotes do not end.
     """
+    reader, delimiter = table_reader(read_text(file))
 
-    def __init__(self, metadata: Metadata, sources: Iterable[str]) -> None:
-        self.metadata = metadata
-        self.kinds = metadata.kinds()
-        self._bases = Counter(source.rpartition("/")[2] for source in sources)
-        self._used: set[str] = set()
-        self._files = 0
-        self._without: list[str] = []
-
-    def find(self, source: str, path: str) -> str | None:
-        """Return what the row of a file calls it, None if it has none."""
-        rows, whole = self.metadata.rows, self.metadata.whole
-        for name in (source, path, whole.get(os.path.abspath(path), "")):  # noqa: PTH100
-            if name in rows:
-                return name
-        last = source.rpartition("/")[2]
-        names = (last, Path(last).stem) if self._bases[last] == 1 else ()
-        return next((name for name in names if name in rows), None)
-
-    def row(self, source: str, path: str) -> dict[str, Any]:
-        """Return a file's row, each cell as what its column holds; nothing if it has none."""
-        self._files += 1
-        name = self.find(source, path)
-        if name is None:
-            self._without.append(source)
-            return {}
-        self._used.add(name)
-        cells = self.metadata.rows[name]
-        return {column: kind(cells[column]) for column, kind in self.kinds.items() if cells[column]}
-
-    def report(self) -> None:
-        """Warn of rows and files that have no other half."""
-        rows = self.metadata.rows
-        said = []
-        if unused := [name for name in rows if name not in self._used]:
-            said.append(
-                f"{len(unused):,} of {len(rows):,} rows name no file, such as {shown(unused[0])}"
-            )
-        if self._without:
-            said.append(
-                f"{len(self._without):,} of {self._files:,} files have no row, such as "
-                f"{shown(self._without[0])}"
-            )
-        if self.metadata.repeated:
-            said.append(f"{self.metadata.repeated:,} rows name a file again, and the last counts")
-        if said:
-            log.warning("%s: %s.", self.metadata.file, "; ".join(said))
-
-
-def _kind(cells: list[str | None]) -> type:
-    if any(_NUMBERED.match(cell or "") for cell in cells):
-        return str
-    for kind in (int, float):
+    def rows() -> Iterator[tuple[int, list[str]]]:
+        line = 1
         try:
-            values = [kind(cell or "") for cell in cells]
-        except ValueError:
-            continue
-        fits = all(-(2**63) <= v < 2**63 if kind is int else math.isfinite(v) for v in values)
-        if values and fits:
-            return kind
-    return str
+            for row in reader:
+                if any(cell.strip() for cell in row):
+                    yield line, row
+                line = reader.line_num + 1
+        except csv.Error as error:
+            raise ConfigError(f"{file}, line {reader.line_num}: no CSV ({error}).") from error
+
+    return rows(), delimiter == ","

@@ -71,11 +71,13 @@ class Parquet(Store):
         fields |= {"duration": pa.float64(), "sample_rate": pa.int64()}
         fields |= dict.fromkeys(("start", "end"), pa.float64()) if columns.has_parts else {}
         fields |= {} if first.times is None else {"time": pa.float64()}
+        types = {int: pa.int64(), float: pa.float64(), str: pa.string()}
+        kinds = columns.kinds
         if columns.match is None:
             fields |= self._users_fields(self._files())
         else:
-            types = {int: pa.int64(), float: pa.float64(), str: pa.string()}
-            fields |= {name: types[kind] for name, kind in columns.match.kinds.items()}
+            kinds = columns.match.kinds | kinds
+        fields |= {name: types[kind] for name, kind in kinds.items()}
         fields["embedding"] = pa.list_(pa.float32(), first.values.shape[-1])
         return pa.schema(fields, metadata={"space": self.space, "musicssl": __version__})
 
@@ -99,9 +101,8 @@ def _table(rows: list[Row], schema: Any, columns: Columns) -> Any:
     dim = schema.field("embedding").type.list_size
     data: dict[str, list[Any] | Any] = {name: [] for name in schema.names}
     for row in rows:
-        about, users = columns.of(row.key), row.users
-        if columns.match:
-            users = columns.match.row(row.key, about["path"] or row.key)
+        about = columns.of(row.key)
+        users = columns.users(row.key, about, row.users)
         for name in schema.names:
             if name not in ("time", "embedding"):
                 value = (about if name in OWN else users).get(name)

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from musicssl.audio.remote import is_url
-from musicssl.errors import AudioError
+from musicssl.errors import AudioError, ConfigError, shown
+from musicssl.folder.columns import OWN, TOLD
 from musicssl.folder.listing import Item, Listing, Shard
 from musicssl.segments.reading import BadRow
 from musicssl.segments.segment import Segment, checked, fragment
@@ -22,6 +23,11 @@ class SegmentListing(Listing):
         folder and the times: ``album.flac#t=0,61.5``.
     shard
         Take every `count`-th segment only.
+
+    Raises
+    ------
+    ConfigError
+        If a column has a name of musicssl's own.
     """
 
     def __init__(self, segments: Iterable[Segment | BadRow], *, shard: Shard | None = None) -> None:
@@ -37,9 +43,17 @@ class SegmentListing(Listing):
                 self.wrong.append((str(segment.id or segment.path), str(error)))
                 continue
             before = found.setdefault(item.key, item)
-            if before != item:
+            if before._replace(columns={}) != item._replace(columns={}):
                 self.wrong.append(
                     (item.key, f"{segment} has the name that {_told(before)} has; give each an id.")
+                )
+            elif before != item:
+                self.wrong.append((item.key, f"{segment} is listed again with other columns."))
+        self.columns = list({name: 0 for item in found.values() for name in item.columns})
+        for name in self.columns:
+            if name in {*OWN, *TOLD}:
+                raise ConfigError(
+                    f"the segments' column {shown(name)} is one of musicssl's own; rename it."
                 )
         files = {item.path: i for i, item in reversed(list(enumerate(found.values())))}
         self._items = sorted(found.values(), key=lambda item: (files[item.path], item.start or 0.0))
@@ -56,7 +70,9 @@ def _item(segment: Segment) -> Item:
         )
     path = absolute(segment.path)
     key = segment.id or f"{listed_name(path)}{fragment(start, end)}"
-    return Item(key, path, given=True, start=start, end=end)
+    columns = {"title": segment.title} | dict(segment.metadata)
+    cells = {name: str(cell) for name, cell in columns.items() if cell is not None and str(cell)}
+    return Item(key, path, given=True, start=start, end=end, columns=cells)
 
 
 def _told(item: Item) -> str:

@@ -178,8 +178,8 @@ class EmbedThreads:
     def _finish(self, reading: Reading, result: Result) -> None:
         """Write a result, or note what was wrong."""
         item, source = reading.item, reading.file.source
-        record: Record = {"source": item.key, "path": str(item.path), **reading.seen._asdict()}
-        record |= item.part
+        record: Record = {"source": item.key, "path": item.name, **reading.seen.facts}
+        record |= item.about
         if isinstance(result, NoAudioError) and not item.given:
             self._drop(item.key)
             self.announce(record | {"status": GONE})

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from musicssl import arguments
 from musicssl.errors import ConfigError, OutputError, pick, shown
+from musicssl.folder.cells import Kinds, typed
+from musicssl.folder.columns import TOLD, listed_cells
 from musicssl.folder.formats import FORMATS
 from musicssl.folder.manifest import Manifest, read_space
 from musicssl.folder.metadata import Metadata
@@ -25,17 +27,6 @@ from musicssl.library.table import EmbeddingTable, joined, same_space, with_meta
 
 log = logging.getLogger(__name__)
 
-# Columns of the table: what a manifest says of a file itself, and in which form.
-COLUMNS: dict[str, type | tuple[type, ...]] = {
-    "duration": (int, float),
-    "sample_rate": (int, float),
-    "channels": int,
-    "truncated": bool,
-    "damaged": int,
-    "peak": (int, float),
-    "content": str,
-    "size": int,
-}
 PARTS = ("start", "end")  # columns too, in seconds, where results are of parts of files
 _NAMED = 3  # files in a message
 
@@ -83,7 +74,7 @@ def load_embeddings(
     ((12, 512), 'brass-ode-to-joy.ogg')
     """
     pick({"raise": 0, "skip": 0}, on_error, "on_error")
-    taken = {"source", "path", *COLUMNS, *PARTS}
+    taken = {"source", "path", *TOLD, *PARTS}
     users = None
     if metadata is not None:
         users = Metadata.read(arguments.path(metadata, "metadata"), taken=taken)
@@ -125,8 +116,11 @@ def _load(folder: Path, on_error: str) -> EmbeddingTable:
         raise OutputError(f"{folder}: not one of its results can be read.")
     _same_size(folder, rows)
     found = [records[key] for key in keys]
-    names = [*COLUMNS, *(PARTS if any("start" in record for record in found) else ())]
+    names = [*TOLD, *(PARTS if any("start" in record for record in found) else ())]
     columns = {name: [_told(record, name) for record in found] for name in names}
+    kinds = Kinds(map(listed_cells, found)).of()
+    users = [typed(listed_cells(record), kinds) for record in found]
+    columns |= {name: [row.get(name) for row in users] for name in kinds}
     revision = found[0].get("model")
     settings["revision"] = revision.get("revision") if isinstance(revision, dict) else None
     paths = [str(record.get("path", record["source"])) for record in found]
@@ -160,7 +154,7 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 def _told(record: Record, name: str) -> Any:
     """Return what a record says, None where that is in no form that it can have."""
-    value, kind = record.get(name), COLUMNS.get(name, (int, float))
+    value, kind = record.get(name), TOLD.get(name, (int, float))
     good = isinstance(value, kind) and (type(value) is not bool or kind is bool)
     return value if good and (not isinstance(value, float) or math.isfinite(value)) else None
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.errors import DependencyError, OutputError
-from musicssl.folder.metadata import Match, Metadata
+from musicssl.folder.matching import Match, Part
+from musicssl.folder.metadata import Metadata
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,15 @@ class EmbeddingTable:
     def __repr__(self) -> str:
         files, dim = self.values.shape
         return f"EmbeddingTable({files:,} files, {dim} values each, space {self.space!r})"
+
+    @property
+    def parts(self) -> list[Part | None]:
+        """Where each result's part of its file starts and ends; None for all of the file."""
+        starts = self.columns.get("start", [None] * len(self))
+        ends = self.columns.get("end", [None] * len(self))
+        return [
+            None if start is None else (start, end) for start, end in zip(starts, ends, strict=True)
+        ]
 
     def take(self, rows: Sequence[int]) -> "EmbeddingTable":
         """Return some of the rows, in the order given."""
@@ -116,8 +126,8 @@ def joined(tables: Sequence[EmbeddingTable]) -> EmbeddingTable:
 
 def with_metadata(table: EmbeddingTable, metadata: Metadata) -> EmbeddingTable:
     """Return a table with the user's own columns; what has no other half is counted in the log."""
-    match = Match(metadata, table.sources)
-    rows = [match.row(*file) for file in zip(table.sources, table.paths, strict=True)]
+    match = Match(metadata, table.paths)
+    rows = [match.row(*file) for file in zip(table.sources, table.paths, table.parts, strict=True)]
     match.report()
     users = {name: [row.get(name) for row in rows] for name in metadata.names}
     return replace(table, columns=table.columns | users)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from musicssl.errors import ConfigError, nearest, shown
-from musicssl.folder.metadata import Match, Metadata
+from musicssl.folder.matching import Match
+from musicssl.folder.metadata import Metadata
 from musicssl.library import EmbeddingTable
 
 GROUPS = 8  # colors that can be told apart
@@ -82,8 +83,9 @@ def read_columns(file: Path, table: EmbeddingTable) -> dict[str, list[Any]]:
         If it cannot be read, has no column of files, or names none of the table's.
     """
     metadata = Metadata.read(file)
-    match = Match(metadata, table.sources)
-    found = [match.find(*file) for file in zip(table.sources, table.paths, strict=True)]
+    match = Match(metadata, table.paths)
+    files = zip(table.sources, table.paths, table.parts, strict=True)
+    found = [match.find(*file) for file in files]
     if not any(name is not None for name in found):
         raise ConfigError(
             f"{file}: its column {shown(metadata.key)} names none of the embedded files, such as "

@@ -4,6 +4,7 @@ import csv
 import math
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from musicssl.audio.remote import is_url
 from musicssl.errors import AudioError, ConfigError, shown
 from musicssl.segments.cue import cue_tracks
 from musicssl.segments.segment import Segment, checked
-from musicssl.tables import read_text, table_reader
+from musicssl.tables import beyond, number, read_text, table_reader
 
 COLUMNS = {  # of a table, by the names that people give them
     "path": ("path", "file", "filename", "audio", "source"),
@@ -39,9 +40,9 @@ def read_segments(file: str | Path) -> list[Segment]:
     file
         A CUE sheet, whose tracks begin at their INDEX 01 and end where the next one begins; or a
         CSV with columns path, start, end and perhaps id, in this order or under these names:
-        seconds, an empty end is the file's; a column duration may stand in place of it. Paths
-        are relative to the list's folder. UTF-8, UTF-16 with a mark, or, of CUE sheets, the
-        Windows code page 1252.
+        seconds, an empty end is the file's; a column duration may stand in place of it. Columns
+        of any other name become the segments' `metadata`. Paths are relative to the list's
+        folder. UTF-8, UTF-16 with a mark, or, of CUE sheets, the Windows code page 1252.
 
     Returns
     -------
@@ -96,7 +97,8 @@ def parse_segments(file: Path) -> list[Segment | BadRow]:
 def _table(text: str, file: Path) -> Iterator[Segment | BadRow]:
     """Yield a CSV's segments."""
     reader, delimiter = table_reader(text)
-    places: dict[str, int] | None = None
+    places: dict[str, int] = {}
+    others: dict[str, int] = {}  # columns of the user's own
     while True:
         where = f"{file}, line {reader.line_num + 1}"
         try:
@@ -108,12 +110,19 @@ def _table(text: str, file: Path) -> Iterator[Segment | BadRow]:
             return
         if not any(cell.strip() for cell in row):
             continue
-        if places is None:
-            places = _header(row)
-            if places:
+        if not places:
+            if places := _header(row):
+                n_columns, others = len(row), _others(row, places, where)
                 continue
-            places = {name: i for i, name in enumerate(UNNAMED)}
-        yield _segment(row, places, file, where, comma=delimiter == ",")
+            places, n_columns = {name: i for i, name in enumerate(UNNAMED)}, len(UNNAMED)
+        if wrong := beyond(row, n_columns):
+            yield BadRow(where, wrong)
+            continue
+        segment = _segment(row, places, file, where, comma=delimiter == ",")
+        if isinstance(segment, Segment):
+            cells = {name: row[i].strip() for name, i in others.items() if i < len(row)}
+            segment = replace(segment, metadata=cells)
+        yield segment
 
 
 def _header(row: Sequence[str]) -> dict[str, int]:
@@ -127,6 +136,23 @@ def _header(row: Sequence[str]) -> dict[str, int]:
     return found if {"path", "start"} <= found.keys() else {}
 
 
+def _others(row: Sequence[str], places: dict[str, int], where: str) -> dict[str, int]:
+    """Return which columns are where that are none of a list of segments.
+
+    Raises
+    ------
+    ConfigError
+        If two have the same name.
+    """
+    others: dict[str, int] = {}
+    for i, name in enumerate(cell.strip() for cell in row):
+        if name in others:
+            raise ConfigError(f"{where}: two columns are called {shown(name)}.")
+        if name and i not in places.values():
+            others[name] = i
+    return others
+
+
 def _segment(
     row: Sequence[str], places: dict[str, int], file: Path, where: str, *, comma: bool
 ) -> Segment | BadRow:
@@ -136,7 +162,7 @@ def _segment(
     numbers: dict[str, float] = {}
     for name in ("start", "end", "duration"):
         if text := cells.get(name, ""):
-            numbers[name] = _seconds(text, comma=comma)
+            numbers[name] = number(text, comma=comma)
             if not math.isfinite(numbers[name]):
                 return BadRow(where, f"{name} is {shown(text)}; expected seconds, such as 61.5.")
     if "duration" in numbers:
@@ -152,14 +178,6 @@ def _segment(
     except AudioError as error:
         return BadRow(where, str(error))
     return segment
-
-
-def _seconds(text: str, *, comma: bool) -> float:
-    """Return a number, NaN for other text; what commas do not separate may have a decimal one."""
-    try:
-        return math.nan if "_" in text else float(text if comma else text.replace(",", "."))
-    except ValueError:
-        return math.nan
 
 
 def located(name: str, file: Path) -> str | Path:

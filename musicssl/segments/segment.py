@@ -2,7 +2,8 @@
 
 import math
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from musicssl.errors import AudioError, shown
@@ -22,6 +23,8 @@ class Segment:
         Name of the result in a folder; None for one that is made of the path and the times.
     title
         Name for people, of a track.
+    metadata
+        Columns of your own, by their names; in a folder of results they stand beside the embedding.
 
     Examples
     --------
@@ -36,6 +39,7 @@ class Segment:
     end: float | None = None
     id: str | None = None
     title: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __str__(self) -> str:
         """Return the path with the times as in a media fragment: ``song.flac#t=61.5,84``."""
@@ -63,13 +67,16 @@ def checked(segment: Segment) -> tuple[float, float | None]:
     Raises
     ------
     AudioError
-        If its path is none, its times are no such numbers, it ends before it starts, or its id is
-        no text.
+        If its path is none, its times are no such numbers, it ends before it starts, its id is no
+        text, or its metadata have no names.
     """
     if not isinstance(segment.path, (str, os.PathLike)):
         raise AudioError(f"path must be a path, got {shown(segment.path, kind=True)}.")
     if not isinstance(segment.id, (str, type(None))):
         raise AudioError(f"id must be a string, got {shown(segment.id, kind=True)}.")
+    metadata: Any = segment.metadata
+    if not isinstance(metadata, Mapping) or not all(isinstance(name, str) for name in metadata):
+        raise AudioError(f"metadata must be values by name, got {shown(metadata, kind=True)}.")
     start = _seconds(segment.start, "start")
     end = None if segment.end is None else _seconds(segment.end, "end")
     if end is not None and end <= start:
