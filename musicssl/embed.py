@@ -27,6 +27,7 @@ from musicssl.inference.results import (
     Tensors,
     Vectors,
 )
+from musicssl.inference.running import Progress, RunOptions
 from musicssl.kept import kept_model
 from musicssl.model import MusicEncoder
 from musicssl.network import Layer
@@ -166,6 +167,8 @@ def get_embedding(
     duration: float | None = None,
     sampling_rate: Rates = None,
     on_error: str = "raise",
+    jobs: int | None = None,
+    progress: Progress = False,
     **unknown: Never,
 ) -> Embedded:
     """Return the embedding of music: one vector a clip, or one a window or a frame with its time.
@@ -229,6 +232,13 @@ def get_embedding(
         What becomes of audio that cannot be used: "raise" raises, of a list at the first such item;
         "skip" goes on, logs a warning that says why, and puts None in place of that result. A list
         then gives a list of results, as long as what was given, at clip level too.
+    jobs
+        Sounds at a time, each in one thread: decoded ahead and encoded beside others; of a single
+        long one, chunks. None for one per core that the process may use, on a CPU no more than
+        `torch.get_num_threads` says. Results are the same, and in order.
+    progress
+        True draws a bar on stderr; a function is called with how many sounds are done, and of how
+        many.
     **unknown
         None: other names are refused.
 
@@ -280,4 +290,5 @@ def get_embedding(
         offset=offset,
         duration=duration,
     )
-    return embed_inputs(encoder, audio, same_rate(sr, sampling_rate), options, on_error)
+    run = RunOptions(jobs=jobs, progress=progress, on_error=on_error)
+    return embed_inputs(encoder, audio, same_rate(sr, sampling_rate), options, run)

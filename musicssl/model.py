@@ -27,6 +27,7 @@ from musicssl.inference.results import (
     Tensors,
     Vectors,
 )
+from musicssl.inference.running import Progress, RunOptions
 from musicssl.network import Layer
 
 
@@ -188,6 +189,8 @@ class MusicEncoder(Exportable):
         duration: float | None = None,
         sampling_rate: Rates = None,
         on_error: str = "raise",
+        jobs: int | None = None,
+        progress: Progress = False,
         **unknown: Never,
     ) -> Embedded:
         """Return the embedding of one sound or of a list of them; see `musicssl.get_embedding`.
@@ -196,7 +199,7 @@ class MusicEncoder(Exportable):
         ----------
         audio, sr, level, pooling, layer, dtype, batch_size, chunk_seconds, resampler, channel_axis
             As there.
-        window, hop, mono, offset, duration, sampling_rate, on_error
+        window, hop, mono, offset, duration, sampling_rate, on_error, jobs, progress
             As there.
         batch_seconds
             Audio encoded at once, in seconds; None for 30 (600 on a GPU).
@@ -232,7 +235,8 @@ class MusicEncoder(Exportable):
             offset=offset,
             duration=duration,
         )
-        return embed_inputs(self, audio, same_rate(sr, sampling_rate), options, on_error)
+        run = RunOptions(jobs=jobs, progress=progress, on_error=on_error)
+        return embed_inputs(self, audio, same_rate(sr, sampling_rate), options, run)
 
 
 def load_model(

@@ -17,10 +17,11 @@ from musicssl.audio.resample import RESAMPLERS
 from musicssl.audio.source import Section, check_rate, check_samples
 from musicssl.encoders import State
 from musicssl.errors import AudioError, ConfigError, shown
-from musicssl.inference.batching import compute, in_full_precision
+from musicssl.inference.batching import compute
 from musicssl.inference.chunking import Chunk, Cutter
 from musicssl.inference.device import pick_device
 from musicssl.inference.options import EmbedOptions
+from musicssl.inference.precision import in_full_precision
 from musicssl.inference.results import Embedding
 from musicssl.inference.sounds import unwrap
 from musicssl.kept import kept_model
@@ -29,6 +30,8 @@ from musicssl.network import Layer
 
 MOST_SECONDS = 30.0  # encoded at once, besides context
 PROBE_SAMPLES = 4096  # at the lower rate; a resampler holds back fewer
+
+LONGEST_CHUNK = 600  # seconds
 
 
 class Stream:
@@ -71,6 +74,7 @@ class Stream:
     >>> values, times = stream.flush()
     """
 
+    @arguments.strict
     def __init__(
         self,
         model: MusicEncoder | str | Path | None,
@@ -90,6 +94,7 @@ class Stream:
                 "the model is in training mode, where normalizations are over what is encoded "
                 "together, and frames would depend on the blocks; call model.eval() first."
             )
+        seconds = _checked_chunk(chunk_seconds, model)
         options = EmbedOptions(
             level="frame",
             layer=layer,
@@ -97,15 +102,13 @@ class Stream:
             resampler=resampler,
             channel_axis=channel_axis,
             mono=mono,
-            chunk_seconds=chunk_seconds,
+            chunk_seconds=seconds,
         )
         self.sr = check_rate(sr, "sr")
         self._settings = options.resolve(model)
         self._options = options
         self._model = in_full_precision(model)
-        self._chunk = model.hop
-        if chunk_seconds is not None:
-            self._chunk = round(arguments.number(chunk_seconds, "chunk_seconds") * self._rate)
+        self._chunk = model.hop if seconds is None else round(seconds * self._rate)
         self._delay = self._resampler_delay()
         self._begin()
 
@@ -261,3 +264,23 @@ class Stream:
             pushed += len(block)
             delay = max(delay, pushed / self.sr - given / self._rate)
         return delay + len(block) / self.sr  # what a longer block may have hidden
+
+
+def _checked_chunk(seconds: float | None, model: MusicEncoder) -> float | None:
+    """Return the length of chunks; a stream waits for a whole one, which it holds.
+
+    Raises
+    ------
+    ConfigError
+        If it is shorter than a frame, or longer than anybody waits.
+    """
+    if seconds is None:
+        return None
+    frame = model.hop / model.sample_rate
+    plain = arguments.number(seconds, "chunk_seconds", finite=False)
+    if not frame <= plain <= LONGEST_CHUNK:
+        raise ConfigError(
+            f"chunk_seconds must be from {frame:g} s, one frame, to {LONGEST_CHUNK} s, for which a "
+            f"stream waits and which it holds, got {shown(plain)}."
+        )
+    return plain

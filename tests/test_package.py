@@ -13,7 +13,8 @@ import musicssl
 ROOT = Path(__file__).parent.parent
 # a module may import those of the groups before its own
 ORDER = [
-    {"errors", "forking", "constant_buffers", "pooling", "masked_pooling", "atomic", "exporting"},
+    {"errors", "forking", "cores", "atomic", "exporting"}
+    | {"constant_buffers", "pooling", "masked_pooling"},
     {"arguments", "config", "source_names", "tables"},
     {"frames"},
     {"audio", "frontends"},

@@ -21,8 +21,8 @@ from musicssl.checkpoint.bundled import bundled_models, describe_model
 from musicssl.errors import ConfigError, DependencyError, ModelError, OutputError, pick
 from musicssl.export.check import largest_difference
 from musicssl.export.halves import store_in_halves
-from musicssl.inference.batching import in_full_precision
 from musicssl.inference.options import EmbedOptions, Settings
+from musicssl.inference.precision import in_full_precision
 from musicssl.network import Layer, Network
 from musicssl.space import Space
 

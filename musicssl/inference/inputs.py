@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -13,11 +14,12 @@ from torch import Tensor
 
 from musicssl import arguments
 from musicssl.audio import open_source
-from musicssl.errors import AudioError, MusicSSLError, pick, shown
-from musicssl.inference.batching import Engine
-from musicssl.inference.options import EmbedOptions
+from musicssl.errors import AudioError, MusicSSLError, shown
+from musicssl.inference.ahead import Opening
+from musicssl.inference.options import EmbedOptions, Settings
 from musicssl.inference.parts import Part, Parts
 from musicssl.inference.results import AnyAudio, Embedding
+from musicssl.inference.running import RunOptions, counted, in_threads
 from musicssl.inference.sounds import several, unwrap
 from musicssl.network import Network
 from musicssl.pooling import POOLINGS
@@ -31,54 +33,68 @@ def embed_inputs(
     audio: AnyAudio | Sequence[AnyAudio] | Iterator[AnyAudio],
     sr: float | Sequence[float | None] | None,
     options: EmbedOptions,
-    on_error: str = "raise",
+    run: RunOptions | None = None,
 ) -> Any:
     """Embed one sound or a list of them: an `Embedded`; see `musicssl.get_embedding`."""
-    skip = pick({"raise": False, "skip": True}, on_error, "on_error")
-    engine = Engine(model, options.resolve(model))
+    run = run or RunOptions()
+    settings = options.resolve(model)
     items = several(audio)
     if items is None:
         if (rates := _several(sr)) is not None:
             raise AudioError(f"sr is a list of {len(rates)} rates for one sound; give one number.")
-        return _results(engine, [audio], [_rate(sr, "sr")], options, skip)[0]
-    results = _results(engine, items, _rates(sr, items), options, skip)
-    if skip or engine.settings.level != "clip":
+        return _results(model, settings, [audio], [_rate(sr, "sr")], options, run)[0]
+    results = _results(model, settings, items, _rates(sr, items), options, run)
+    if run.skip or settings.level != "clip":
         return results
     if not results:
-        values = len(engine.settings.layers) * model.encoder.dim
-        return np.empty((0, values * POOLINGS[engine.settings.pooling].factor), np.float32)
+        values = len(settings.layers) * model.encoder.dim
+        return np.empty((0, values * POOLINGS[settings.pooling].factor), np.float32)
     if all(isinstance(result, Tensor) for result in results):
         return torch.stack([result.to(results[0].device) for result in results])
     return np.stack([x.cpu().numpy() if isinstance(x, Tensor) else x for x in results])
 
 
 def _results(
-    engine: Engine, items: Sequence[Any], rates: Sequence[Any], options: EmbedOptions, skip: bool
+    model: Network,
+    settings: Settings,
+    items: Sequence[Any],
+    rates: Sequence[Any],
+    options: EmbedOptions,
+    run: RunOptions,
 ) -> list[Any]:
     """Return one result a sound, of its kind; of several, errors name which.
 
-    With `skip`, what is wrong with a sound is logged, and None stands in its place.
+    With `run.skip`, what is wrong with a sound is logged, and None stands in its place.
     """
     groups = _groups(items, rates)
-
-    def sources() -> Iterator[Any]:
-        for group in groups:
-            some, rate = [items[i] for i in group], rates[group[0]]
-            try:
-                yield _opened(some, rate, engine.model.sample_rate, options)
-            except MusicSSLError as error:
-                yield from [error] * len(group)
-
+    openings = [_opening([items[i] for i in g], rates[g[0]], model, options) for g in groups]
     out: list[Any] = [None] * len(items)
-    for i, result in zip(chain.from_iterable(groups), engine.run(sources()), strict=True):
-        if not isinstance(result, MusicSSLError):
-            out[i] = _like(items[i], result)
-            continue
-        error = type(result)(f"audio[{i}]: {result}") if len(items) > 1 else result
-        if not (skip and isinstance(result, AudioError)):
-            raise error
-        log.warning("%s", error)
+    order = chain.from_iterable(groups)
+    with contextlib.ExitStack() as held:
+        results = held.enter_context(
+            in_threads(model, settings, openings, run.jobs, divide=options.chunk_seconds is None)
+        )
+        count = held.enter_context(counted(run.progress, len(items)))
+        for i, result in zip(order, results, strict=True):
+            if isinstance(result, MusicSSLError):
+                error = type(result)(f"audio[{i}]: {result}") if len(items) > 1 else result
+                if not (run.skip and isinstance(result, AudioError)):
+                    raise error
+                log.warning("%s", error)
+            else:
+                out[i] = _like(items[i], result)
+            count()
     return out
+
+
+def _opening(items: Sequence[Any], rate: Any, model: Network, options: EmbedOptions) -> Opening:
+    """Return how to open one sound, or the segments of one file."""
+    return Opening(
+        partial(_opened, items, rate, model.sample_rate, options),
+        count=len(items),
+        # files that are open already may share what they read from
+        elsewhere=not any(hasattr(items[0], name) for name in ("read", "get_all_samples")),
+    )
 
 
 def _groups(items: Sequence[Any], rates: Sequence[Any]) -> list[list[int]]:

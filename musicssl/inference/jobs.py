@@ -1,7 +1,7 @@
-"""What an `Engine` has in hand: sources to read, jobs under way, pieces to encode."""
+"""What an `Engine` has in hand: sources to read, jobs under way, rounds of pieces to encode."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from musicssl.errors import MusicSSLError
 from musicssl.inference.chunking import Chunk, Cutter
+from musicssl.inference.crew import Task
 from musicssl.inference.parts import Event
 from musicssl.pooling import Pool
 
@@ -62,6 +63,29 @@ class Piece:
     job: Job
     chunk: Chunk
     audio: NDArray[np.float32]
+
+
+@dataclass(eq=False)
+class Round:
+    """Pieces that are encoded at once, in one batch or several."""
+
+    pieces: list[Piece]
+    tasks: list[Task] = field(default_factory=list)
+    frames: dict[Piece, NDArray[np.float32]] = field(default_factory=dict)
+
+    @property
+    def done(self) -> bool:
+        """Whether all of it is encoded."""
+        return all(task.done for task in self.tasks)
+
+    def encode(
+        self,
+        encode: Callable[[list[Piece]], dict[Piece, NDArray[np.float32]]],
+        batches: Iterable[list[Piece]],
+    ) -> None:
+        """Encode batches one after the other."""
+        for batch in batches:
+            self.frames.update(encode(batch))
 
 
 def events_of(source: AudioStream | PartedStream) -> Iterator[tuple[int, Event]]:

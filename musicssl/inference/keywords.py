@@ -7,6 +7,7 @@ from typing import Any, Literal, Required, TypeAlias, TypedDict
 
 import torch
 
+from musicssl.inference.running import Progress
 from musicssl.network import Layer
 
 ClipPooling: TypeAlias = Literal["mean", "max", "meanstd"] | None
@@ -16,7 +17,10 @@ Skip: TypeAlias = Literal["skip"]
 
 
 class EmbedKeywords(TypedDict, total=False):
-    """`EmbedOptions` that do not decide which type an embedding has, and the rate's other name."""
+    """`EmbedOptions` and `RunOptions` that do not decide which type an embedding has.
+
+    And the rate's other name.
+    """
 
     layer: Layer
     dtype: str | torch.dtype
@@ -28,6 +32,8 @@ class EmbedKeywords(TypedDict, total=False):
     offset: float
     duration: float | None
     sampling_rate: Any
+    jobs: int | None
+    progress: Progress
 
 
 class Clip(EmbedKeywords, total=False):

@@ -5,6 +5,7 @@ from typing import Any, overload
 import numpy as np
 import torch
 
+from musicssl import arguments
 from musicssl.errors import ConfigError, pick, shown
 from musicssl.inference.results import Embedding, TensorEmbedding
 from musicssl.pooling import POOLINGS
@@ -20,6 +21,7 @@ def pool(
 ) -> TensorEmbedding: ...
 
 
+@arguments.strict
 def pool(
     embedding: Embedding | TensorEmbedding, boundaries: Any, *, pooling: str = "mean"
 ) -> Embedding | TensorEmbedding:
