@@ -1,10 +1,24 @@
 """Names of results: made of their sources' paths, so that no two are the same."""
 
 import os
+import re
 from itertools import pairwise
 from pathlib import Path
 
 from musicssl.errors import AudioError
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]+(::[a-z][a-z0-9+.-]+)*://", re.IGNORECASE)  # no drive: "C:"
+
+
+def is_url(audio: object) -> bool:
+    """Tell whether a string is a URL, such as ``s3://bucket/song.flac``.
+
+    Examples
+    --------
+    >>> is_url("https://example.org/song.mp3"), is_url("C:/song.mp3"), is_url("song://")
+    (True, False, True)
+    """
+    return isinstance(audio, str) and _URL.match(audio) is not None
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:

@@ -13,7 +13,7 @@ from folder_trees import manifest, noise, tree
 
 from musicssl.audio import AUDIO_EXTENSIONS
 from musicssl.errors import ConfigError, NoAudioError
-from musicssl.folder import threads
+from musicssl.folder import reading
 from musicssl.folder.api import embed_folder
 from musicssl.folder.formats import FORMATS
 from musicssl.folder.listing import Listing
@@ -431,14 +431,14 @@ def test_a_film_without_sound_is_passed_over(
     music: Path, model: MusicEncoder, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     embed_folder(music, out, model=model)
-    opened = threads.open_source
+    opened = reading.open_source
 
     def silent(path: Path, **options: Any) -> Any:
         if path.name == "two.wav":
             raise NoAudioError(f"{path}: no audio stream")
         return opened(path, **options)
 
-    monkeypatch.setattr(threads, "open_source", silent)
+    monkeypatch.setattr(reading, "open_source", silent)
     for _ in range(2):
         summary = embed_folder(music, out, model=model, overwrite=True)
         assert (summary.done, summary.failed) == (2, 0)

@@ -21,7 +21,7 @@ from musicssl.cli.main import main
 from musicssl.cli.progress import BAR
 from musicssl.cli.terminal import one_line, printable, put_name, say
 from musicssl.errors import AudioError
-from musicssl.folder import threads
+from musicssl.folder import reading
 
 ROOT = Path(musicssl.__file__).parent.parent
 posix = pytest.mark.skipif(os.name != "posix", reason="needs descriptors and signals")
@@ -122,13 +122,13 @@ def run(code: str, *args: Any, **options: Any) -> "subprocess.CompletedProcess[b
 
 CHATTER = """
 from musicssl.cli import main as cli
-from musicssl.folder import threads
-opened = threads.open_source
+from musicssl.folder import reading
+opened = reading.open_source
 def chatter(*args, **options):
     os.write(1, b"Error A : E0\\n")
     os.write(2, b"Note: Illegal Audio-MPEG-Header\\n")
     return opened(*args, **options)
-threads.open_source = chatter
+reading.open_source = chatter
 """
 
 
@@ -419,7 +419,7 @@ def test_the_manifest_says_what_was_heard(embed: Any, tmp_path: Path, out: Path)
 def test_an_error_of_the_medium_is_tried_again(
     embed: Any, music: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = threads.open_source
+    opened = reading.open_source
 
     def dying(path: Path, **options: Any) -> Any:
         source = opened(path, **options)
@@ -432,7 +432,7 @@ def test_an_error_of_the_medium_is_tried_again(
         return source
 
     with monkeypatch.context() as patch:
-        patch.setattr(threads, "open_source", dying)
+        patch.setattr(reading, "open_source", dying)
         assert embed(music / "two.wav") == 1
     assert manifest(out)["two.wav"]["error"] == "Input/output error"
     assert embed(music / "two.wav") == 0 and manifest(out)["two.wav"]["status"] == "ok"

@@ -1,28 +1,33 @@
 """Audio by URL, fetched with fsspec into a file that is gone when it was read."""
 
 import contextlib
+import io
+import logging
 import re
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
 from musicssl.errors import AudioError, DependencyError
+from musicssl.source_names import is_url as is_url
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]+(::[a-z][a-z0-9+.-]+)*://", re.IGNORECASE)  # no drive: "C:"
+_SCHEME = re.compile(r"(?:^|(?<=::))[A-Za-z][A-Za-z0-9+.-]*(?=://|::)")  # each of a chain
+log = logging.getLogger(__name__)
+T = TypeVar("T")
 
-
-def is_url(audio: object) -> bool:
-    """Tell whether a string is a URL, such as ``s3://bucket/song.flac``.
-
-    Examples
-    --------
-    >>> is_url("https://example.org/song.mp3"), is_url("C:/song.mp3"), is_url("song://")
-    (True, False, True)
-    """
-    return isinstance(audio, str) and _URL.match(audio) is not None
+WAITS = (0.5, 1.0, 2.0, 4.0)  # seconds before each further try, where one may help
+_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ImportError)
+_AGAIN = frozenset({408, 425, 429})  # answers of HTTP below 500 that another try may change
+_CLIENTS = {"aiohttp", "aiobotocore", "botocore", "gcsfs", "requests", "urllib3", "huggingface_hub"}
+_ADVICE = {
+    "NoCredentialsError": "give credentials as its own tools take them (for s3: AWS_ACCESS_KEY_ID "
+    "and AWS_SECRET_ACCESS_KEY, or ~/.aws), or set FSSPEC_S3_ANON=true for a public bucket",
+    "PermissionError": "the credentials do not allow it",
+}
 
 
 def shown_url(url: str) -> str:
@@ -38,15 +43,14 @@ def shown_url(url: str) -> str:
     except ValueError:  # such as an unclosed "["
         return url.partition("://")[0] + "://..."
     host = parts.netloc.rpartition("@")[2]
+    if parts.scheme not in ("http", "https"):  # elsewhere "?" and "#" are letters of names
+        return url.replace(parts.netloc, host, 1)
     return parts._replace(netloc=host, query="", fragment="").geturl()
 
 
 @contextlib.contextmanager
 def fetched(url: str) -> Iterator[BinaryIO]:
     """Fetch a file and open it; it is removed afterwards.
-
-    All of it is fetched before it is decoded: decoders jump about in a file, and a connection that
-    breaks would look like the end of the music.
 
     Yields
     ------
@@ -60,25 +64,121 @@ def fetched(url: str) -> Iterator[BinaryIO]:
     DependencyError
         If fsspec, or what it needs for this kind of URL, is missing.
     """
-    system, path = _filesystem(url)
-    with tempfile.TemporaryDirectory(prefix="musicssl-") as folder:
-        file = Path(folder, "audio")
-        try:
+    with fetch(*filesystem(url), url) as file:
+        yield file
+
+
+def fetch(system: Any, path: str, url: str, size: int | None = None) -> BinaryIO:
+    """Fetch a file of a file system of fsspec and open it; it is gone when it is closed.
+
+    All of it is fetched before it is decoded: decoders jump about in a file, and a connection that
+    breaks would look like the end of the music.
+
+    Parameters
+    ----------
+    system, path
+        As `filesystem` returns them.
+    url
+        What messages call it.
+    size
+        How many bytes it has, where that is known: fewer are a connection that broke.
+
+    Raises
+    ------
+    AudioError
+        If it cannot be fetched, or is empty; without the name.
+    """
+
+    def once() -> BinaryIO:
+        with contextlib.ExitStack() as held:
+            folder = held.enter_context(
+                tempfile.TemporaryDirectory(prefix="musicssl-", ignore_cleanup_errors=True)
+            )
+            file = Path(folder, "audio")
             system.get_file(path, str(file))
-        except Exception as error:  # of any package that fsspec uses
-            why = " ".join(str(error).split()).replace(url, shown_url(url))[:200]
-            kind = type(error).__name__
-            raise AudioError(f"cannot be fetched ({kind}: {why}).") from error
-        if not file.is_file() or not file.stat().st_size:
-            raise AudioError("cannot be fetched: it is a folder, or empty.")
-        with file.open("rb") as opened:
-            yield opened
+            found = file.stat().st_size if file.is_file() else 0
+            if not found and not size:
+                raise AudioError("cannot be fetched: it is a folder, or empty.")
+            if size is not None and found != size:
+                raise OSError(f"{found:,} of {size:,} bytes came")
+            return _Fetched(file, shown_url(url), held.pop_all())
+
+    try:
+        return retried(once, shown_url(url))
+    except AudioError:
+        raise
+    except Exception as error:  # of any package that fsspec uses
+        raise AudioError(f"cannot be fetched ({told(error, url)}).") from error
 
 
-def _filesystem(url: str) -> tuple[Any, str]:
+class _Fetched(io.BufferedReader):
+    """A file that takes the folder that it lies in with it."""
+
+    def __init__(self, file: Path, name: str, held: contextlib.ExitStack) -> None:
+        raw = io.FileIO(file)
+        raw.name = name
+        super().__init__(raw)
+        self._held = held
+
+    def close(self) -> None:
+        super().close()
+        self._held.close()
+
+
+def retried(work: Callable[[], T], name: str) -> T:
+    """Return what `work` returns, trying again where a connection or a server failed."""
+    for wait in (*WAITS, None):
+        try:
+            return work()
+        except AudioError:
+            raise
+        except Exception as error:
+            status = getattr(error, "status", None)
+            refused = isinstance(status, int) and status < 500 and status not in _AGAIN
+            if wait is None or refused or not _may_pass(error):
+                raise
+            log.debug("%s: tried again in %g s", name, wait, exc_info=error)
+            time.sleep(wait)
+    raise AssertionError
+
+
+def _may_pass(error: Exception) -> bool:
+    """Tell whether an error may be gone at the next try."""
+    if isinstance(error, _FINAL) or type(error).__name__ in _ADVICE:
+        return False
+    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _CLIENTS
+
+
+def told(error: Exception, url: str) -> str:
+    """Return what went wrong with a URL, in a line, with a remedy where one is known."""
+    kind = type(error).__name__
+    why = " ".join(str(error).split()).replace(url, shown_url(url))[:200]
+    advice = _ADVICE.get(kind) or next(
+        (
+            text
+            for name, text in _ADVICE.items()
+            if name in {t.__name__ for t in type(error).__mro__}
+        ),
+        "",
+    )
+    return f"{kind}: {why}" + (f"; {advice}" if advice else "")
+
+
+def filesystem(url: str) -> tuple[Any, str]:
+    """Return fsspec's file system for a URL, and the path in it.
+
+    Raises
+    ------
+    AudioError
+        If fsspec knows no such URLs.
+    DependencyError
+        If fsspec, or what it needs for this kind of URL, is missing.
+    """
     try:
         core = import_module("fsspec.core")
-        system, path = core.url_to_fs(url)
+        system, path = core.url_to_fs(
+            _SCHEME.sub(lambda name: name[0].lower(), url), use_listings_cache=False
+        )
     except ImportError as error:
         kind = url.partition("://")[0]
         said = "" if error.name == "fsspec" else f" ({' '.join(str(error).split())[:200]})"
@@ -88,4 +188,6 @@ def _filesystem(url: str) -> tuple[Any, str]:
         ) from error
     except ValueError as error:  # of a protocol that it does not know
         raise AudioError(f"is a URL that fsspec cannot read ({error}).") from error
+    except Exception as error:  # of an archive inside which it points, or of credentials
+        raise AudioError(f"cannot be opened ({told(error, url)}).") from error
     return system, path

@@ -9,7 +9,8 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,8 @@ from musicssl.cli.models import print_models
 from musicssl.cli.options import build_parser
 from musicssl.cli.stdout import DONE, FAILED, NOTHING, answer, to_stdout
 from musicssl.cli.terminal import loading, put_name, run_command, say
-from musicssl.errors import ConfigError
+from musicssl.errors import ConfigError, pick
+from musicssl.source_names import is_url
 
 # What needs torch is imported when it is needed: --help and a typing mistake answer at once.
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ def _listing(parser: argparse.ArgumentParser, args: argparse.Namespace) -> "List
     """Return the files that were asked for."""
     from musicssl.audio import AUDIO_EXTENSIONS
     from musicssl.folder.listing import Listing, Shard
+    from musicssl.folder.remote import RemoteListing
     from musicssl.folder.segments import SegmentListing
     from musicssl.segments.reading import parse_segments
 
@@ -63,7 +66,12 @@ def _listing(parser: argparse.ArgumentParser, args: argparse.Namespace) -> "List
     paths = _lines(args.files_from, null=args.null) if args.files_from else args.paths
     wanted = args.ext.split(",") if args.ext else AUDIO_EXTENSIONS
     extensions = {"." + ext.strip().lstrip(".") for ext in wanted}
-    return Listing(paths, extensions=extensions, listed=bool(args.files_from), shard=shard)
+    listed = bool(args.files_from)
+    if urls := [path for path in paths if is_url(path)]:
+        if len(urls) < len(paths):
+            raise ConfigError("PATHs mix URLs and others; give either.")
+        return RemoteListing(urls, extensions=extensions, listed=listed, shard=shard)
+    return Listing(paths, extensions=extensions, listed=listed, shard=shard)
 
 
 def _lines(name: str, *, null: bool) -> list[str]:
@@ -92,7 +100,8 @@ def _lines(name: str, *, null: bool) -> list[str]:
 def _embed(listing: "Listing", args: argparse.Namespace) -> int:
     """Do the work and say what came of it."""
     from musicssl.cli.progress import Progress
-    from musicssl.folder.api import embed_folder
+
+    embed = _engine(args)
     from musicssl.folder.summary import Interrupted
 
     progress = Progress(listing, quiet=args.quiet, verbose=args.verbose)
@@ -106,7 +115,7 @@ def _embed(listing: "Listing", args: argparse.Namespace) -> int:
 
     with progress, _messages(progress):
         try:
-            summary = embed_folder(
+            summary = embed(
                 listing,
                 args.out,
                 model=args.model,
@@ -143,6 +152,26 @@ def _embed(listing: "Listing", args: argparse.Namespace) -> int:
         if sys.stdout is not None and args.dry_run:
             sys.stdout.flush()
     return _report(summary, progress, args)
+
+
+def _engine(args: argparse.Namespace) -> "Callable[..., Summary]":
+    """Return what embeds: the same call for every engine.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such engine, or an address without a cluster.
+    """
+    from musicssl.folder.api import embed_folder
+
+    pick({"local": 0, "ray": 0}, args.engine, "engine")
+    if args.engine == "local":
+        if args.address is not None:
+            raise ConfigError("--address is that of a Ray cluster; give --engine ray too.")
+        return embed_folder
+    from musicssl.ray import embed
+
+    return partial(embed, address=args.address)
 
 
 def _report(summary: "Summary", progress: "Progress", args: argparse.Namespace) -> int:

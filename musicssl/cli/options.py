@@ -10,6 +10,7 @@ from musicssl import __version__
 from musicssl.cli.completion import add_completion
 from musicssl.cli.stdout import answer, print_lines
 from musicssl.cli.terminal import one_line, say
+from musicssl.source_names import is_url
 
 EPILOG = """\
 Results are named after the files, in the same folders: of a folder's files the path inside it
@@ -85,7 +86,8 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("paths", nargs="*", type=_path, metavar="PATH", help="file, or folder to search through")
+    where = "file, folder to search through, tar file, or URL of these (s3://bucket/music)"
+    add("paths", nargs="*", type=_place, metavar="PATH", help=where)
     add("-V", "--version", action="version", version=f"%(prog)s {__version__}")
     add("--list-models", action="store_true", help="show the models there are, and stop")
     add_completion(parser)
@@ -118,16 +120,16 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add(
         *("-o", "--out", "--output"),
-        type=_path,
+        type=_place,
         default=Path("embeddings"),
         metavar="OUT",
-        help="folder (default: %(default)s)",
+        help="folder, or URL of one (default: %(default)s)",
     )
     add(
         "--format",
-        default="npz",
-        metavar="{npz,npy,jsonl,parquet,h5}",
-        help="one file per result, or one for all (default: %(default)s)",
+        metavar="{npz,npy,jsonl,parquet,h5,dataset}",
+        help="one file per result, one for all, or a growing set of parquet files (default: npz; "
+        "dataset where OUT is a URL, and with --engine ray)",
     )
     add(
         "--metadata",
@@ -181,6 +183,8 @@ def _add_computation(group: argparse._ArgumentGroup) -> None:
     add("-j", "--jobs", type=int, metavar="N", help="files at a time (default: one per core)")
     add("--batch-seconds", type=float, metavar="S", help="audio encoded at once (default: 30)")
     add("--chunk-seconds", type=float, metavar="S", help="cut longer files to this (default: 120)")
+    add("--engine", default="local", metavar="{local,ray}", help="this machine, or a Ray cluster")
+    add("--address", metavar="HOST:PORT", help="of the Ray cluster (default: RAY_ADDRESS, or here)")
     files = "at bad files (default: %(default)s)"
     add("--on-error", default="skip", metavar="{skip,stop}", help=files)
 
@@ -196,6 +200,11 @@ def _path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("an empty path")
     return Path(text)
+
+
+def _place(text: str) -> Path | str:
+    """Return a path, or a URL as it stands: a path would lose one of its slashes."""
+    return text if is_url(text) else _path(text)
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
@@ -14,6 +15,7 @@ from tqdm import tqdm
 
 from musicssl.cli.terminal import one_line, printable, say
 from musicssl.errors import MusicSSLError
+from musicssl.folder.archives import is_archive
 from musicssl.folder.listing import Listing
 from musicssl.folder.summary import Summary
 
@@ -89,7 +91,12 @@ class Progress(logging.Handler):
 
     def _count(self) -> None:
         with contextlib.suppress(OSError, MusicSSLError):
-            self.total = sum(1 for _ in self.listing)
+            total = 0
+            for item in self.listing:
+                if is_archive(item):
+                    return  # what is in it shows when it is read
+                total += 1
+            self.total = total
 
     def _watch_bar(self) -> None:
         """Keep the bar moving while nothing comes to its end."""
@@ -236,7 +243,10 @@ class Progress(logging.Handler):
         if summary.failed:
             names = ", ".join(printable(name) for name, _ in summary.failures[:_SHOWN_FAILURES])
             more = " and more" if summary.failed > _SHOWN_FAILURES else ""
-            manifest = printable(str(summary.out / "manifest.jsonl"))
+            where = summary.out
+            if isinstance(where, Path) and summary.format != "dataset":
+                where /= "manifest.jsonl"
+            manifest = printable(str(where))
             self.line(f"failed: {names}{more}" + (f"; see {manifest}" if self.listed else ""))
         if summary.interrupted:
             self.line("run the same command again to go on")

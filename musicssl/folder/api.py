@@ -9,12 +9,15 @@ from musicssl import arguments
 from musicssl.audio import AUDIO_EXTENSIONS, RESAMPLERS
 from musicssl.errors import ConfigError, OutputError, pick, shown
 from musicssl.folder.columns import OWN
+from musicssl.folder.dataset import FORMAT as DATASET
+from musicssl.folder.dataset_run import DatasetRun
 from musicssl.folder.formats import FORMATS
 from musicssl.folder.job import FolderJob
 from musicssl.folder.listing import Listing, Shard
 from musicssl.folder.manifest import lock_output
 from musicssl.folder.metadata import Metadata
 from musicssl.folder.records import Record
+from musicssl.folder.remote import RemoteListing
 from musicssl.folder.segments import SegmentListing
 from musicssl.folder.summary import Summary
 from musicssl.inference.device import pick_device
@@ -22,18 +25,20 @@ from musicssl.inference.options import EmbedOptions
 from musicssl.model import MusicEncoder, load_model
 from musicssl.network import Layer
 from musicssl.segments.segment import Segment
+from musicssl.source_names import is_url
 from musicssl.space import Space
 
 
+@arguments.strict
 def embed_folder(
-    paths: str | Path | Sequence[str | Path] | Sequence[Segment] | Listing,
+    paths: str | Path | Sequence[str | Path] | Segment | Sequence[Segment] | Listing,
     out: str | Path = "embeddings",
     *,
     model: str | Path | MusicEncoder | None = None,
     revision: str | None = None,
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
-    format: str = "npz",
+    format: str | None = None,
     level: str = "clip",
     pooling: str | None = None,
     window: float | None = None,
@@ -71,10 +76,13 @@ def embed_folder(
     ----------
     paths
         Files, folders (searched with their subfolders), or a `Listing` of them, which also says
-        how results are named. Or parts of files: what `musicssl.read_segments` returns, or other
-        `Segment`; of each file they are decoded together.
+        how results are named. A tar stands for the music in it. Or URLs of files and folders, or
+        with ``*`` (by fsspec: ``pip install 'musicssl[remote]'``). Or parts of files: what
+        `musicssl.read_segments` returns, or other `Segment`; of each file they are decoded
+        together.
     out
-        The folder for results, for manifest.jsonl (one line per file) and for space.json.
+        The folder for results, for manifest.jsonl (one line per file) and for space.json; or
+        the URL of such a folder, for a data set.
     model, revision, level, pooling, window, hop, layer, device, dtype, chunk_seconds
         As in `musicssl.get_embedding`.
     resampler, mono, offset, duration
@@ -82,7 +90,9 @@ def embed_folder(
     cache_dir, local_files_only
         As in `musicssl.load_model`.
     format
-        "npz", "npy", "jsonl": a file for each; "parquet", "h5": one file for all.
+        "npz", "npy", "jsonl": a file for each; "parquet", "h5": one file for all; "dataset":
+        parquet files that only become more, the one that stores behind a URL can have. None for
+        "npz", or "dataset" where `out` is a URL.
     metadata
         A CSV of your own with a column "path" (or "source", "file", "name") and any others, which
         become columns of the parquet. They stay there in later runs without `metadata`. Rows and
@@ -139,7 +149,8 @@ def embed_folder(
     KeyboardInterrupt
         An `Interrupted`, on Ctrl-C.
     """
-    kind = pick(FORMATS, format, "format")
+    format = ("dataset" if is_url(out) else "npz") if format is None else format
+    pick({**FORMATS, DATASET: None}, format, "format")
     table = None if metadata is None else _metadata(metadata, format)
     options = EmbedOptions(
         level=level,
@@ -163,21 +174,25 @@ def embed_folder(
         paths = _listing(paths, extensions, shard)
     if isinstance(paths, SegmentListing) and (prune or offset or duration is not None):
         raise ConfigError("prune, offset and duration are for files, not for segments of them.")
-    if paths.shard and prune:
-        raise ConfigError("shards cannot prune; do it in the run without a shard that merges them.")
-    if isinstance(out, (str, Path)) and "\0" in str(out):
-        raise OutputError("out must be the name of a folder; none has a NUL in its name.")
-    out = arguments.path(out, "out")
-    summary = Summary(out=out, format=format)
-    if not paths.wrong and next(paths.items(summary.passed_over), None) is None:
-        return summary  # and leave no trace
-    if not isinstance(model, MusicEncoder):
-        model = load_model(
     listed = paths.columns if isinstance(paths, SegmentListing) else []
     if both := [name for name in listed if table is not None and name in table.names]:
         raise ConfigError(
             f"the column {shown(both[0])} is in the segments and in metadata; rename one."
         )
+    if paths.shard and prune:
+        raise ConfigError("shards cannot prune; do it in the run without a shard that merges them.")
+    if isinstance(paths, RemoteListing) and prune:
+        raise ConfigError("prune is for folders on disks, not for URLs.")
+    if isinstance(out, (str, Path)) and "\0" in str(out):
+        raise OutputError("out must be the name of a folder; none has a NUL in its name.")
+    out = out if isinstance(out, str) and is_url(out) else arguments.path(out, "out")
+    if format == DATASET or not isinstance(out, Path):
+        _check_dataset(format, {"prune": prune, "replace_foreign": replace_foreign})
+    summary = Summary(out=out, format=format)
+    if not paths.wrong and next(paths.items(summary.passed_over), None) is None:
+        return summary  # and leave no trace
+    if not isinstance(model, MusicEncoder):
+        model = load_model(
             model,
             revision=revision,
             cache_dir=cache_dir,
@@ -185,11 +200,30 @@ def embed_folder(
             device=pick_device(device),
         )
     settings = options.resolve(model)
+    if format == DATASET or not isinstance(out, Path):
+        run = DatasetRun(
+            listing=paths,
+            out=out,
+            model=model,
+            settings=settings,
+            resampler=resampler,
+            mono=mono,
+            overwrite=overwrite,
+            on_error=on_error,
+            on_file=on_file,
+            on_start=on_start,
+            offset=options.offset,
+            duration=options.duration,
+        )
+        if dry_run:
+            return run.dry_run()
+        run.prepare()
+        return run.work(jobs)
     job = FolderJob(
         listing=paths,
         out=out,
         space=Space.of(model, settings, resampler=resampler, mono=mono),
-        kind=kind,
+        kind=FORMATS[format],
         format=format,
         overwrite=overwrite,
         replace_foreign=replace_foreign,
@@ -225,6 +259,23 @@ def _metadata(file: Any, format: str) -> Metadata:
     return Metadata.read(arguments.path(file, "metadata"), taken=OWN)
 
 
+def _check_dataset(format: str, switches: Mapping[str, bool]) -> None:
+    """Check what a data set cannot have.
+
+    Raises
+    ------
+    ConfigError
+        If it is asked for.
+    """
+    if format != DATASET:
+        raise ConfigError(
+            f"format {format!r} is for folders on disks; behind a URL the only one is {DATASET!r}, "
+            "parquet files that only become more."
+        )
+    if asked := [name for name, on in switches.items() if on]:
+        raise ConfigError(f"{asked[0]} is for folders of results; a data set only grows.")
+
+
 def _check_run(on_error: str, switches: Mapping[str, object], **calls: object) -> None:
     """Check what decides how a run goes.
 
@@ -249,14 +300,21 @@ def _listing(paths: Any, extensions: Any, shard: Any) -> Listing:
     ConfigError
         If these are not paths, extensions, and a part of the work.
     """
-    several = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+    several = [paths] if isinstance(paths, (str, os.PathLike, Segment)) else paths
     if isinstance(several, (bytes, Mapping)) or not isinstance(several, Iterable):
         raise ConfigError(f"paths must be a path or several, got {shown(paths, kind=True)}.")
     several = list(several)
+    urls = [one for one in several if isinstance(one, str) and is_url(one)]
+    if urls and len(urls) < len(several):
+        raise ConfigError("paths mixes URLs and others; give either.")
     segments = [one for one in several if isinstance(one, Segment)]
     if segments and len(segments) < len(several):
         raise ConfigError("paths mixes files and segments; give either.")
-    files = [arguments.path(one, f"paths[{i}]") for i, one in enumerate(several) if not segments]
+    files = [
+        arguments.path(one, f"paths[{i}]")
+        for i, one in enumerate(several)
+        if not segments and not urls
+    ]
     if isinstance(extensions, (str, bytes)) or not isinstance(extensions, Iterable):
         raise ConfigError(
             f"extensions must be a list such as ['.wav'], got {shown(extensions, kind=True)}."
@@ -270,4 +328,6 @@ def _listing(paths: Any, extensions: Any, shard: Any) -> Listing:
         part = Shard(*numbers)
     if segments:
         return SegmentListing(segments, shard=part)
+    if urls:
+        return RemoteListing(urls, extensions=kinds, shard=part)
     return Listing(files, extensions=kinds, shard=part)

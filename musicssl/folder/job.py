@@ -5,11 +5,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from pathlib import Path
 
+from musicssl.cores import usable_cores
 from musicssl.errors import OutputError
+from musicssl.folder.archives import Expansion
 from musicssl.folder.columns import Columns
+from musicssl.folder.fetching import fetch_ahead
 from musicssl.folder.ledger import FileStat, Ledger
 from musicssl.folder.listing import Item, Listing
 from musicssl.folder.manifest import Manifest, forget_shards, read_space, write_space
@@ -117,7 +120,7 @@ class FolderJob:
             self.output.scan()
             self.ledger = Ledger(self.manifest.all(), found["space"])
         for item, seen in self._todo():
-            record = {"source": item.key, "path": str(item.path), "size": seen.size}
+            record = {"source": item.key, "path": item.name, "size": seen.size}
             self._report(record | {"mtime_ns": seen.mtime_ns, "status": "todo"})
         if self.prune and self.ledger:
             self._prune()
@@ -168,6 +171,8 @@ class FolderJob:
         cores = usable_cores()
         wanted = jobs or (cores if cpu else min(cores, _GPU_JOBS))
         todo = by_file(self._todo())
+        if isinstance(self.listing, RemoteListing):
+            todo = fetch_ahead(todo, wanted)
         first = list(islice(todo, wanted))  # fewer files than cores?
         jobs = max(1, len(first))
         todo = chain(first, todo)
@@ -178,7 +183,7 @@ class FolderJob:
             with taking:
                 taken = next(todo, None)
                 if taken is not None and self.on_start:
-                    self.on_start(str(taken[0][0].path))
+                    self.on_start(taken[0][0].name)
                 return taken
 
         return EmbedThreads(
@@ -199,25 +204,40 @@ class FolderJob:
         """Yield what an earlier run has not done, with what is known of it unread."""
         for name, error in self.listing.wrong:
             self._report({"source": name, "path": name, "status": "failed", "error": error} | OFF)
-        for item in self.listing.items(self.summary.passed_over):
-            if self.stop.is_set():
-                return
-            item = item.cut(self.offset, self.duration)
-            seen = FileStat()
-            try:
-                seen = FileStat.of(item.path.stat())
-            except (OSError, ValueError) as error:
-                item = item._replace(error=item.error or reason(error))
-            record: Record = {"source": item.key, "path": str(item.path)}
-            try:
-                if self._is_done(item, seen):
-                    self._report(record | {"status": "skipped"})
-                elif before := self._reuse(item, seen):
-                    self._report(record | {"status": "moved", "before": before})
-                else:
-                    yield item, seen
-            except TakenError as error:  # not for the manifest, which has the other file
-                self._report(record | {"status": "failed", "error": str(error)} | OFF)
+        passed_over = self.summary.passed_over
+        items = takewhile(lambda _: not self.stop.is_set(), self.listing.items(passed_over))
+        yield from Expansion(
+            extensions=self.listing.extensions,
+            passed_over=passed_over,
+            look=self._look,
+            is_done=lambda item, seen: self._is_done(item.cut(self.offset, self.duration), seen),
+            known=self.ledger.archive,
+            note=self._note,
+        ).todo(items)
+
+    def _note(self, record: Record) -> None:
+        if not self.dry:
+            self.manifest.add(record | {"space": self.summary.space})
+
+    def _look(self, item: Item) -> Taken | None:
+        """Return an item with what is known of it unread, None if there is nothing to do."""
+        item = item.cut(self.offset, self.duration)
+        seen = FileStat()
+        try:
+            seen = item.seen()
+        except (OSError, ValueError) as error:
+            item = item._replace(error=item.error or reason(error))
+        record: Record = {"source": item.key, "path": item.name}
+        try:
+            if self._is_done(item, seen):
+                self._report(record | {"status": "skipped"})
+            elif before := self._reuse(item, seen):
+                self._report(record | {"status": "moved", "before": before})
+            else:
+                return item, seen
+        except TakenError as error:  # not for the manifest, which has the other file
+            self._report(record | {"status": "failed", "error": str(error)} | OFF)
+        return None
 
     def _is_done(self, item: Item, seen: FileStat) -> bool:
         """Tell whether a file's result is there; what has changed since is noted.
@@ -247,7 +267,7 @@ class FolderJob:
 
     def _reuse(self, item: Item, seen: FileStat) -> str | None:
         """Give a file that was moved the result that it had, and return its name before."""
-        if self.tag or self.overwrite or not self.ledger or item.error:
+        if self.tag or self.overwrite or not self.ledger or item.error or item.origin:
             return None
         if self._moves is None:
             self._moves = Moves(self.listing, self.summary.space, self.ledger)
@@ -284,23 +304,10 @@ class FolderJob:
             self.manifest.add(record)
 
     def _report(self, record: Record) -> None:
-        summary, status = self.summary, record["status"]
         with self.lock:
-            if status == "skipped":
-                summary.skipped += 1
-            elif status == "moved":
-                summary.moved += 1
-            elif status == "passed over":
-                summary.passed_over[record["reason"]] += 1
-            elif status == "failed":
-                summary.failed += 1
-                if len(summary.failures) < KEPT_FAILURES:
-                    summary.failures.append((record["source"], record["error"]))
-                if self.on_error == "stop":
-                    self.stop.set()
-            else:
-                summary.done += 1
-                summary.audio_seconds += record.get("duration", 0.0)
+            self.summary.count(record)
+            if record["status"] == "failed" and self.on_error == "stop":
+                self.stop.set()
             if self.on_file:
                 self.on_file(record)
 

@@ -21,11 +21,17 @@ class FileStat(NamedTuple):
     mtime_ns: int = 0
     inode: int | None = None
     ctime_ns: int | None = None
+    etag: str | None = None  # of an object in a store
 
     @classmethod
     def of(cls, status: os.stat_result) -> "FileStat":
         """Return what a `stat` tells."""
         return cls(status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
+
+    @property
+    def facts(self) -> Record:
+        """As records have them: an etag only where there is one."""
+        return {k: v for k, v in self._asdict().items() if k != "etag" or v is not None}
 
 
 class Ledger:
@@ -44,6 +50,7 @@ class Ledger:
     def __init__(self, paths: Sequence[Path] = (), space: str = "") -> None:
         self.paths = paths
         self._known: dict[int, int] = {}
+        self._archives: dict[int, int] = {}  # where the records of tar files stand
         for i, path in enumerate(paths):
             for start, record in read_places(path):
                 key = digest(record["source"])
@@ -53,6 +60,8 @@ class Ledger:
                     self._known[key] = known if record["space"] == space else 0
                 elif record.get("left"):  # failed, and the earlier result could not be removed
                     self._known[key] = 0
+                elif record["status"] == "read":
+                    self._archives[key] = start * len(paths) + i
                 else:
                     self._known.pop(key, None)
 
@@ -63,17 +72,22 @@ class Ledger:
         return len(self._known)
 
     def is_as_it_was(
-        self, key: str, path: Path, seen: FileStat, part: Mapping[str, float | None]
+        self, key: str, path: str, seen: FileStat, part: Mapping[str, float | None]
     ) -> bool:
         """Tell whether nothing about a file, or the part of it, differs from its record."""
         known = self._known.get(digest(key), 0)
-        state = _state({"path": str(path), **seen._asdict(), **part})
+        state = _state({"path": path, **seen._asdict(), **part})
         return bool(known) and known & ((1 << _BITS) - 1) == state
 
     def record(self, key: str) -> Record | None:
         """Return the record of a file that has a result of this space."""
         known = self._known.get(digest(key), 0)
         return self.read(known >> _BITS) if known else None
+
+    def archive(self, key: str) -> Record | None:
+        """Return what is known of a tar that was read to its end."""
+        place = self._archives.get(digest(key))
+        return None if place is None else self.read(place)
 
     def counts(self, key: str, place: int) -> bool:
         """Tell whether a source's last record is the one that stands in a place."""

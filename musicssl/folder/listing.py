@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from musicssl.errors import AudioError, ConfigError
+from musicssl.folder.ledger import FileStat
+from musicssl.folder.origin import Origin
 from musicssl.folder.paths import STATE, holds_results, is_results_name
 from musicssl.folder.records import digest
 from musicssl.source_names import absolute, listed_name, root_names
@@ -30,8 +32,6 @@ class Item(NamedTuple):
     start: float | None = None  # seconds, of a part of the file; None: all of it
     end: float | None = None
     word: str = "start"  # how whoever chose the part calls its beginning
-
-    @property
     columns: Mapping[str, str] = {}  # the user's own, of a list of segments
     origin: Origin | None = None  # of what is no file on a disk
     where: str = ""  # its name there, in place of the path
@@ -52,17 +52,19 @@ class Item(NamedTuple):
         if self.origin is not None:
             return self.origin.seen
         return FileStat() if self.where else FileStat.of(self.path.stat())
+
+    @property
     def part(self) -> dict[str, float | None]:
         """Which part it is, as records say it; nothing for all of a file."""
         return {} if self.start is None else {"start": self.start, "end": self.end}
 
-    def cut(self, offset: float, duration: float | None) -> "Item":
-        """Return the item of which only a part is to be heard, in seconds."""
     @property
     def about(self) -> dict[str, Any]:
         """What records say of the part and of the user's own columns."""
         return self.part | ({"columns": dict(self.columns)} if self.columns else {})
 
+    def cut(self, offset: float, duration: float | None) -> "Item":
+        """Return the item of which only a part is to be heard, in seconds."""
         if not offset and duration is None:
             return self
         end = None if duration is None else offset + duration
@@ -283,8 +285,8 @@ def _on_disk(path: str | Path) -> Path:
     """
     if re.match(r"[A-Za-z][\w+.-]+:/", str(path)) and not os.path.lexists(path):
         raise AudioError(
-            f"{path} is a URL, and folders are read from disks: mount it or fetch it first, or "
-            "embed single URLs with musicssl.get_embedding."
+            f"{path} is a URL in a Path, which has lost a slash; give it as a str, such as "
+            "'s3://bucket/music'."
         )
     return absolute(path)
 

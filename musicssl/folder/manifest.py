@@ -62,13 +62,28 @@ def read_space(out: Path) -> dict[str, Any] | None:
     """
     path = not_a_link(out / "space.json")
     try:
-        values = json.loads(path.read_bytes())
+        data = path.read_bytes()
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
         raise OutputError(f"{path} cannot be read ({reason(error)}).") from error
+    return check_space(data, str(path))
+
+
+def check_space(data: bytes, name: str) -> dict[str, Any]:
+    """Return what the content of a space.json says.
+
+    Raises
+    ------
+    OutputError
+        If it says something else.
+    """
+    try:
+        values = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise OutputError(f"{name} cannot be read ({reason(error)}).") from error
     if wrong := _wrong(values):
-        raise OutputError(f"{path} cannot be read ({wrong}).")
+        raise OutputError(f"{name} cannot be read ({wrong}).")
     return dict(_OLDER | values)
 
 

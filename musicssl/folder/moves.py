@@ -51,6 +51,8 @@ def recognize(record: Record, item: Item, seen: FileStat) -> Record | None:
     TakenError
         If the record is of another file, which is still there.
     """
+    if item.origin is not None:
+        return _recognize_object(record, item, seen)
     owner = Path(str(record.get("path", item.path)))
     others = owner != item.path and _is_another(owner, item.path)
     sized = record["size"] == seen.size and item.error is None and part_of(record) == item.part
@@ -67,11 +69,29 @@ def recognize(record: Record, item: Item, seen: FileStat) -> Record | None:
     if known:
         fleeting = ctime_ns == seen.ctime_ns and inode != seen.inode
         now = seen._replace(inode=None) if fleeting else seen
-        return record | {"path": str(item.path), "mount": item.mount} | now._asdict()
+        return record | {"path": str(item.path), "mount": item.mount} | now.facts
     if others:
         raise TakenError(
             f"{item.key} is already the result of {owner}, which is still there. Give both paths "
             "in one run, or choose another folder; overwrite (--overwrite) replaces it."
+        )
+    return None
+
+
+def _recognize_object(record: Record, item: Item, seen: FileStat) -> Record | None:
+    """Do so for an object of a store: its etag is its content's, otherwise its time has to do."""
+    etag = record.get("etag")
+    same = record["size"] == seen.size and part_of(record) == item.part
+    if etag is not None or seen.etag is not None:
+        same = same and etag == seen.etag
+    else:
+        same = same and record["mtime_ns"] == seen.mtime_ns and record.get("path") == item.name
+    if same:
+        return record | {"path": item.name} | seen.facts
+    if record.get("path") != item.name:
+        raise TakenError(
+            f"{item.key} is already the result of {record.get('path')}. Give both in one run, or "
+            "choose another folder; overwrite (--overwrite) replaces it."
         )
     return None
 
@@ -201,6 +221,8 @@ class Pruning:
         above = path.parent
         while above != root and not lexists(above):
             above = above.parent
+        if above.is_file():
+            return f"{above} holds them, and archives are not looked into; remove it if not."
         if not above.exists():
             return f"{above} is a link that leads nowhere; is a disk not mounted?"
         if above.is_dir() and not any(above.iterdir()):

@@ -141,8 +141,10 @@ class Preparation:
             If the folder cannot be looked into.
         """
         with writing(self.out):
-            if lexists(self.out) and not self.out.is_dir():
-                raise OutputError(f"cannot write to {self.out}: it is no folder.")
+            there = next((p for p in (self.out, *self.out.parents) if lexists(p)), self.out)
+            if lexists(there) and not there.is_dir():
+                what = "it" if there == self.out else there
+                raise OutputError(f"cannot write to {self.out}: {what} is no folder.")
             yield from self._unusable()
 
     def _unusable(self) -> Iterator[tuple[Path, str, bool]]:

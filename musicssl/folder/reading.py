@@ -6,17 +6,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count, groupby
 from pathlib import Path
-from queue import Full, Queue
-from typing import Self
+from typing import BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from musicssl.audio import Source
-from musicssl.errors import MusicSSLError
+from musicssl.audio import Source, open_source
+from musicssl.errors import AudioError, MusicSSLError
 from musicssl.folder.ledger import FileStat
 from musicssl.folder.listing import Item
 from musicssl.folder.moves import content_of
+from musicssl.folder.origin import Origin
+from musicssl.folder.paths import reason
+from musicssl.folder.records import Record
+from musicssl.frames import frame_count
+from musicssl.inference.jobs import AudioStream, PartedStream
 from musicssl.inference.parts import Event, Part, Parts
 
 Block = NDArray[np.float32]
@@ -31,7 +35,7 @@ def by_file(todo: Iterator[Taken]) -> Iterator[list[Taken]]:
     """Yield what is read together: parts of one file that follow each other, or a whole file."""
     numbers = count()
     for _, taken in groupby(
-        todo, key=lambda one: next(numbers) if one[0].start is None else one[0].path
+        todo, key=lambda one: next(numbers) if one[0].start is None else one[0].name
     ):
         yield list(taken)
 
@@ -43,10 +47,18 @@ class OpenFile:
     path: Path
     seen: FileStat
     stop: threading.Event
-    ahead: bool  # decode in a thread meanwhile
+    origin: Origin | None = None  # of what is no file on a disk
     source: Source | None = None
     started: float = field(default_factory=time.perf_counter)
     _content: list[str | None] = field(default_factory=list)
+    _opened: BinaryIO | None = None
+
+    def open(self) -> Path | BinaryIO:
+        """Return what is to be decoded."""
+        if self.origin is None:
+            return self.path
+        self._opened = self.origin.open()
+        return self._opened
 
     def blocks(self) -> Iterator[Block]:
         """Decode.
@@ -62,8 +74,7 @@ class OpenFile:
             If the run is broken off.
         """
         assert self.source is not None
-        blocks = self.source.blocks()
-        for block in read_ahead(blocks) if self.ahead else blocks:
+        for block in self.source.blocks():
             if self.stop.is_set():
                 raise Stopped
             yield block
@@ -72,9 +83,13 @@ class OpenFile:
         """Release the file."""
         if self.source is not None:
             self.source.close()
+        if self._opened is not None:
+            self._opened.close()
 
     def content(self) -> str | None:
         """Return a hash of all of the file, computed once; see `content_of`."""
+        if self.origin is not None:
+            return None
         if not self._content:
             self._content.append(content_of(self.path, self.seen.size, self.seen.mtime_ns))
         return self._content[0]
@@ -95,6 +110,32 @@ class Reading:
         self.samples += len(block)
         if len(block):
             self.peak = max(self.peak, float(np.abs(block).max()))
+
+    def describe(self, source: Source, *, sample_rate: int, hop: int) -> Record:
+        """Return what the manifest says of a file that was read to its end.
+
+        Parameters
+        ----------
+        source
+            What was read.
+        sample_rate, hop
+            The model's.
+        """
+        whole = self.item.start is None
+        return {
+            "status": "ok",
+            "duration": round(self.samples / sample_rate, 6),
+            "duration_promised": source.promised and round(source.promised, 6) if whole else None,
+            "sample_rate": source.native_rate,
+            "channels": source.channels,
+            "frames": frame_count(self.samples, hop),
+            "truncated": source.truncated,
+            "damaged": source.damaged,
+            "peak": round(source.peak if whole else self.peak, 6),
+            "content": self.file.content(),
+            "mount": self.item.mount,
+            "seconds": round(time.perf_counter() - self.file.started, 3),  # that of its batch
+        }
 
 
 class WholeFile:
@@ -121,7 +162,7 @@ class FileParts(Parts):
 
     def __init__(self, source: Source, readings: list[Reading]) -> None:
         items = [reading.item for reading in readings]
-        parts = [Part(item.start or 0.0, item.end, str(item.path), item.word) for item in items]
+        parts = [Part(item.start or 0.0, item.end, item.name, item.word) for item in items]
         super().__init__(source, parts)
         self.readings = readings
 
@@ -137,36 +178,27 @@ class FileParts(Parts):
             yield i, event
 
 
-def read_ahead(blocks: Iterator[Block], depth: int = 6) -> Iterator[Block]:
-    """Yield what `blocks` yields, computed meanwhile in a thread, up to `depth` ahead."""
-    waiting: Queue[Block | BaseException | None] = Queue(depth)
-    over = threading.Event()
-
-    def put(item: Block | BaseException | None) -> None:
-        while not over.is_set():
-            try:
-                waiting.put(item, timeout=0.1)
-                return
-            except Full:
-                continue
-
-    def fill() -> None:
+def opened(
+    file: OpenFile, readings: list[Reading], *, sample_rate: int, resampler: str, mono: str
+) -> Iterator[AudioStream | PartedStream | MusicSSLError]:
+    """Yield a file to read, or for each of its readings what is wrong with it."""
+    error: MusicSSLError | None = None
+    item = readings[0].item
+    if item.error is not None:
+        error = AudioError(f"{item.name}: {item.error}")
+    else:
         try:
-            for block in blocks:
-                put(block)
-                if over.is_set():
-                    return
-            put(None)
-        except BaseException as error:
-            put(error)
-
-    thread = threading.Thread(target=fill, daemon=True)
-    thread.start()
-    try:
-        while (item := waiting.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        over.set()
-        thread.join()
+            file.source = open_source(
+                file.open(), sample_rate=sample_rate, resampler=resampler, mono=mono
+            )
+        except MusicSSLError as found:
+            error = found
+        except OSError as found:
+            error = AudioError(f"{item.name}: {reason(found)}")
+    if error is not None or file.source is None:
+        file.close()
+        yield from [error or AudioError(f"{item.name}: not opened")] * len(readings)
+    elif item.start is None:
+        yield WholeFile(readings[0])
+    else:
+        yield FileParts(file.source, readings)

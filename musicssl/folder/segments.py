@@ -1,5 +1,6 @@
 """Parts of files to embed, each with the name that its result will have."""
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from musicssl.folder.listing import Item, Listing, Shard
 from musicssl.segments.reading import BadRow
 from musicssl.segments.segment import Segment, checked, fragment
 from musicssl.source_names import absolute, listed_name
+
+_NAMES = (str, os.PathLike)
 
 
 class SegmentListing(Listing):
@@ -40,7 +43,8 @@ class SegmentListing(Listing):
             try:
                 item = _item(segment)
             except AudioError as error:
-                self.wrong.append((str(segment.id or segment.path), str(error)))
+                names = [name for name in (segment.id, segment.path) if isinstance(name, _NAMES)]
+                self.wrong.append((str(names[0]) if names else str(segment), str(error)))
                 continue
             before = found.setdefault(item.key, item)
             if before._replace(columns={}) != item._replace(columns={}):

@@ -12,7 +12,7 @@ KEPT_FAILURES = 20
 class Summary:
     """Counts and failures of a run of `embed_folder`."""
 
-    out: Path
+    out: Path | str  # a string where it is a URL
     space: str = ""
     format: str = "npz"
     done: int = 0  # files embedded, or for a dry run, to be embedded
@@ -25,6 +25,23 @@ class Summary:
     wall_seconds: float = 0.0
     interrupted: bool = False
     failures: list[tuple[str, str]] = field(default_factory=list)  # the first: source, error
+
+    def count(self, record: dict[str, Any]) -> None:
+        """Take note of what was done with a file, as the records of `embed_folder` say it."""
+        status = record["status"]
+        if status == "skipped":
+            self.skipped += 1
+        elif status == "moved":
+            self.moved += 1
+        elif status == "passed over":
+            self.passed_over[record["reason"]] += 1
+        elif status == "failed":
+            self.failed += 1
+            if len(self.failures) < KEPT_FAILURES:
+                self.failures.append((record["source"], record["error"]))
+        else:
+            self.done += 1
+            self.audio_seconds += record.get("duration", 0.0)
 
     @property
     def found(self) -> int:

@@ -1,26 +1,25 @@
 """The threads of `embed_folder`: each decodes, encodes and writes, so that no core waits."""
 
 import logging
-import os
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
 
-from musicssl.audio import Source, open_source
-from musicssl.errors import AudioError, MusicSSLError, NoAudioError, OutputError
+from musicssl.errors import MusicSSLError, NoAudioError, OutputError
 from musicssl.folder.ledger import FileStat
 from musicssl.folder.listing import Item
 from musicssl.folder.output import Output, Row
 from musicssl.folder.paths import DISK, TakenError, reason
-from musicssl.folder.reading import FileParts, OpenFile, Reading, Stopped, Taken, WholeFile
+from musicssl.folder.reading import OpenFile, Reading, Stopped, Taken, opened
 from musicssl.folder.records import GONE, Record
-from musicssl.frames import frame_count
 from musicssl.inference.batching import Engine
+from musicssl.inference.crew import Crew, start_thread
 from musicssl.inference.jobs import AudioStream, PartedStream
 from musicssl.inference.options import Settings
 from musicssl.inference.results import Embedding, Result
@@ -46,7 +45,7 @@ class EmbedThreads:
     announce: Callable[[Record], None]  # onto the manifest
     report: Callable[[Record], None]  # to whoever counts
     jobs: int
-    threads: int  # inside each, of torch
+    threads: int  # that encode for each, where there are fewer files than cores
     stop: threading.Event
     fatal: list[BaseException] = field(default_factory=list)
 
@@ -60,28 +59,26 @@ class EmbedThreads:
         OutputError
             If results cannot be written.
         """
-        before = torch.get_num_threads()
         # Not Thread.join: interrupted there, Python 3.11 takes a thread that runs for ended.
-        ended = [threading.Event() for _ in range(self.jobs)]
-        threads = [threading.Thread(target=self._work, args=(e,), daemon=True) for e in ended]
+        ended: list[threading.Event] = []
         try:
-            for thread in threads:
-                thread.start()
+            for _ in range(self.jobs):
+                end = threading.Event()
+                start_thread(partial(self._work, end), "musicssl-embed")
+                ended.append(end)
             for event in ended:
                 while not event.wait(0.2):  # a limit, so that Ctrl-C comes through everywhere
                     pass
         finally:
             self.stop.set()
-            for thread, event in zip(threads, ended, strict=True):
-                if thread.ident is not None:  # it was started
-                    event.wait()
-            torch.set_num_threads(before)
+            for event in ended:
+                event.wait()
+            torch.set_num_threads(torch.get_num_threads())  # of threads to come, as here
         for error in self.fatal:
             raise error
 
     def _work(self, ended: threading.Event) -> None:
         try:
-            torch.set_num_threads(self.threads)
             while self._pass():
                 pass
         except Stopped:
@@ -103,7 +100,13 @@ class EmbedThreads:
                 under_way.extend(readings)
                 yield from self._open(file, readings)
 
-        results = Engine(self.model, self.settings).run(sources())
+        with Crew(self.threads) if self.threads > 1 else nullcontext() as crew:
+            return self._finish_all(
+                Engine(self.model, self.settings, crew).run(sources()), under_way
+            )
+
+    def _finish_all(self, results: Iterator[Result], under_way: deque[Reading]) -> bool:
+        """Write results as they come; tell whether something unforeseen has ended that."""
         while True:
             try:
                 result = next(results, None)
@@ -131,31 +134,13 @@ class EmbedThreads:
             raise Stopped from error
 
     def _file(self, item: Item, seen: FileStat) -> OpenFile:
-        return OpenFile(item.path, seen, self.stop, ahead=self.threads > 1)
+        return OpenFile(item.path, seen, self.stop, origin=item.origin)
 
     def _open(
         self, file: OpenFile, readings: list[Reading]
     ) -> Iterator[AudioStream | PartedStream | MusicSSLError]:
-        """Yield a file to read, or for each of its readings what is wrong with it."""
-        error: MusicSSLError | None = None
-        if (wrong := readings[0].item.error) is not None:
-            error = AudioError(f"{file.path}: {wrong}")
-        else:
-            try:
-                rate = self.model.sample_rate
-                file.source = open_source(
-                    file.path, sample_rate=rate, resampler=self.resampler, mono=self.mono
-                )
-            except MusicSSLError as found:
-                error = found
-            except OSError as found:
-                error = AudioError(f"{file.path}: {reason(found)}")
-        if error is not None or file.source is None:
-            yield from [error or AudioError(f"{file.path}: not opened")] * len(readings)
-        elif readings[0].item.start is None:
-            yield WholeFile(readings[0])
-        else:
-            yield FileParts(file.source, readings)
+        rate = self.model.sample_rate
+        return opened(file, readings, sample_rate=rate, resampler=self.resampler, mono=self.mono)
 
     def _alone(self, reading: Reading) -> None:
         """Embed one file in the smallest batches, so that only the cause of a failure fails."""
@@ -190,7 +175,9 @@ class EmbedThreads:
             assert source is not None
             values, times = result if isinstance(result, Embedding) else (result, None)
             row = Row(item.key, np.asarray(values), None if times is None else np.asarray(times))
-            self._write(record | self._describe(reading, source), row)
+            model = self.model
+            about = reading.describe(source, sample_rate=model.sample_rate, hop=model.hop)
+            self._write(record | about, row)
 
     def _write(self, record: Record, row: Row) -> None:
         output = self.output.out
@@ -209,24 +196,6 @@ class EmbedThreads:
         else:
             self.report(record)
 
-    def _describe(self, reading: Reading, source: Source) -> Record:
-        """Return what the manifest says of a file that was read to its end."""
-        whole = reading.item.start is None
-        return {
-            "status": "ok",
-            "duration": round(reading.samples / self.model.sample_rate, 6),
-            "duration_promised": source.promised and round(source.promised, 6) if whole else None,
-            "sample_rate": source.native_rate,
-            "channels": source.channels,
-            "frames": frame_count(reading.samples, self.model.hop),
-            "truncated": source.truncated,
-            "damaged": source.damaged,
-            "peak": round(source.peak if whole else reading.peak, 6),
-            "content": reading.file.content(),
-            "mount": reading.item.mount,
-            "seconds": round(time.perf_counter() - reading.file.started, 3),  # that of its batch
-        }
-
     def _drop(self, key: str) -> Record:
         """Remove an earlier result for a source; return what to note if it cannot be."""
         try:
@@ -241,10 +210,3 @@ class EmbedThreads:
         record = kept | {"status": "failed", "error": why} | self._drop(kept["source"])
         self.announce(record)
         self.report(record)
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -15,8 +15,10 @@ from musicssl import arguments
 from musicssl.errors import ConfigError, OutputError, pick, shown
 from musicssl.folder.cells import Kinds, typed
 from musicssl.folder.columns import TOLD, listed_cells
+from musicssl.folder.dataset import FORMAT as DATASET
+from musicssl.folder.dataset import Disk, Place, place_of, read_dataset
 from musicssl.folder.formats import FORMATS
-from musicssl.folder.manifest import Manifest, read_space
+from musicssl.folder.manifest import Manifest, check_space, read_space
 from musicssl.folder.metadata import Metadata
 from musicssl.folder.output import Output, Row
 from musicssl.folder.parts import order
@@ -24,6 +26,7 @@ from musicssl.folder.paths import looked_at
 from musicssl.folder.per_file import Jsonl, Npz, read_npz
 from musicssl.folder.records import Record
 from musicssl.library.table import EmbeddingTable, joined, same_space, with_metadata
+from musicssl.source_names import is_url
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +34,7 @@ PARTS = ("start", "end")  # columns too, in seconds, where results are of parts 
 _NAMED = 3  # files in a message
 
 
+@arguments.strict
 def load_embeddings(
     folder: str | Path | Sequence[str | Path],
     *,
@@ -42,7 +46,7 @@ def load_embeddings(
     Parameters
     ----------
     folder
-        In any of the formats; or several folders, whose space must be the same.
+        In any of the formats, or the URL of a data set; or several, whose space must be the same.
     metadata
         A CSV of your own with a column "path" (or "source", "file", "name") and any others, which
         become `columns` of the table: None where a file has no row. Rows and files without each
@@ -83,18 +87,25 @@ def load_embeddings(
 
 
 def _load_all(folder: Any, on_error: str) -> EmbeddingTable:
+    if isinstance(folder, str) and is_url(folder):
+        return _load_remote(folder)
     if isinstance(folder, (str, os.PathLike)):
         return _load(arguments.path(folder, "folder"), on_error)
     if isinstance(folder, (bytes, dict)) or not isinstance(folder, Iterable):
         raise ConfigError(f"folder must be a path or several, got {shown(folder, kind=True)}.")
-    folders = [arguments.path(one, f"folder[{i}]") for i, one in enumerate(folder)]
+    folders = [
+        one if isinstance(one, str) and is_url(one) else arguments.path(one, f"folder[{i}]")
+        for i, one in enumerate(folder)
+    ]
     if not folders:
         raise ConfigError("the list of folders is empty; expected at least one.")
-    return joined([_load(one, on_error) for one in folders])
+    return joined([_load_all(one, on_error) for one in folders])
 
 
 def _load(folder: Path, on_error: str) -> EmbeddingTable:
     settings = _settings(folder)
+    if settings["format"] == DATASET:
+        return _load_dataset(Disk(folder), settings)
     space, kind = settings["space"], pick(FORMATS, settings["format"], "format")
     records = {record["source"]: record for record in Manifest(folder).last() if _is_ok(record)}
     if not records:
@@ -111,10 +122,19 @@ def _load(folder: Path, on_error: str) -> EmbeddingTable:
             rows[key] = values
     if wrong:
         _complain(folder, sorted(wrong, key=order), on_error)
-    keys = sorted(rows, key=order)
-    if not keys:
+    if not rows:
         raise OutputError(f"{folder}: not one of its results can be read.")
-    _same_size(folder, rows)
+    return _table(str(folder), records, rows, settings)
+
+
+def _table(
+    name: str,
+    records: dict[str, Record],
+    rows: dict[str, NDArray[np.float32]],
+    settings: dict[str, Any],
+) -> EmbeddingTable:
+    _same_size(name, rows)
+    keys = sorted(rows, key=order)
     found = [records[key] for key in keys]
     names = [*TOLD, *(PARTS if any("start" in record for record in found) else ())]
     columns = {name: [_told(record, name) for record in found] for name in names}
@@ -125,8 +145,39 @@ def _load(folder: Path, on_error: str) -> EmbeddingTable:
     settings["revision"] = revision.get("revision") if isinstance(revision, dict) else None
     paths = [str(record.get("path", record["source"])) for record in found]
     return EmbeddingTable(
-        np.stack([rows[key] for key in keys]), keys, paths, columns, space, settings
+        np.stack([rows[key] for key in keys]), keys, paths, columns, settings["space"], settings
     )
+
+
+def _load_dataset(place: Place, settings: dict[str, Any]) -> EmbeddingTable:
+    """Load a data set, of each file the last result."""
+    records: dict[str, Record] = {}
+    rows: dict[str, NDArray[np.float32]] = {}
+    for record, row in read_dataset(place):
+        same_space(settings["space"], record["space"], place.name, shown(row.key))
+        records[row.key], rows[row.key] = record, row.values
+    if not rows:
+        raise OutputError(f"{place.name} holds no embeddings yet: its parts list none.")
+    return _table(place.name, records, rows, settings)
+
+
+def _load_remote(url: str) -> EmbeddingTable:
+    """Load a data set behind a URL."""
+    place = place_of(url)
+    data = place.read("space.json")
+    if data is None:
+        raise OutputError(
+            f"{place.name} has no space.json, so musicssl-embed did not write it, or there is "
+            f"nothing. To embed music there: musicssl-embed MUSIC -o {place.name}"
+        )
+    settings = check_space(data, f"{place.name}/space.json")
+    if settings["format"] != DATASET:
+        raise OutputError(
+            f"{place.name} has the format {settings['format']}, which is read from disks; fetch it "
+            "first."
+        )
+    _refuse_many(place.name, settings)
+    return _load_dataset(place, settings)
 
 
 def _settings(folder: Path) -> dict[str, Any]:
@@ -141,6 +192,12 @@ def _settings(folder: Path) -> dict[str, Any]:
             f"{folder} has no space.json, so musicssl-embed did not write it. To embed "
             f"music there: musicssl-embed MUSIC -o {folder}"
         )
+    _refuse_many(str(folder), settings)
+    return settings
+
+
+def _refuse_many(folder: str, settings: dict[str, Any]) -> None:
+    """Refuse what has many vectors per file."""
     if settings["level"] != "clip":
         what, option = (
             ("frames", "level frame") if settings["level"] == "frame" else (("windows", "window"))
@@ -149,7 +206,6 @@ def _settings(folder: Path) -> dict[str, Any]:
             f"{folder} holds {what}, many vectors per file; expected one per file. "
             f"Embed into another folder, without --{option}."
         )
-    return settings
 
 
 def _told(record: Record, name: str) -> Any:
@@ -206,7 +262,7 @@ def _complain(folder: Path, wrong: list[str], on_error: str) -> None:
     log.warning("%s", text)
 
 
-def _same_size(folder: Path, rows: dict[str, NDArray[np.float32]]) -> None:
+def _same_size(folder: str, rows: dict[str, NDArray[np.float32]]) -> None:
     sizes = {values.shape for values in rows.values()}
     if len(sizes) > 1:
         sizes_text = ", ".join(str(size[0]) for size in sorted(sizes))

@@ -1,0 +1,113 @@
+"""Origins of items that are no files on a disk: objects behind a URL, members of tar files."""
+
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from musicssl.audio.remote import fetch
+from musicssl.errors import AudioError
+from musicssl.folder.ledger import FileStat
+
+
+class Origin(Protocol):
+    """Where an item's bytes come from; what it opens has the item's name, for messages."""
+
+    @property
+    def name(self) -> str:
+        """As the manifest's `path` says it."""
+
+    @property
+    def seen(self) -> FileStat:
+        """State of the file, known without reading it."""
+
+    def open(self) -> BinaryIO:
+        """Open it for reading from its beginning.
+
+        Raises
+        ------
+        AudioError
+            If that is not possible; without the name.
+        """
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """An object that fsspec reads, fetched as a whole when it is opened."""
+
+    system: Any  # of fsspec
+    path: str  # in it
+    name: str
+    seen: FileStat
+
+    def open(self) -> BinaryIO:
+        return fetch(self.system, self.path, self.name, self.seen.size or None)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member of a tar on a disk, which is not compressed: a stretch of that file."""
+
+    archive: Path
+    name: str
+    start: int
+    seen: FileStat
+
+    def open(self) -> BinaryIO:
+        try:
+            return io.BufferedReader(_Stretch(self.archive, self.name, self.start, self.seen.size))
+        except OSError as error:
+            raise AudioError(f"cannot be opened ({error.strerror or error}).") from error
+
+
+@dataclass(frozen=True)
+class Held:
+    """A file whose bytes are in memory, as what comes by a stream is."""
+
+    data: bytes = field(repr=False)
+    name: str
+    seen: FileStat
+
+    def open(self) -> BinaryIO:
+        return _Bytes(self.data, self.name)
+
+
+class _Bytes(io.BytesIO):
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data)
+        self.name = name
+
+
+class _Stretch(io.RawIOBase):
+    """A stretch of a file, as a file."""
+
+    def __init__(self, path: Path, name: str, start: int, size: int) -> None:
+        self._file = path.open("rb", buffering=0)
+        self.name, self._start, self._size, self._at = name, start, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = (0, self._at, self._size)[whence]
+        if base + offset < 0:
+            raise ValueError(f"negative position {base + offset}")
+        self._at = base + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer)[: max(0, self._size - self._at)]
+        self._file.seek(self._start + self._at)
+        count = self._file.readinto(view) or 0
+        self._at += count
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
