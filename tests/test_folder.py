@@ -23,9 +23,9 @@ from musicssl.errors import (
 from musicssl.folder.api import embed_folder
 from musicssl.folder.formats import FORMATS
 from musicssl.folder.listing import Listing, Shard
-from musicssl.folder.reading import read_ahead
 from musicssl.folder.records import read_lines
 from musicssl.folder.summary import Summary
+from musicssl.inference.ahead import Ahead
 from musicssl.model import MusicEncoder
 
 FILES = ["a/one.wav", "a/two.flac", "b/c/one.wav", "b/one.ogg", "one.wav"]
@@ -583,18 +583,18 @@ def test_killed_anywhere_and_run_again_is_as_if_never_killed(
 
 def test_read_ahead_gives_all_and_raises_what_was_raised() -> None:
     blocks = [np.full(3, i, np.float32) for i in range(20)]
-    assert [int(block[0]) for block in read_ahead(iter(blocks), 2)] == list(range(20))
+    assert [int(block[0]) for block in Ahead(iter(blocks), 2)] == list(range(20))
 
     def bad() -> Iterator[Any]:
         yield blocks[0]
         raise AudioError("bad")
 
-    found = read_ahead(bad())
+    found = Ahead(bad())
     next(found)
     with pytest.raises(AudioError, match="bad"):
         next(found)
     before = threading.active_count()
-    early = read_ahead(iter(blocks), 2)
+    early = Ahead(iter(blocks), 2)
     next(early)
     early.close()
     assert threading.active_count() == before

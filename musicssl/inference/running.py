@@ -115,7 +115,7 @@ def counted(progress: Progress, total: int) -> Iterator[Callable[[], None]]:
     if progress is True:
         from tqdm.auto import tqdm
 
-        bar = tqdm(total=total, unit="sound", file=sys.stderr, leave=False)
+        bar = tqdm(total=total, unit="sound", file=sys.stderr)
 
     def count() -> None:
         nonlocal done
