@@ -3,6 +3,7 @@
 numpy scalars and arrays and tensors without dimensions are numbers; bools and strings are not.
 """
 
+import functools
 import inspect
 import math
 import operator
@@ -10,9 +11,12 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Set
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from musicssl.errors import ConfigError, MusicSSLError, nearest, shown
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 MOST_LISTED = 256  # whole numbers in one argument
 ELSEWHERE = {  # as other libraries say
@@ -189,10 +193,27 @@ def no_more(unknown: Iterable[str], function: Callable[..., object]) -> None:
     """
     for name in unknown:
         parameters = inspect.signature(function).parameters.values()
-        known = [p.name for p in parameters if p.name != "self" and p.kind is not p.VAR_KEYWORD]
+        known = [
+            p.name
+            for p in parameters
+            if p.name not in ("self", "cls") and p.kind is not p.VAR_KEYWORD
+        ]
         meant = ELSEWHERE.get(name)
         hint = f" Did you mean {meant!r}?" if meant in known else nearest(name, known)
-        raise ConfigError(f"{function.__name__} has no parameter {name!r}.{hint}")
+        called = function.__qualname__.removesuffix(".__init__")
+        raise ConfigError(f"{called} has no parameter {name!r}.{hint}")
+
+
+def strict(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a function refuse keywords that it does not know as `no_more` does: a decorator."""
+    known = inspect.signature(function).parameters.keys()
+
+    @functools.wraps(function)
+    def call(*args: P.args, **keywords: P.kwargs) -> R:
+        no_more([name for name in keywords if name not in known], function)
+        return function(*args, **keywords)
+
+    return call
 
 
 def _first(values: Iterable[Any], what: str) -> list[Any]:

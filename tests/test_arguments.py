@@ -378,6 +378,25 @@ def test_unknown_keywords_name_the_nearest(model: MusicEncoder) -> None:
             function(TONE, RATE, zzz=1)
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda **k: musicssl.embed_folder(".", **k), "embed_folder has no parameter 'windw'"),
+        (lambda **k: musicssl.load_embeddings(".", **k), "load_embeddings has no parameter"),
+        (lambda **k: musicssl.pool(None, [0, 1], **k), "pool has no parameter 'windw'"),
+        (lambda **k: musicssl.Index([[1.0]], ["a"], **k), "Index has no parameter 'windw'"),
+        (lambda **k: musicssl.Index.load(".", **k), "Index.load has no parameter 'windw'"),
+        (lambda **k: musicssl.Index.from_folder(".", **k), "Index.from_folder has no parameter"),
+        (lambda **k: musicssl.Stream(None, 16_000, **k), "Stream has no parameter 'windw'"),
+    ],
+)
+def test_unknown_keywords_everywhere(call: Any, message: str) -> None:
+    with pytest.raises(MusicSSLError, match=message):
+        call(windw=1)
+    with pytest.raises(MusicSSLError, match=r"no parameter 'windw'. Did you mean 'window'"):
+        musicssl.embed_folder(".", windw=1)  # type: ignore[call-arg]
+
+
 def test_embed_offers_what_get_embedding_offers() -> None:
     one, other = (
         dict(inspect.signature(f).parameters) for f in (musicssl.get_embedding, MusicEncoder.embed)

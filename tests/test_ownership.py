@@ -366,6 +366,14 @@ def test_a_folder_in_place_of_a_file_of_its_name(
     assert len(np.unique(table.values, axis=0)) == 3
 
 
+def test_a_folder_below_a_file(music: Path, tmp_path: Path, model: MusicEncoder) -> None:
+    (tmp_path / "file").write_text("x")
+    for out in (tmp_path / "file", tmp_path / "file" / "a" / "b"):
+        for choices in ({}, {"dry_run": True}, {"replace_foreign": True}):
+            with pytest.raises(OutputError, match=r"cannot write to .*(it|file) is no folder\.$"):
+                embed_folder(music, out, model=model, **choices)
+
+
 # Damaged state
 
 

@@ -133,3 +133,8 @@ def test_segments_of_folders_are_on_disks(model: MusicEncoder, tmp_path: Path) -
 def test_no_drive_is_a_protocol() -> None:
     assert not remote.is_url("C://music/a.wav") and not remote.is_url(Path("s3://a"))
     assert remote.is_url("simplecache::s3://bucket/a.wav")
+
+
+def test_schemes_may_be_in_capitals(file: Path, model: MusicEncoder) -> None:
+    for url in (f"FILE://{file}", f"SimpleCache::File://{file}"):
+        np.testing.assert_array_equal(model.embed(url), model.embed(file))

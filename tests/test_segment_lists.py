@@ -383,3 +383,20 @@ def test_an_id_that_is_a_number_fails_alone(model: MusicEncoder, tmp_path: Path)
     parts = [Segment(file, 0, 1, 7), Segment(file, 0, 0.5, "7")]  # type: ignore[arg-type]
     summary = embed_folder(parts, tmp_path / "out", model=model)
     assert summary.failures == [("7", "id must be a string, got 7 (int).")] and summary.done == 1
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(100_000), [0.0] * 100_000, b"x" * 100_000])
+def test_what_is_no_path_is_told_in_short(
+    wrong: Any, model: MusicEncoder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(AudioError, match="path must be a path, got") as caught:
+        model.embed(Segment(wrong))
+    assert len(str(caught.value)) < 300
+    summary = embed_folder(Segment(wrong, id=wrong), tmp_path / "out", model=model)
+    ((name, error),) = summary.failures
+    assert len(name) < 150 and len(error) < 300
+
+
+def test_one_segment_without_a_list(model: MusicEncoder, tmp_path: Path) -> None:
+    segment = Segment(noise(tmp_path / "a.wav"), 0, 0.1, "one")
+    assert embed_folder(segment, tmp_path / "out", model=model).done == 1

@@ -121,7 +121,9 @@ def _opened(items: Sequence[Any], rate: Any, sample_rate: int, options: EmbedOpt
         try:
             parts = [Part(*checked(one), str(one)) for one in items]
         except AudioError as error:
-            raise AudioError(f"{sound.path}: {error}") from None
+            path: Any = sound.path
+            named = path if isinstance(path, (str, os.PathLike)) else shown(path)
+            raise AudioError(f"{named}: {error}") from None
         sound = sound.path
     else:
         sound, own = unwrap(sound, rate)

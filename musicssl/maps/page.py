@@ -21,6 +21,7 @@ _MARK = b'<meta name="generator" content="musicssl map">'  # in page.html
 _MOST_WITH_NEIGHBORS = 50_000  # songs; comparing all with all takes minutes there
 
 
+@arguments.strict
 def write_map(
     table: EmbeddingTable,
     path: str | Path,

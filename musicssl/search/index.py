@@ -66,6 +66,7 @@ class Index:
     'y'
     """
 
+    @arguments.strict
     def __init__(
         self,
         values: Any,
@@ -106,6 +107,7 @@ class Index:
         self._searcher: Searcher | None = None
 
     @classmethod
+    @arguments.strict
     def from_folder(
         cls,
         folder: str | Path | Sequence[str | Path],
@@ -131,6 +133,7 @@ class Index:
         )
 
     @classmethod
+    @arguments.strict
     def load(
         cls,
         folder: str | Path,
@@ -193,6 +196,7 @@ class Index:
         """Name of the embedding space, empty where that is not known."""
         return self._stored.space
 
+    @arguments.strict
     def add(
         self,
         values: Any,
@@ -236,6 +240,7 @@ class Index:
         )
         self._set_up(grown._stored, self._embedder.model, self._embedder.device, self.method)
 
+    @arguments.strict
     def search(
         self,
         query: Query,
@@ -276,6 +281,7 @@ class Index:
         """
         return self.search_many([query], k, sr=sr, include_self=include_self)[0]
 
+    @arguments.strict
     def search_many(
         self,
         queries: Iterable[Query],

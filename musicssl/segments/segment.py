@@ -43,7 +43,12 @@ class Segment:
 
     def __str__(self) -> str:
         """Return the path with the times as in a media fragment: ``song.flac#t=61.5,84``."""
-        return f"{os.fspath(self.path)}{fragment(self.start, self.end)}"
+        path: Any = self.path
+        named = os.fspath(path) if isinstance(path, (str, os.PathLike)) else shown(path)
+        try:
+            return f"{named}{fragment(self.start, self.end)}"
+        except Exception:  # whatever stands in place of seconds
+            return str(named)
 
 
 def fragment(start: float, end: float | None) -> str:
