@@ -24,6 +24,7 @@ from musicssl_training.train import PretrainConfig, pretrain
 from musicssl_training.train.inputs import load_batch
 from musicssl_training.train.setup import make_lessons, make_sampler
 from musicssl_training.workers import SELECTIONS, WORKERS, Batch, resolve
+from musicssl_training.workers.pairing import PairHead
 from musicssl_training.workers.teacher import (
     Distillation,
     DistillationConfig,
@@ -133,6 +134,26 @@ def test_nothing_known_is_told_apart_from_nothing_wrong(taught: list[Taught | No
     assert not frames.grad.any()
     assert all(p.grad is not None and not p.grad.any() for p in made.parameters())
     assert made.asks(a_batch([None, said([1.0], 1.0)]))
+
+
+def test_without_hidden_units_the_head_is_linear() -> None:
+    made = make("clips", 0)
+    assert [type(layer).__name__ for layer in made.head] == ["Linear"]
+    frames = torch.randn(2, FRAMES, DIM, generator=torch.Generator().manual_seed(3))
+    batch = a_batch([said([0.0], 4.0), said([0.0], 4.0, seed=1)])
+    first = made.loss(frames, batch)
+    moved = {"weight": torch.randn(2, 2 * DIM), "bias": torch.randn(2)}
+    ends = [made.head[0](torch.ones(2 * DIM))]
+    for share in (1.0, 2.0):
+        made.head[0].load_state_dict({key: share * value for key, value in moved.items()})
+        ends.append(made.head[0](torch.ones(2 * DIM)))
+    torch.testing.assert_close(ends[0], torch.zeros(2))
+    torch.testing.assert_close(ends[2], 2 * ends[1])
+    assert made.loss(frames, batch) != first
+    with pytest.raises(ConfigError, match="hidden must be 0"):
+        make("clips", -1)
+    with pytest.raises(ConfigError, match="at least 1"):
+        PairHead(DIM, 0)
 
 
 def test_names_of_teachers_are_a_selection_of_their_own() -> None:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from musicssl.errors import ConfigError
+
 
 def mlp(inputs: int, hidden: int, outputs: int, *, zero_init: bool = False) -> nn.Sequential:
     """Return a perceptron with one hidden layer and PReLU, as in PASE.
@@ -10,15 +12,22 @@ def mlp(inputs: int, hidden: int, outputs: int, *, zero_init: bool = False) -> n
     Parameters
     ----------
     inputs, hidden, outputs
-        Units.
+        Units. Without hidden ones it is a linear map: what it finds, a linear probe will find too.
     zero_init
         Whether the outputs are all zero at first.
+
+    Raises
+    ------
+    ConfigError
+        If `hidden` is negative.
     """
-    last = nn.Linear(hidden, outputs)
+    if hidden < 0:
+        raise ConfigError(f"hidden must be 0 (a linear head) or more units, got {hidden}.")
+    last = nn.Linear(hidden or inputs, outputs)
     if zero_init:
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-    return nn.Sequential(nn.Linear(inputs, hidden), nn.PReLU(), last)
+    return nn.Sequential(*([nn.Linear(inputs, hidden), nn.PReLU()] if hidden else []), last)
 
 
 def pooled(frames: Tensor) -> Tensor:

@@ -59,6 +59,8 @@ class PairHead(nn.Module):
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
+        if hidden < 1:  # a sum of two linear maps cannot tell which rows belong together
+            raise ConfigError(f"hidden of gim and lim must be at least 1, got {hidden}.")
         self.first, self.second = nn.Linear(dim, hidden), nn.Linear(dim, hidden, bias=False)
         self.top = nn.Sequential(nn.PReLU(), nn.Linear(hidden, 1))
 
