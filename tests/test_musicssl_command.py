@@ -16,6 +16,7 @@ from folder_trees import noise
 import musicssl
 from musicssl import ConfigError, EmbeddingTable, Index, embed_folder, load_embeddings
 from musicssl.cli.commands import main
+from musicssl.maps.html import link, links
 from musicssl.search.duplicates import find_duplicates
 
 LINE_END = "a/line\nend.wav"
@@ -299,6 +300,13 @@ def test_a_folder_that_may_not_be_entered_is_one_line(
     assert "Permission denied" in capsys.readouterr().err
 
 
+def test_what_lies_behind_a_url_is_linked_there(tmp_path: Path) -> None:
+    assert (
+        link("https://example.org/a b.mp3", tmp_path / "map.html") == "https://example.org/a b.mp3"
+    )
+    assert link("s3://bucket/a.mp3", tmp_path / "map.html") == ""
+
+
 def test_parts_of_files_have_their_names_and_are_no_duplicates(
     music: Path, tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -309,6 +317,11 @@ def test_parts_of_files_have_their_names_and_are_no_duplicates(
     assert (table.columns["start"], table.columns["end"]) == ([0.0, 0.1], [0.2, None])
     assert run("similar", "x/1", "-i", tmp_path / "parts") == 0
     assert capsys.readouterr().out.endswith("one.wav  (x/2)\n")
+    capsys.readouterr()
+    assert run("similar", file, "-i", tmp_path / "parts", "--m3u") == 0
+    assert capsys.readouterr().out.splitlines() == ["#EXTM3U", str(file)]
+    way = os.path.relpath(file, tmp_path)
+    assert links(table, tmp_path / "map.html") == [f"{way}#t=0,0.2", f"{way}#t=0.1"]
     assert run("dups", tmp_path / "parts", "-0") == 2
     said = capsys.readouterr()
     assert said.out == "" and "the embeddings are of parts of files" in said.err

@@ -16,7 +16,7 @@ from musicssl.errors import ConfigError, OutputError
 from musicssl.export import export_onnx
 from musicssl.folder.paths import writing
 from musicssl.library import EmbeddingTable
-from musicssl.maps.html import filled, json_in_html, link, only_over_own, unicode_text
+from musicssl.maps.html import filled, json_in_html, links, only_over_own, unicode_text
 from musicssl.model import MusicEncoder
 from musicssl.search.query import Embedder
 from musicssl.search.standardize import Standardizer
@@ -140,7 +140,7 @@ def _collection(table: EmbeddingTable, page: Path) -> dict[str, Any]:
     units, _ = standardizer.units(table.values)
     return {
         "names": table.sources,
-        "links": [link(file, page) for file in table.paths],
+        "links": links(table, page),
         "units": _base64(units),
         "center": _base64(standardizer.center),
         "scale": _base64(standardizer.scale),

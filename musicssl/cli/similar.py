@@ -10,6 +10,7 @@ from musicssl.cli.terminal import printable, say
 from musicssl.errors import ConfigError
 from musicssl.search import Index, Neighbor
 from musicssl.search.files import ABOUT
+from musicssl.source_names import is_url
 
 
 def similar(args: argparse.Namespace) -> int:
@@ -41,13 +42,14 @@ def print_m3u(found: list[Neighbor]) -> int:
     r"""Print a playlist: paths as the bytes that they are.
 
     A line's end would begin another entry, so a name with one cannot be in a playlist. One that
-    begins with "#" would be a comment; paths are absolute.
+    begins with "#" would be a comment; paths are absolute. A file of which several parts are like
+    the song is there once: only VLC would play parts.
     """
     lines = [b"#EXTM3U"]
-    for neighbor in found:
-        path = os.fsencode(os.path.abspath(neighbor.path))  # noqa: PTH100
+    for file in dict.fromkeys(neighbor.path for neighbor in found):
+        path = os.fsencode(file if is_url(file) else os.path.abspath(file))  # noqa: PTH100
         if b"\n" in path or b"\r" in path:
-            say(f"musicssl similar: left out, no playlist can hold it: {printable(neighbor.path)}")
+            say(f"musicssl similar: left out, no playlist can hold it: {printable(file)}")
             continue
         lines.append(path)
     data = b"".join(line + b"\n" for line in lines)

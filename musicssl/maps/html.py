@@ -10,6 +10,9 @@ from urllib.parse import quote
 
 from musicssl.errors import OutputError
 from musicssl.folder.paths import lexists, looked_at, writing
+from musicssl.library import EmbeddingTable
+from musicssl.segments.segment import fragment
+from musicssl.source_names import is_url
 
 _HEAD = 1000  # bytes, in which a page says what made it
 
@@ -21,6 +24,8 @@ def unicode_text(text: str) -> str:
 
 def link(file: str, page: Path) -> str:
     """Return the address of a file as seen from the page, whatever its name is."""
+    if is_url(file):  # of what no browser fetches, none
+        return file if file.lower().startswith(("http://", "https://")) else ""
     try:
         way = os.path.relpath(file, page.parent)
     except ValueError:  # another drive of Windows
@@ -28,6 +33,14 @@ def link(file: str, page: Path) -> str:
     way = way.replace(os.sep, "/")
     # ":" too is escaped, so that no name is a scheme
     return quote(os.fsencode(way) if os.name == "posix" else way, safe="/")
+
+
+def links(table: EmbeddingTable, page: Path) -> list[str]:
+    """Return the addresses of a table's files as seen from the page; of parts, with their times."""
+    return [
+        link(file, page) + ("" if part is None else fragment(*part))
+        for file, part in zip(table.paths, table.parts, strict=True)
+    ]
 
 
 def json_in_html(data: Any) -> str:

@@ -11,7 +11,7 @@ from musicssl.atomic import atomic_write_text
 from musicssl.folder.paths import writing
 from musicssl.library import EmbeddingTable
 from musicssl.maps.coloring import colorings, read_columns
-from musicssl.maps.html import filled, json_in_html, link, only_over_own, unicode_text
+from musicssl.maps.html import filled, json_in_html, links, only_over_own, unicode_text
 from musicssl.maps.projection import project
 from musicssl.search.neighbors import Exact
 from musicssl.search.standardize import Standardizer
@@ -88,7 +88,7 @@ def map_page(
     plane = project(units, method)
     data = {
         "names": table.sources,
-        "links": [link(file, path) for file in table.paths],
+        "links": links(table, path),
         "x": plane[:, 0].round(4).tolist(),
         "y": plane[:, 1].round(4).tolist(),
         "neighbors": _neighbors(units),
