@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from musicssl.audio import open_source
+from musicssl.cores import usable_cores
 from musicssl.inference.device import cpu_has_bf16
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,13 +31,6 @@ class Took(NamedTuple):
 
     wall: float
     cpu: float
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def best(call: Callable[[], object], repeats: int) -> Took:

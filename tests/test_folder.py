@@ -589,12 +589,12 @@ def test_read_ahead_gives_all_and_raises_what_was_raised() -> None:
         yield blocks[0]
         raise AudioError("bad")
 
-    found = Ahead(bad())
+    found = iter(Ahead(bad()))
     next(found)
     with pytest.raises(AudioError, match="bad"):
         next(found)
     before = threading.active_count()
     early = Ahead(iter(blocks), 2)
-    next(early)
+    next(iter(early))
     early.close()
     assert threading.active_count() == before
