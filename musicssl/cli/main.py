@@ -9,8 +9,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from musicssl.cli.progress import Progress
     from musicssl.folder.listing import Listing
     from musicssl.folder.summary import Summary
+    from musicssl.ray import RayEngine
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -100,8 +100,7 @@ def _lines(name: str, *, null: bool) -> list[str]:
 def _embed(listing: "Listing", args: argparse.Namespace) -> int:
     """Do the work and say what came of it."""
     from musicssl.cli.progress import Progress
-
-    embed = _engine(args)
+    from musicssl.folder.api import embed_folder
     from musicssl.folder.summary import Interrupted
 
     progress = Progress(listing, quiet=args.quiet, verbose=args.verbose)
@@ -115,7 +114,7 @@ def _embed(listing: "Listing", args: argparse.Namespace) -> int:
 
     with progress, _messages(progress):
         try:
-            summary = embed(
+            summary = embed_folder(
                 listing,
                 args.out,
                 model=args.model,
@@ -145,6 +144,7 @@ def _embed(listing: "Listing", args: argparse.Namespace) -> int:
                 dry_run=args.dry_run,
                 on_file=show,
                 on_start=progress.begin,
+                engine=_engine(args),
             )
         except Interrupted as interrupted:
             summary = interrupted.summary
@@ -154,24 +154,22 @@ def _embed(listing: "Listing", args: argparse.Namespace) -> int:
     return _report(summary, progress, args)
 
 
-def _engine(args: argparse.Namespace) -> "Callable[..., Summary]":
-    """Return what embeds: the same call for every engine.
+def _engine(args: argparse.Namespace) -> "RayEngine | None":
+    """Return what does the work, None for threads of this process.
 
     Raises
     ------
     ConfigError
         If there is no such engine, or an address without a cluster.
     """
-    from musicssl.folder.api import embed_folder
-
     pick({"local": 0, "ray": 0}, args.engine, "engine")
     if args.engine == "local":
         if args.address is not None:
             raise ConfigError("--address is that of a Ray cluster; give --engine ray too.")
-        return embed_folder
-    from musicssl.ray import embed
+        return None
+    from musicssl.ray import RayEngine
 
-    return partial(embed, address=args.address)
+    return RayEngine(address=args.address)
 
 
 def _report(summary: "Summary", progress: "Progress", args: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from musicssl.audio import AUDIO_EXTENSIONS, RESAMPLERS
 from musicssl.errors import ConfigError, OutputError, pick, shown
 from musicssl.folder.columns import OWN
 from musicssl.folder.dataset import FORMAT as DATASET
-from musicssl.folder.dataset_run import DatasetRun
+from musicssl.folder.dataset_run import DatasetRun, WorkEngine
 from musicssl.folder.formats import FORMATS
 from musicssl.folder.job import FolderJob
 from musicssl.folder.listing import Listing, Shard
@@ -63,6 +63,7 @@ def embed_folder(
     dry_run: bool = False,
     on_file: Callable[[Record], None] | None = None,
     on_start: Callable[[str], None] | None = None,
+    engine: WorkEngine | None = None,
 ) -> Summary:
     """Embed music files and folders of them into a folder, going on where an earlier run ended.
 
@@ -128,6 +129,9 @@ def embed_folder(
         in a folder) or, in a dry run, "todo". What it raises ends the run and comes out as it is.
     on_start
         Called with the path of each file that is to be embedded, when that begins; the same holds.
+    engine
+        Where the work is done: None for threads of this process, or a `musicssl.ray.RayEngine`,
+        whose results are a data set.
 
     Returns
     -------
@@ -149,7 +153,8 @@ def embed_folder(
     KeyboardInterrupt
         An `Interrupted`, on Ctrl-C.
     """
-    format = ("dataset" if is_url(out) else "npz") if format is None else format
+    if format is None:
+        format = DATASET if is_url(out) or engine is not None else "npz"
     pick({**FORMATS, DATASET: None}, format, "format")
     table = None if metadata is None else _metadata(metadata, format)
     options = EmbedOptions(
@@ -186,7 +191,8 @@ def embed_folder(
     if isinstance(out, (str, Path)) and "\0" in str(out):
         raise OutputError("out must be the name of a folder; none has a NUL in its name.")
     out = out if isinstance(out, str) and is_url(out) else arguments.path(out, "out")
-    if format == DATASET or not isinstance(out, Path):
+    growing = format == DATASET or not isinstance(out, Path) or engine is not None
+    if growing:
         _check_dataset(format, {"prune": prune, "replace_foreign": replace_foreign})
     summary = Summary(out=out, format=format)
     if not paths.wrong and next(paths.items(summary.passed_over), None) is None:
@@ -200,7 +206,7 @@ def embed_folder(
             device=pick_device(device),
         )
     settings = options.resolve(model)
-    if format == DATASET or not isinstance(out, Path):
+    if growing or not isinstance(out, Path):
         run = DatasetRun(
             listing=paths,
             out=out,
@@ -218,7 +224,7 @@ def embed_folder(
         if dry_run:
             return run.dry_run()
         run.prepare()
-        return run.work(jobs)
+        return run.work(jobs, engine)
     job = FolderJob(
         listing=paths,
         out=out,
@@ -269,8 +275,8 @@ def _check_dataset(format: str, switches: Mapping[str, bool]) -> None:
     """
     if format != DATASET:
         raise ConfigError(
-            f"format {format!r} is for folders on disks; behind a URL the only one is {DATASET!r}, "
-            "parquet files that only become more."
+            f"format {format!r} is for folders on disks that one machine writes; behind a URL and "
+            f"on a cluster the only one is {DATASET!r}, parquet files that only become more."
         )
     if asked := [name for name, on in switches.items() if on]:
         raise ConfigError(f"{asked[0]} is for folders of results; a data set only grows.")

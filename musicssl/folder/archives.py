@@ -219,7 +219,7 @@ class Expansion:
         except OSError as error:
             yield item._replace(error=reason(error)), FileStat()
             return
-        if (done := self._done(archive)) is not None:
+        if (done := self.done(archive)) is not None:
             for member in done:
                 self.look(member)
             return
@@ -231,7 +231,7 @@ class Expansion:
             record = {"source": item.key, "path": item.name, **archive.seen.facts}
             self.note(record | {"status": READ, "members": archive.music})
 
-    def _done(self, archive: Archive) -> list[Item] | None:
+    def done(self, archive: Archive) -> list[Item] | None:
         """Return a tar's members, if it is known that all are embedded."""
         record = self.known(archive.item.key)
         if record is None or any(record.get(k) != v for k, v in archive.seen.facts.items()):

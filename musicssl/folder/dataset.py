@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from musicssl import __version__
 from musicssl.atomic import atomic_write
@@ -323,9 +324,10 @@ class DatasetLedger:
         """Tell whether a file has a result, and is what it was."""
         return self._known.get(digest(unicode_key(record["source"]))) == _state(record)
 
-    def names(self) -> np.ndarray[Any, np.dtype[np.uint64]]:
-        """Return the digests of all names, sorted."""
-        return np.sort(np.fromiter(self._known, np.uint64, len(self._known)))
+    def digests(self) -> NDArray[np.uint64]:
+        """Return the `result_digest` of all results, sorted."""
+        found = (_both(key, state) for key, state in self._known.items())
+        return np.sort(np.fromiter(found, np.uint64, len(self._known)))
 
     def archive(self, key: str) -> Record | None:
         """Return what is known of a tar that was read to its end."""
@@ -338,6 +340,15 @@ def _state(record: Record) -> int:
     part = [record.get("start"), record.get("end")]
     changed = record.get("mtime_ns") if etag is None else etag
     return digest(repr([record["size"], changed, *part]))
+
+
+def _both(key: int, state: int) -> int:
+    return digest(f"{key}:{state}")
+
+
+def result_digest(record: Record) -> int:
+    """Return 64 bits for a file of this name in this state."""
+    return _both(digest(unicode_key(record["source"])), _state(record))
 
 
 def read_parts(place: Place, columns: list[str] | None = None) -> Iterator[Any]:

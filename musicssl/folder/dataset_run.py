@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice, takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from musicssl.cores import usable_cores
 from musicssl.errors import OutputError
@@ -127,19 +127,27 @@ class DatasetRun:
 
     def todo(self) -> Iterator[Taken]:
         """Yield what is not there yet, with what is known of it unread."""
-        for name, error in self.listing.wrong:
-            self.report({"source": name, "path": name, "status": "failed", "error": error})
+        self.report_wrong()
         items = takewhile(
             lambda _: not self.stop.is_set(), self.listing.items(self.summary.passed_over)
         )
-        yield from Expansion(
+        yield from self.expansion().todo(items)
+
+    def report_wrong(self) -> None:
+        """Report what was given and is no file."""
+        for name, error in self.listing.wrong:
+            self.report({"source": name, "path": name, "status": "failed", "error": error})
+
+    def expansion(self) -> Expansion:
+        """Return what looks into tar files."""
+        return Expansion(
             extensions=self.listing.extensions,
             passed_over=self.summary.passed_over,
             look=self.look,
             is_done=lambda item, seen: self.is_done(item.cut(self.offset, self.duration), seen),
             known=self.ledger.archive,
             note=self.note,
-        ).todo(items)
+        )
 
     def note(self, record: Record) -> None:
         """Take note of a tar that was read to its end."""
@@ -172,18 +180,8 @@ class DatasetRun:
             self.report(record | {"mtime_ns": seen.mtime_ns, "status": "todo"})
         return self.summary
 
-    def work(self, jobs: int | None) -> Summary:
-        """Embed in threads everything that is not there yet.
-
-        Raises
-        ------
-        Interrupted
-            In place of a KeyboardInterrupt.
-        """
-        return self.timed(lambda: self._threads(jobs).run())
-
-    def timed(self, work: Callable[[], None]) -> Summary:
-        """Do the work, write what waits however it ends, and return what was done.
+    def work(self, jobs: int | None, engine: "WorkEngine | None" = None) -> Summary:
+        """Embed everything that is not there yet: in threads, or by an engine.
 
         Raises
         ------
@@ -192,7 +190,10 @@ class DatasetRun:
         """
         started = time.perf_counter()
         try:
-            work()
+            if engine is None:
+                self._threads(jobs).run()
+            else:
+                engine(self, jobs)
         except KeyboardInterrupt:
             self.summary.interrupted = True
         finally:
@@ -249,6 +250,13 @@ class DatasetRun:
                 self.stop.set()
             if self.on_file:
                 self.on_file(record)
+
+
+class WorkEngine(Protocol):
+    """Something that does a run's work elsewhere than in threads of this process."""
+
+    def __call__(self, run: DatasetRun, jobs: int | None) -> None:
+        """Embed what `run` has to do, and give results to `run.writer` and `run.report`."""
 
 
 class _Collected(Output):

@@ -175,6 +175,18 @@ def _asked(question: Any, url: str) -> Any:
         raise AudioError(f"cannot be looked at ({told(error, url)}).") from error
 
 
+def remote_item(key: str, url: str) -> Item:
+    """Return an item for the URL of a file.
+
+    Raises
+    ------
+    AudioError
+        If there is none.
+    """
+    system, path = filesystem(url)
+    return _item(key, url, system, _asked(lambda: system.info(path), url), given=True)
+
+
 def _item(key: str, url: str, system: Any, info: dict[str, Any], *, given: bool = False) -> Item:
     where = shown_url(url)
     origin = RemoteFile(system, str(info["name"]), where, stat_of(info))
