@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from numpy.typing import NDArray
 
@@ -18,6 +19,7 @@ from musicssl.encoders import ENCODERS, EncoderConfig
 from musicssl.encoders.pase import qrnn
 from musicssl.export import onnx as export_module
 from musicssl.export.check import largest_difference
+from musicssl.folder.api import embed_folder
 
 if not hasattr(torch.compiler, "is_exporting"):
     pytest.skip("torch is older than 2.7", allow_module_level=True)
@@ -281,6 +283,37 @@ def test_the_command_says_what_it_wrote(
     assert main(["export", str(folder), "-o", str(tmp_path)]) == 2
     assert "is a folder" in capsys.readouterr().err
     assert main(["export", "no-model", "-o", str(path)]) == 4
+    monkeypatch.setattr(export_module, "find_spec", lambda name: name != "onnxscript" or None)
+    capsys.readouterr()
+    sound = tmp_path / "a.wav"
+    soundfile.write(sound, np.random.default_rng(0).standard_normal(4000) / 9, 16_000)
+    embed_folder(sound, tmp_path / "results", model=folder)
+    for command in (["export", str(folder)], ["page", str(tmp_path / "results")]):
+        assert main([*command, "-o", str(tmp_path / "new")]) == 2
+        said = capsys.readouterr().err
+        assert "exporting needs onnxscript" in said and "writing" not in said
+        assert not (tmp_path / "new").exists()
+
+
+def test_what_is_no_sound_stays_in_its_row(dilated: Export) -> None:
+    model, path, _ = dilated
+    audio = music(3, 60 * model.hop)
+    good = run(path, audio)
+    for wrong in (float("nan"), float("inf"), 1e30):
+        loud = audio.clone()
+        loud[0, 50 * model.hop] = wrong
+        frames, clip = run(path, loud)
+        assert np.isnan(frames[0]).any() and np.isnan(clip[0]).any()
+        far = 50 - -(-model.context // model.hop) - 1
+        np.testing.assert_allclose(frames[0, :far], good[0][0, :far], atol=1e-5)
+        np.testing.assert_allclose(frames[1:], good[0][1:], atol=1e-5)
+        np.testing.assert_allclose(clip[1:], good[1][1:], atol=1e-5)
+    frames, clip = run(path, 1e6 * audio)
+    np.testing.assert_allclose(frames, model(1e6 * audio).numpy(), atol=1e-4)
+    frames, clip = run(path, audio[:0])
+    assert frames.shape == (0, 60, model.dim) and clip.shape == (0, 2 * model.dim)
+    with pytest.raises(Exception, match="INVALID_ARGUMENT"):
+        run(path, audio[:, :0])
 
 
 def test_choices_are_checked_first(tmp_path: Path) -> None:

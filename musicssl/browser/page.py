@@ -4,6 +4,7 @@ import base64
 import html
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from musicssl import arguments
 from musicssl.atomic import atomic_write, atomic_write_text
 from musicssl.errors import ConfigError, OutputError
-from musicssl.export import export_onnx
+from musicssl.export import export_onnx, need_packages
 from musicssl.folder.paths import writing
 from musicssl.library import EmbeddingTable
 from musicssl.maps.html import filled, json_in_html, links, only_over_own, unicode_text
@@ -36,6 +37,7 @@ def write_page(
     title: str = "Songs like yours",
     runtime: str | Path | None = None,
     check: bool | None = None,
+    on_start: Callable[[], object] = lambda: None,
 ) -> Path:
     """Write a page on which a song is dropped and those of a collection that are like it are shown.
 
@@ -57,6 +59,8 @@ def write_page(
         the address of such a folder. None for a public address, so that visitors need the network.
     check
         As in `MusicEncoder.export_onnx`.
+    on_start
+        Called when nothing is left that would refuse it.
 
     Returns
     -------
@@ -80,13 +84,20 @@ def write_page(
     page = folder / "index.html"
     only_over_own(page, _MARK, "page of songs")
     address, copied = _runtime(runtime)
+    check = need_packages(check)
     encoder = Embedder(table.space, table.settings, model, "cpu").load()
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     layers = list(table.settings["layers"])
     pooling = table.settings["pooling"]
     export_onnx(
-        encoder, folder / "model.onnx", layer=layers, pooling=pooling, dtype="fp16", check=check
+        encoder,
+        folder / "model.onnx",
+        layer=layers,
+        pooling=pooling,
+        dtype="fp16",
+        check=check,
+        on_start=on_start,
     )
     for file in copied:
         with writing(folder / file.name), atomic_write(folder / file.name) as out:

@@ -18,7 +18,6 @@ from musicssl.model import load_model
 def export(args: argparse.Namespace) -> int:
     """Write the file and say where it is."""
     model = load_model(args.model, revision=args.revision, device="cpu")
-    say("musicssl export: writing; this takes some ten seconds")
     done = export_onnx(
         model,
         args.out,
@@ -27,6 +26,7 @@ def export(args: argparse.Namespace) -> int:
         dtype=args.dtype,
         check=args.check,
         license=args.license or _license_of_card(args.model),
+        on_start=lambda: say("musicssl export: writing; this takes some ten seconds"),
     )
     if done.difference is None:
         checked = "not checked; onnxruntime would"

@@ -11,8 +11,14 @@ from musicssl.library import load_embeddings
 def make_page(args: argparse.Namespace) -> int:
     """Write the page and say how to open it."""
     table = load_embeddings(args.embeddings)
-    say("musicssl page: writing the model; this takes some ten seconds")
-    page = write_page(table, args.out, model=args.model, title=args.title, runtime=args.runtime)
+    page = write_page(
+        table,
+        args.out,
+        model=args.model,
+        title=args.title,
+        runtime=args.runtime,
+        on_start=lambda: say("musicssl page: writing the model; this takes some ten seconds"),
+    )
     say(
         f"musicssl page: {len(table):,} songs are in {printable(str(page))}; browsers open it from "
         "a web server: python -m http.server"

@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -63,8 +63,11 @@ def export_onnx(
     dtype: str = "fp32",
     check: bool | None = None,
     license: str | None = None,
+    on_start: Callable[[], object] = lambda: None,
 ) -> Exported:
     """Write a model as an ONNX file; see `MusicEncoder.export_onnx`.
+
+    `on_start` is called when nothing is left that would refuse it.
 
     Raises
     ------
@@ -86,10 +89,9 @@ def export_onnx(
     settings = EmbedOptions(layer=layer, pooling=pooling).resolve(model)
     if settings.pooling == "none":
         raise ConfigError("pooling must be mean, max or meanstd: the frames are an output anyway.")
-    if check is None:
-        check = find_spec("onnxruntime") is not None
-    _need_packages("onnx", "onnxscript", *(["onnxruntime"] if check else []))
+    check = need_packages(check)
     _only_over_an_export(path)
+    on_start()
     own = _copied(model, halves=halves)
     proto = _traced(_Graph(own, settings), own)
     if halves:
@@ -107,17 +109,37 @@ def export_onnx(
     return Exported(path, len(data), difference)
 
 
-def _need_packages(*names: str) -> None:
-    """Refuse to begin without what it takes."""
+def need_packages(check: bool | None) -> bool:
+    """Refuse to begin without what exporting takes.
+
+    Parameters
+    ----------
+    check
+        As in `MusicEncoder.export_onnx`.
+
+    Returns
+    -------
+    bool
+        Whether to check the file.
+
+    Raises
+    ------
+    DependencyError
+        If a package is missing, or too old.
+    """
+    if check is None:
+        check = find_spec("onnxruntime") is not None
     if not hasattr(torch.compiler, "is_exporting"):
         raise DependencyError(
             f"exporting needs torch 2.7 or newer, and this is {torch.__version__}."
         )
+    names = ("onnx", "onnxscript", *(["onnxruntime"] if check else []))
     missing = [name for name in names if find_spec(name) is None]
     if missing:
         raise DependencyError(
             f"exporting needs {' and '.join(missing)}: pip install 'musicssl[onnx]'."
         )
+    return check
 
 
 def _only_over_an_export(path: Path) -> None:

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -145,6 +146,46 @@ def test_tables_are_read_as_spreadsheets_write_them(text: str, tmp_path: Path) -
 )
 def test_the_kind_of_labels_shows_in_them(labels: list[str], kind: str) -> None:
     assert guess_kind(labels)[0] == kind
+
+
+def test_one_number_in_two_spellings_is_one_class(tmp_path: Path) -> None:
+    own = read_own("mine", table(tmp_path, ["1", "1.0", "2", "2", "+1", "2.00"] * 2))
+    assert {*own.data.columns["label"]} == {"1", "2"} and own.task.kind is Multiclass
+    assert "labels that are the same number are one: +1 as 1, 1.0 as 1, 2.00 as 2." in own.notes
+    folder = tmp_path / "folders"
+    for i in range(12):
+        sound(folder / ("1", "1.0", "10")[i % 3] / f"{i}.wav", i, 100.0 * i)
+    assert {*read_own("mine", folder).data.columns["label"]} == {"1", "10"}
+
+
+@pytest.mark.parametrize("disk", ["NFC", "NFD"])
+def test_names_and_labels_in_either_unicode_form(disk: Any, tmp_path: Path) -> None:
+    file = sound(tmp_path / normalize(disk, "Dvořák") / normalize(disk, "é.wav"), 1)
+    for form in ("NFC", "NFD"):
+        lines = normalize(form, "path,label\nDvořák/é.wav,größe\n")
+        (tmp_path / "labels.csv").write_text(lines, encoding="utf-8")
+        (item,), _ = read_labeled(tmp_path)
+        assert item.path == file and item.label == normalize("NFC", "größe")
+    lines = "path,label\nDvořák/é.wav,a\n" + normalize("NFD", "Dvořák/../Dvořák/é.wav,b\n")
+    (tmp_path / "labels.csv").write_text(lines, encoding="utf-8")
+    with pytest.raises(DataError, match="is on line 2 and on line 3"):
+        read_labeled(tmp_path)
+    classes = tmp_path / "classes"
+    for i, form in enumerate(("NFC", "NFD")):
+        sound(classes / normalize(form, "größe") / normalize(form, "é") / f"{i}.wav", i)
+    items, _ = read_labeled(classes)
+    assert {(item.label, item.group) for item in items} == {
+        (normalize("NFC", "größe"), normalize("NFC", "é"))
+    }
+
+
+def test_home_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    file = sound(tmp_path / "music" / "a.wav", 1)
+    (tmp_path / "t.csv").write_text("path,label\n~/music/a.wav,x\n~nobody-/b.wav,y\n")
+    (item,), notes = read_labeled(Path("~/t.csv"))
+    assert item.path == file and "~nobody-/b.wav (no such file)" in notes[0]
 
 
 def test_numbers_can_be_classes_or_numbers_as_one_says(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -67,8 +67,9 @@ def read_own(name: str, place: Path, kind: str = AUTO) -> OwnTask:
         )
     pick(KINDS | {AUTO: _classes}, kind, "kind of labels")
     items, notes = read_labeled(place)
+    items, spelled = _one_spelling(items)
     items, merged = merge_duplicates(items)
-    notes += merged
+    notes += spelled + merged
     if kind == AUTO:
         kind, why = guess_kind([item.label for item in items])
         notes.append(f"{why}; --labels {name}=KIND says otherwise.")
@@ -101,6 +102,26 @@ def guess_kind(labels: Sequence[str]) -> tuple[str, str]:
     if len(different) <= MOST_RATINGS and all(float(label).is_integer() for label in different):
         return "classes", f"read as {len(different)} classes, which happen to be called by numbers"
     return "numbers", "read as numbers"
+
+
+def _one_spelling(items: Sequence[Item]) -> tuple[list[Item], list[str]]:
+    """Give labels that are one number, such as 1 and 1.0, the shortest of their spellings."""
+    spellings: dict[float, set[str]] = {}
+    for label in {item.label for item in items}:
+        if (value := _number(label)) is not None:
+            spellings.setdefault(value, set()).add(label)
+    to = {
+        label: min(labels, key=lambda text: (len(text), text))
+        for labels in spellings.values()
+        for label in labels
+    }
+    changed = sorted(label for label, one in to.items() if label != one)
+    notes = []
+    if changed:
+        pairs = ", ".join(f"{label} as {to[label]}" for label in changed[:MOST_NAMED])
+        more = f" and {len(changed) - MOST_NAMED:,} more" if len(changed) > MOST_NAMED else ""
+        notes.append(f"labels that are the same number are one: {pairs}{more}.")
+    return [replace(item, label=to.get(item.label, item.label)) for item in items], notes
 
 
 Columns = tuple[dict[str, Column], Task, list[str]]

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unicodedata import normalize
 
 from musicssl.audio import open_source
 from musicssl.audio.formats import AUDIO_EXTENSIONS
@@ -56,6 +57,7 @@ def read_labeled(place: Path) -> tuple[list[Item], list[str]]:
     DataError
         If there are none, or what is there contradicts itself.
     """
+    place = Path(os.path.expanduser(place))  # noqa: PTH111 - of no such user, it stays
     if place.is_dir():
         table = place / TABLE
         items, notes = _read_table(table) if table.is_file() else _read_folders(place)
@@ -95,8 +97,9 @@ def _read_folders(root: Path) -> tuple[list[Item], list[str]]:
         if not first:
             loose += 1
             continue
-        group = between[0] if between else ""
-        items.append(Item(file.relative_to(root).as_posix(), file, first, group))
+        group = normalize("NFC", between[0]) if between else ""
+        name = file.relative_to(root).as_posix()
+        items.append(Item(name, file, normalize("NFC", first), group))
     classes = {item.label for item in items}
     if not classes:
         tables = sorted(path.name for path in root.glob("*.csv"))
@@ -134,7 +137,8 @@ def _read_table(table: Path) -> tuple[list[Item], list[str]]:
     lines: dict[str, int] = {}
     items = []
     for number, row in rows:
-        path, label, group, part = ((row.get(name) or "").strip() for name in NEEDED + OPTIONAL)
+        path, *others = ((row.get(name) or "").strip() for name in NEEDED + OPTIONAL)
+        label, group, part = (normalize("NFC", text) for text in others)
         if not any((path, label, group, part)):
             continue
         if not path:
@@ -143,13 +147,14 @@ def _read_table(table: Path) -> tuple[list[Item], list[str]]:
             raise DataError(
                 f"{table}, line {number}: part {shown(part)} is none of {', '.join(SPLIT_NAMES)}."
             )
-        name = _slashes(table.parent, path)
-        if name in lines:
+        name = _spelled(table.parent, path)
+        same = normalize("NFC", os.path.normpath(table.parent / name))
+        if same in lines:
             raise DataError(
-                f"{table}: {name!r} is on line {lines[name]} and on line {number}. Tags of one "
+                f"{table}: {name!r} is on line {lines[same]} and on line {number}. Tags of one "
                 "file are joined by '|', as in rock|live."
             )
-        lines[name] = number
+        lines[same] = number
         place, side = table.parent / name, SPLIT_NAMES.get(part.casefold(), "")
         items.append(Item(name, place, label, group, side))
     if not items:
@@ -199,12 +204,20 @@ def _check_columns(names: list[str], first: str, table: Path) -> None:
         raise DataError(f"{table}: there are two columns {twice[0]!r}.")
 
 
-def _slashes(folder: Path, path: str) -> str:
-    """Return a path with forward slashes, also one that Windows wrote."""
-    # os.path: a name too long for the file system is no error
-    if "\\" in path and not os.path.exists(folder / path):  # noqa: PTH110
-        return path.replace("\\", "/")
-    return path
+def _spelled(folder: Path, path: str) -> str:
+    """Return a path as the disk spells it.
+
+    Tables come from other machines: with "~", with backslashes, or with letters and accents put
+    together otherwise than in the names of files (macOS has é as two characters).
+    """
+    if path.startswith("~"):
+        path = os.path.expanduser(path)  # noqa: PTH111 - of a user that there is not, it stays
+    slashes = path.replace("\\", "/")
+    for name in (path, slashes, *(normalize(form, slashes) for form in ("NFC", "NFD"))):
+        # os.path: a name too long for the file system is no error
+        if os.path.exists(folder / name):  # noqa: PTH110
+            return name
+    return slashes
 
 
 def _readable(items: list[Item]) -> tuple[list[Item], list[tuple[Item, str]]]:
