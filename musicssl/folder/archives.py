@@ -99,8 +99,8 @@ class Archive:
 
     def _broken(self, place: int, why: str) -> str:
         return (
-            f"this tar is damaged or cut off at byte {place:,} ({why}); the {len(self.music):,} "
-            "files of music before are used, what follows is not read."
+            f"this tar is damaged or cut off at byte {place:,} ({why}); what comes before is used "
+            f"({len(self.music):,} with music), what follows is not read."
         )
 
     def _open(self, opened: contextlib.ExitStack, end: "_End") -> tarfile.TarFile:
@@ -234,7 +234,7 @@ class Expansion:
     def done(self, archive: Archive) -> list[Item] | None:
         """Return a tar's members, if it is known that all are embedded."""
         record = self.known(archive.item.key)
-        if record is None or any(record.get(k) != v for k, v in archive.seen.facts.items()):
+        if record is None or any(record.get(k, v) != v for k, v in archive.seen.facts.items()):
             return None
         music = record.get("members")
         if not isinstance(music, dict):

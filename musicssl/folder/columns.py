@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from musicssl.folder.cells import Kinds, typed
+from musicssl.folder.digests import DigestMap
 from musicssl.folder.matching import Match, Part
 from musicssl.folder.metadata import Metadata
 from musicssl.folder.parts import unicode_key, unicode_text
@@ -40,14 +41,14 @@ class Columns:
     def __init__(self, paths: Sequence[Path], metadata: Metadata | None) -> None:
         self.paths = paths
         self.has_parts = False
-        self._places: dict[int, tuple[int, int]] = {}
+        self._places = DigestMap(2)
         names: dict[int, str] = {}
         listed = Kinds()
         for i, path in enumerate(paths):
             for start, record in read_places(path):
                 if record["status"] == "ok":
                     key = digest(unicode_key(record["source"]))
-                    self._places[key] = (i, start)
+                    self._places.set(key, i, start)
                     self.has_parts |= "start" in record
                     listed.add(listed_cells(record))
                     if metadata is not None:

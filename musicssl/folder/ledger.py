@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from musicssl.folder.digests import DigestMap
 from musicssl.folder.records import Record, digest, read_at, read_places
 
-_BITS = 64
+_OTHER = 0, 0  # a result without a record here
 
 
 class FileStat(NamedTuple):
@@ -49,21 +50,21 @@ class Ledger:
 
     def __init__(self, paths: Sequence[Path] = (), space: str = "") -> None:
         self.paths = paths
-        self._known: dict[int, int] = {}
+        self._known = DigestMap(2)  # how it was, and where its record stands
         self._archives: dict[int, int] = {}  # where the records of tar files stand
         for i, path in enumerate(paths):
             for start, record in read_places(path):
                 key = digest(record["source"])
                 if record["status"] == "ok":
                     place = start * len(paths) + i
-                    known = place << _BITS | _state(record)
-                    self._known[key] = known if record["space"] == space else 0
+                    known = _state(record), place + 1
+                    self._known.set(key, *(known if record["space"] == space else _OTHER))
                 elif record.get("left"):  # failed, and the earlier result could not be removed
-                    self._known[key] = 0
+                    self._known.set(key, *_OTHER)
                 elif record["status"] == "read":
                     self._archives[key] = start * len(paths) + i
                 else:
-                    self._known.pop(key, None)
+                    self._known.remove(key)
 
     def __contains__(self, key: str) -> bool:
         return digest(key) in self._known
@@ -75,14 +76,13 @@ class Ledger:
         self, key: str, path: str, seen: FileStat, part: Mapping[str, float | None]
     ) -> bool:
         """Tell whether nothing about a file, or the part of it, differs from its record."""
-        known = self._known.get(digest(key), 0)
-        state = _state({"path": path, **seen._asdict(), **part})
-        return bool(known) and known & ((1 << _BITS) - 1) == state
+        state, place = self._known.get(digest(key)) or _OTHER
+        return bool(place) and state == _state({"path": path, **seen._asdict(), **part})
 
     def record(self, key: str) -> Record | None:
         """Return the record of a file that has a result of this space."""
-        known = self._known.get(digest(key), 0)
-        return self.read(known >> _BITS) if known else None
+        _, place = self._known.get(digest(key)) or _OTHER
+        return self.read(place - 1) if place else None
 
     def archive(self, key: str) -> Record | None:
         """Return what is known of a tar that was read to its end."""
@@ -91,8 +91,7 @@ class Ledger:
 
     def counts(self, key: str, place: int) -> bool:
         """Tell whether a source's last record is the one that stands in a place."""
-        known = self._known.get(digest(key), 0)
-        return bool(known) and known >> _BITS == place
+        return (self._known.get(digest(key)) or _OTHER)[1] == place + 1
 
     def read(self, place: int) -> Record | None:
         """Return the record that stands in a place."""

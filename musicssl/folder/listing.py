@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from musicssl.errors import AudioError, ConfigError
+from musicssl.folder.digests import DigestMap
 from musicssl.folder.ledger import FileStat
 from musicssl.folder.origin import Origin
 from musicssl.folder.paths import STATE, holds_results, is_results_name
@@ -178,10 +179,10 @@ class Listing:
 
     def _once(self, passed_over: Counter[str]) -> Iterator[Item]:
         """Yield what a list names, but nothing twice: it may name a folder and what is in it."""
-        seen = set()
+        seen = DigestMap()
         for item in self._all(passed_over):
             if (key := digest(item.key)) not in seen:
-                seen.add(key)
+                seen.set(key)
                 yield item
 
     def _root(self, name: str, path: Path, passed_over: Counter[str]) -> Iterator[Item]:

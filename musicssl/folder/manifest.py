@@ -13,6 +13,7 @@ from typing import Any
 
 from musicssl.atomic import atomic_write
 from musicssl.errors import OutputError, shown
+from musicssl.folder.digests import DigestMap
 from musicssl.folder.paths import (
     SHARD,
     STATE,
@@ -235,14 +236,14 @@ class Manifest:
 
     def last(self) -> Iterator[Record]:
         """Yield each source's record that counts."""
-        where: dict[int, tuple[int, int]] = {}
+        where = DigestMap(2)
         paths = self.all()
         for i, path in enumerate(paths):
             for start, record in read_places(path):
-                where[digest(record["source"])] = (i, start)
+                where.set(digest(record["source"]), i, start)
         for i, path in enumerate(paths):
             for start, record in read_places(path):
-                if where[digest(record["source"])] == (i, start) and record["status"] != GONE:
+                if where.get(digest(record["source"])) == (i, start) and record["status"] != GONE:
                     yield record
 
     def keys(self) -> Iterator[str]:
@@ -280,9 +281,11 @@ class Manifest:
             return
         os.close(self._file)
         self._file = None
-        last = {digest(record["source"]): i for i, record in enumerate(read_lines(self.path))}
+        last = DigestMap(1)
+        for start, record in read_places(self.path):
+            last.set(digest(record["source"]), start)
         part = self.out / STATE / f"{self.path.name}.part"
         with writing(self.path), atomic_write(self.path, part=not_a_link(part)) as file:
-            for i, record in enumerate(read_lines(self.path)):
-                if last[digest(record["source"])] == i and record["status"] != GONE:
+            for start, record in read_places(self.path):
+                if last.get(digest(record["source"])) == (start,) and record["status"] != GONE:
                     file.write(json_line(record))

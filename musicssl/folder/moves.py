@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from musicssl.folder.digests import DigestMap
 from musicssl.folder.ledger import FileStat, Ledger
 from musicssl.folder.listing import Item, Listing
 from musicssl.folder.paths import NO_SUCH, TakenError, lexists, reason
@@ -123,13 +124,14 @@ class Moves:
     def __init__(self, listing: Listing, space: str, ledger: Ledger) -> None:
         self.listing, self.ledger = listing, ledger
         self.sizes: set[int] = set()  # only files of these sizes are worth a hash
-        self.places: dict[int, int] = {}  # by digest of the content, where its record stands
+        self.places = DigestMap(1)  # by digest of the content, where its record stands
         for i, path in enumerate(ledger.paths):
             for start, record in read_places(path):
                 content = record.get("content")
                 if record["status"] == "ok" and record["space"] == space and content:
                     self.sizes.add(record["size"])
-                    self.places[_known_as(content, part_of(record))] = start * len(ledger.paths) + i
+                    place = start * len(ledger.paths) + i
+                    self.places.set(_known_as(content, part_of(record)), place)
 
     def find(self, item: Item, seen: FileStat) -> Record | None:
         """Return the record of the file that an item was before, if it was one."""
@@ -137,14 +139,15 @@ class Moves:
             return None
         content = content_of(item.path, seen.size, seen.mtime_ns)
         known_as = _known_as(content, item.part)
-        if not content or (place := self.places.get(known_as)) is None:
+        if not content or (found := self.places.get(known_as)) is None:
             return None
+        (place,) = found
         record = self.ledger.read(place)
         if record is None or record.get("content") != content:
             return None
         if not self.ledger.counts(record["source"], place) or not self._is_gone(record):
             return None
-        del self.places[known_as]  # of two files with it, only one was moved
+        self.places.remove(known_as)  # of two files with it, only one was moved
         return record
 
     def _is_gone(self, record: Record) -> bool:

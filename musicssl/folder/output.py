@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # What a run puts into its scratch folder; only that is removed from there.
 _SCRATCH = re.compile(
-    rf"\d+(\.times)?\.(npz|npy|jsonl)|embeddings({SHARD})?\.(parquet|h5)"
+    rf"\d+(\.times)?\.(npz|npy|jsonl|rows)|embeddings({SHARD})?\.(parquet|h5)"
 ).fullmatch
 
 

@@ -40,7 +40,7 @@ class Parquet(Store):
         users = list(self._users_fields([path]))
         with self.module.ParquetFile(path) as file:
             wanted = [name for name in file.schema_arrow.names if name in (*_NEEDED, *users)]
-            yield from _joined(file.iter_batches(columns=wanted), users)
+            yield from _joined(file.iter_batches(_ROWS, columns=wanted), users)
 
     def read_one(self, path: Path, key: str) -> Row | None:
         with self.module.ParquetFile(path) as file:
@@ -92,6 +92,7 @@ class Parquet(Store):
         return found
 
 
+_ROWS = 4096  # read at once
 _NEEDED = ("source", "time", "embedding")
 
 

@@ -1,4 +1,4 @@
-"""Results of a run that will be one file: an npz each, until they are merged."""
+"""Results of a run that will be one file: an npz each, then sorted runs, until they are merged."""
 
 import hashlib
 import re
@@ -20,6 +20,8 @@ from musicssl.folder.paths import (
     remove_own,
 )
 from musicssl.folder.per_file import Npz, read_npz
+from musicssl.folder.runs import NAME as in_runs
+from musicssl.folder.runs import Runs
 
 # What in a name would pass for an escaped byte; its backslash is escaped.
 _LIKE_ESCAPES = re.compile(r"\\((?:x5c)*x[89a-f][0-9a-f])")
@@ -30,12 +32,19 @@ class Parts:
     """Files OUT/.musicssl/parts/xx/HASH.npz, called after a hash of the source's name.
 
     A name of 255 bytes leaves no room for a suffix, and `a` may be a file in one run and a folder
-    in the next.
+    in the next. Whenever there are `most` of them, they are gathered in one of `Runs` beside them:
+    a million files would take long to find, and their names much memory to sort. Any thread may
+    write and read.
     """
+
+    most = 8192
 
     def __init__(self, out: Path, space: str, tag: str = "") -> None:
         self.out, self.space = out, space
         self.folder = out / STATE / f"parts{tag}"
+        self.runs = Runs(self.folder, space, order)
+        self._lock = threading.RLock()
+        self._count = 0  # written since they were last gathered
 
     @classmethod
     def all(cls, out: Path, space: str, tag: str) -> list["Parts"]:
@@ -53,45 +62,64 @@ class Parts:
 
     def has(self, key: str) -> bool:
         """Tell whether there is a part for `key` that is not damaged."""
-        return self.read(key) is not None
+        with self._lock:
+            return self._read(key) is not None or key in self.runs
 
     def read(self, key: str) -> Row | None:
         """Return the part for `key`; None if there is none, or only a damaged one."""
+        with self._lock:
+            return self._read(key) or self.runs.read(key)
+
+    def _read(self, key: str) -> Row | None:
         path = self.path(key)
         return self._load(path) if lexists(path) else None
 
     def write(self, row: Row, scratch: Path) -> None:
         """Write a part, whole or not at all."""
         path, part = self.path(row.key), scratch / f"{threading.get_ident()}.npz"
-        if not path.parent.is_dir():
-            not_a_link(self.folder)
-            make_folder(path.parent)
-        if lexists(path) and self._load(path) is None:
-            put_aside(path)
-        with atomic_write(path, part=part) as file:
-            Npz(self.out, self.space).save(row, ".npz", file)
+        with self._lock:
+            if not path.parent.is_dir():
+                not_a_link(self.folder)
+                make_folder(path.parent)
+            if lexists(path) and self._load(path) is None:
+                put_aside(path)
+            with atomic_write(path, part=part) as file:
+                Npz(self.out, self.space).save(row, ".npz", file)
+            self._count += 1
+            if self._count >= self.most:
+                self.gather(scratch)
 
     def drop(self, key: str) -> None:
         """Remove the part for `key`, if there is one."""
-        remove(self.path(key))
+        with self._lock:
+            remove(self.path(key))
+            self.runs.drop(key)
 
-    def rows(self) -> Iterator[Row]:
+    def gather(self, scratch: Path) -> None:
+        """Make the single files one sorted run; what is damaged is put aside."""
+        with self._lock:
+            self._count = 0
+            paths = [path for path in self.folder.glob("??/*.npz") if _NAME(path.name)]
+            for first in range(0, len(paths), self.most):
+                rows, some = [], paths[first : first + self.most]
+                for path in some:
+                    if (row := self._load(path)) is None:
+                        put_aside(path)
+                    else:
+                        rows.append(row)
+                if rows:
+                    self.runs.add(sorted(rows, key=lambda row: order(row.key)), scratch / "0.rows")
+                for path in some:
+                    remove(path)
+
+    def rows(self, scratch: Path) -> Iterator[Row]:
         """Yield all, sorted by source; what is damaged is put aside."""
-        found = []
-        for path in [path for path in self.folder.glob("??/*.npz") if _NAME(path.name)]:
-            row = self._load(path)
-            if row is None:
-                put_aside(path)
-            else:
-                found.append((order(row.key), path))
-        for _, path in sorted(found):
-            row = self._load(path)
-            assert row is not None
-            yield row
+        self.gather(scratch)
+        return self.runs.rows()
 
     def clear(self) -> None:
         """Remove all."""
-        remove_own(self.folder, _NAME, deep=True)
+        remove_own(self.folder, lambda name: _NAME(name) or in_runs(name), deep=True)
 
     def _load(self, path: Path) -> Row | None:
         try:

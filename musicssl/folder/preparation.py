@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from musicssl.errors import OutputError
+from musicssl.folder.dataset import FORMAT as DATASET
 from musicssl.folder.formats import FORMATS
 from musicssl.folder.manifest import Manifest, read_space
 from musicssl.folder.paths import STATE, lexists, not_a_link, put_aside, writing
@@ -123,6 +124,8 @@ class Preparation:
             found = read_space(self.out)
         except OutputError as error:
             return None, str(error).removeprefix(f"{self.out / 'space.json'} ").rstrip(".")
+        if found and found["format"] == DATASET:
+            return None, f"describes a data set (--format {DATASET} goes on with it)"
         if found and found["format"] not in FORMATS:
             return None, f"says format {found['format']!r}, which is unknown"
         return found, None

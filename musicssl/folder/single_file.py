@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from musicssl.errors import DependencyError, OutputError
+from musicssl.folder.digests import DigestMap
 from musicssl.folder.output import Output, Row
 from musicssl.folder.parts import Parts, order, unicode_key
 from musicssl.folder.paths import (
@@ -51,7 +52,7 @@ class Store(Output):
         self.parts = Parts(out, space, tag)
         self.path = out / f"embeddings{tag}{self.suffix}"
         self.dropped: set[str] = set()
-        self.known: set[int] = set()
+        self.known = DigestMap()
         self.earlier: list[Parts] = []  # of broken-off runs
 
     @abstractmethod
@@ -87,11 +88,12 @@ class Store(Output):
                 yield path, f"is damaged ({reason(error)})"
 
     def scan(self) -> None:
-        self.earlier = Parts.all(self.out, self.space, self.tag)
-        self.known = set()
+        self.earlier = self._all_parts()
+        self.known = DigestMap()
         for path in self._files():
             with damage(path):
-                self.known.update(map(digest, self.read_keys(path)))
+                for key in self.read_keys(path):
+                    self.known.set(digest(key))
 
     def has(self, key: str) -> bool:
         key = unicode_key(key)
@@ -151,6 +153,11 @@ class Store(Output):
                 self._merge()
         super().close(finished)
 
+    def _all_parts(self) -> list[Parts]:
+        """Return what waits to be merged, this run's own first."""
+        found = Parts.all(self.out, self.space, self.tag)
+        return [self.parts if p.folder == self.parts.folder else p for p in found]
+
     def _found(self) -> list[Path]:
         """Return what has the name of a store of this folder, this run's own first."""
         ours = re.compile(rf"embeddings({SHARD})?{re.escape(self.suffix)}")
@@ -169,14 +176,14 @@ class Store(Output):
 
     def _merge(self) -> None:
         """Merge parts and what is there; without shards at work, theirs too. Newest first."""
-        parts, files = Parts.all(self.out, self.space, self.tag), self._files()
+        parts, files = self._all_parts(), self._files()
         if self.tag:
             parts = [p for p in parts if p.folder == self.parts.folder]
             files = [path for path in files if path == self.path]
         if not parts and not self.dropped and not self.anew and files in ([], [self.path]):
             return
         files = [path for path in files if not self.mend or self._whole(path)]
-        streams = [p.rows() for p in parts] + [self._rows(path) for path in files]
+        streams = [p.rows(self.scratch) for p in parts] + [self._rows(path) for path in files]
         new = self.scratch / self.path.name
         rows = self._newest(streams)
         if first := next(rows, None):

@@ -132,7 +132,7 @@ class RayEngine:
             items = [pickle.dumps(one) for one in taken]
             blocks = max(len(items) // _BLOCK, min(len(items), 4 * self._cores()))
             table = import_module("pyarrow").table({"item": items})
-            rows = self.ray.data.from_arrow(_cut(table, blocks))
+            rows = self.ray.data.from_blocks(_cut(table, blocks))
             self._round(run, model, rows, jobs)
             if run.stop.is_set():
                 return
