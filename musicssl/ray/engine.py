@@ -33,8 +33,9 @@ log = logging.getLogger(__name__)
 ROUND = 50_000  # files that the driver holds at a time
 _BLOCK = 16  # files that a task decodes, at most
 _GPU_SECONDS = 600.0  # of audio in a batch
-# Shares of a core; no two alike, so that Ray does not join the stages.
-_DECODER, _CPU_ENCODER, _GPU_ENCODER = 0.9, 0.8, 0.1
+# Cores of a process that decodes and of one that encodes, by whether the latter has a GPU. They fit
+# on one core together, and are not alike, so that Ray does not join the stages.
+_SHARES = {True: (0.9, 0.1), False: (0.5, 0.4)}
 
 
 def embed(
@@ -194,27 +195,38 @@ class RayEngine:
             done=run.ledger.digests(),
         )
         gpus = int(self.ray.cluster_resources().get("GPU", 0))
-        pool = self.ray.data.ActorPoolStrategy
         blocks = {"batch_size": None, "batch_format": "pyarrow"}
         if not gpus and self.encoders is None:
             encoded = rows.map_batches(
                 DecodeEncode,
                 fn_constructor_args=(decode, model, run.settings),
-                num_cpus=1,
-                compute=pool(size=min(jobs or self._cores(), self._cores())),
+                num_cpus=1 if self.rows is None or self._cores() > 1 else 0,
+                compute=self._pool(min(jobs or self._cores(), self._cores()), rows),
                 **blocks,
             )
         else:
             device = "cuda" if gpus else "cpu"
-            encoded = rows.map_batches(decode, num_cpus=_DECODER, **blocks).map_batches(
+            decoder, encoder = _SHARES[gpus > 0]
+            encoded = rows.map_batches(decode, num_cpus=decoder, **blocks).map_batches(
                 Encode,
                 fn_constructor_args=(model, _settings(run, gpus), decode.decoding, device),
-                num_cpus=_GPU_ENCODER if gpus else _CPU_ENCODER,
+                num_cpus=encoder,
                 num_gpus=1 if gpus else 0,
-                compute=pool(size=self.encoders or jobs or gpus),
+                compute=self._pool(self.encoders or jobs or gpus, rows),
                 **blocks,
             )
         _collect(run, encoded)
+
+    def _pool(self, size: int, rows: Any) -> Any:
+        """Return so many processes, or for a data set of the user's, up to so many.
+
+        What reads that needs cores, too; processes that take all of them at once would wait for it
+        for ever.
+        """
+        pool = self.ray.data.ActorPoolStrategy
+        if self.rows is None:
+            return pool(size=max(1, min(size, rows.num_blocks())))
+        return pool(min_size=1, max_size=size)
 
 
 def _settings(run: DatasetRun, gpus: int) -> Settings:
@@ -237,6 +249,7 @@ def _collect(run: DatasetRun, encoded: Any) -> None:
                 continue
             for kind, count in record.pop("passed over", {}).items():
                 run.summary.passed_over[kind] += count
+            run.summary.skipped += record.pop("skipped", 0)
             run.writer.add(record, row)
             if record["status"] != "read":
                 run.report(record)

@@ -121,10 +121,20 @@ class Decode:
     def _archive(self, item: Item) -> Iterator[pa.Table]:
         passed_over: Counter[str] = Counter()
         seen = FileStat()
+        skipped = 0
+
+        def look(member: Item) -> Taken | None:
+            nonlocal skipped
+            member = member.cut(self.decoding.offset, self.decoding.duration)
+            if not _is_done(self.done, member, member.seen()):
+                return member, member.seen()
+            skipped += 1
+            return None
+
         try:
             archive = Archive(item, self.decoding.extensions)
             seen = archive.seen
-            for taken in archive.members(passed_over, self._look):
+            for taken in archive.members(passed_over, look):
                 yield self._decoded(taken)
         except OSError as error:
             yield _row(failure(item, seen, AudioError(error.strerror or str(error))))
@@ -134,12 +144,8 @@ class Decode:
             yield _row(
                 record_of(item, seen)
                 | {"status": READ, "members": archive.music, "passed over": dict(passed_over)}
+                | {"skipped": skipped}
             )
-
-    def _look(self, member: Item) -> Taken | None:
-        member = member.cut(self.decoding.offset, self.decoding.duration)
-        seen = member.seen()
-        return None if _is_done(self.done, member, seen) else (member, seen)
 
     def _decoded(self, taken: Taken) -> pa.Table:
         item, seen = taken
