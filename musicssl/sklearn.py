@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 from musicssl import arguments
-from musicssl.checkpoint.hashing import hash_weights
+from musicssl.checkpoint.hashing import weights_sha256
 from musicssl.embed import get_embedding
 from musicssl.inference.device import pick_device
 from musicssl.inference.options import EmbedOptions
@@ -218,8 +218,14 @@ class MusicEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         memory = self.memory
         memory = check_memory(str(memory) if isinstance(memory, os.PathLike) else memory)
         recall = memory.cache(_recall, ignore=["made"])
-        weights = model.weights_sha256 or hash_weights(model.state_dict())
-        settings = (weights, family, self.resampler, self.mono, str(self.dtype), self.sr)
+        settings = (
+            weights_sha256(model),
+            family,
+            self.resampler,
+            self.mono,
+            str(self.dtype),
+            self.sr,
+        )
         keys = [_identity(item) for item in items]
         new = [
             i

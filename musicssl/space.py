@@ -32,11 +32,11 @@ class Space:
         mono: str = "mean",
     ) -> "Space":
         """Return the space of what a model gives."""
-        from musicssl.checkpoint.hashing import hash_weights
+        from musicssl.checkpoint.hashing import weights_sha256
 
         return cls(
             model=model.model_id,
-            weights_sha256=model.weights_sha256 or hash_weights(model.state_dict()),
+            weights_sha256=weights_sha256(model),
             level=settings.level,
             pooling=settings.pooling,
             layers=settings.layers,

@@ -2,9 +2,13 @@
 
 import hashlib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from musicssl.network import Network
 
 
 def hash_weights(state: Mapping[str, Tensor]) -> str:
@@ -14,6 +18,11 @@ def hash_weights(state: Mapping[str, Tensor]) -> str:
         data = tensor.cpu().contiguous().flatten().view(torch.uint8)  # of any type
         total.update(name.encode() + data.numpy().tobytes())
     return total.hexdigest()
+
+
+def weights_sha256(model: "Network") -> str:
+    """Return the SHA-256 of a model's weights: of its checkpoint's file, or of what it has now."""
+    return model.weights_sha256 or hash_weights(model.state_dict())
 
 
 def checksum(state: Mapping[str, Tensor]) -> tuple[int, ...]:
