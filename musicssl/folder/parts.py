@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from musicssl.atomic import atomic_write
 from musicssl.folder.output import Row
 from musicssl.folder.paths import (
     SHARD,
@@ -77,14 +76,15 @@ class Parts:
     def write(self, row: Row, scratch: Path) -> None:
         """Write a part, whole or not at all."""
         path, part = self.path(row.key), scratch / f"{threading.get_ident()}.npz"
+        with part.open("wb") as file:
+            Npz(self.out, self.space).save(row, ".npz", file)
         with self._lock:
             if not path.parent.is_dir():
                 not_a_link(self.folder)
                 make_folder(path.parent)
             if lexists(path) and self._load(path) is None:
                 put_aside(path)
-            with atomic_write(path, part=part) as file:
-                Npz(self.out, self.space).save(row, ".npz", file)
+            part.replace(path)
             self._count += 1
             if self._count >= self.most:
                 self.gather(scratch)
