@@ -24,6 +24,8 @@ from musicssl.cli.progress import Progress
 from musicssl.cli.terminal import loading
 from musicssl.errors import ConfigError, DependencyError
 from musicssl.folder.api import embed_folder
+from musicssl.folder.dataset import FORMAT as DATASET
+from musicssl.folder.formats import FORMATS
 
 ROOT = Path(musicssl.__file__).parent.parent
 OK = {"status": "ok", "source": "a", "path": "/m/a", "duration": 90.0, "seconds": 1.0}
@@ -250,14 +252,41 @@ def test_bash_completes(tmp_path: Path) -> None:
     (tmp_path / "songs").mkdir()
     script = completion(options.build_parser(), "bash")
     assert completed(script, "musicssl-embed --form", tmp_path) == ["--format"]
-    assert completed(script, "musicssl-embed --format ", tmp_path) == [
-        *("h5", "jsonl", "npy", "npz", "parquet")
-    ]
+    assert completed(script, "musicssl-embed --format ", tmp_path) == sorted([*FORMATS, DATASET])
     assert completed(script, "musicssl-embed so", tmp_path) == ["song.flac", "songs"]
-    assert completed(script, "musicssl-embed -o so", tmp_path) == ["songs"]
+    for option in ("-o", "--model", "--cache-dir"):
+        assert completed(script, f"musicssl-embed {option} so", tmp_path) == ["songs"], option
+    for option in ("--segments", "--metadata", "--files-from"):
+        both = ["song.flac", "songs"]
+        assert completed(script, f"musicssl-embed {option} so", tmp_path) == both, option
     script = completion(commands.build_parser(), "bash")
     assert completed(script, "musicssl sim", tmp_path) == ["similar"]
     assert completed(script, "musicssl map --method t", tmp_path) == ["tsne"]
+
+
+@pytest.mark.skipif(not shutil.which("fish"), reason="needs fish")
+def test_fish_completes(tmp_path: Path) -> None:
+    pytest.importorskip("shtab")
+    (tmp_path / "song.flac").touch()
+    (tmp_path / "songs").mkdir()
+
+    def offered(line: str) -> list[str]:
+        ask = f"source -; complete -C '{line}' < /dev/null"
+        done = subprocess.run(
+            ["fish", "--no-config", "-c", ask],
+            **{"input": script, "capture_output": True, "text": True, "check": True},
+            **{"cwd": tmp_path, "env": os.environ | {"HOME": str(tmp_path)}},
+        )
+        return [found.partition("\t")[0] for found in done.stdout.splitlines()]
+
+    script = completion(options.build_parser(), "fish")
+    assert offered("musicssl-embed --form") == ["--format"]
+    assert offered("musicssl-embed --format pa") == ["parquet"]
+    assert offered("musicssl-embed --segments so") == ["song.flac", "songs/"]
+    assert offered("musicssl-embed -o so") == ["songs/"]
+    script = completion(commands.build_parser(), "fish")
+    assert offered("musicssl sim") == ["similar"]
+    assert offered("musicssl map --method t") == ["tsne"]
 
 
 def test_completion_needs_shtab(

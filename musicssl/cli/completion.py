@@ -8,7 +8,8 @@ from musicssl.cli.stdout import answer, print_lines
 from musicssl.errors import DependencyError, pick
 
 SHELLS = ("bash", "zsh", "fish")
-_FILES = ("FILE", "PAGE", "PATH", "SONG", "CSV")
+_FILES = ("FILE", "PAGE", "PATH", "SONG", "CSV", "LIST")
+_FOLDERS = ("OUT", "MODEL", "CORPUS", "WHERE")  # or a name, an address
 
 
 def add_completion(parser: argparse.ArgumentParser) -> None:
@@ -46,9 +47,9 @@ def completion(parser: argparse.ArgumentParser, shell: str) -> str:
         value = str(action.metavar)
         if value.startswith("{") and action.choices is None:  # checked by tables, not by argparse
             action.choices = value.strip("{}").split(",")
-        elif value in _FILES or "." in value:
+        elif value in _FILES or ("." in value and "=" not in value):
             action.complete = shtab.FILE  # type: ignore[attr-defined]
-        elif getattr(action.type, "__name__", "") in ("Path", "_path"):
+        elif _is_folder(action):
             action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
     return str(shtab.complete(parser, shell))
 
@@ -61,3 +62,9 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
                 yield from _actions(command)
         else:
             yield action
+
+
+def _is_folder(action: argparse.Action) -> bool:
+    """Tell whether a value is a folder, as what is a path and not called a file is."""
+    path = getattr(action.type, "__name__", "") in ("Path", "_path")
+    return path or action.metavar in _FOLDERS or action.dest == "model"
