@@ -426,6 +426,18 @@ def test_a_batch_that_fails_is_tried_file_by_file(
     assert summary.failures[0][0] == FILES[0] and "boom" in summary.failures[0][1]
 
 
+def test_failures_are_the_first_by_name_whichever_thread_is_first() -> None:
+    names = [f"{folder}/{i:02}.wav" for folder in ("a", "a b", "b") for i in range(9)]
+    found = []
+    for seed in range(3):
+        summary = Summary(out=Path("out"))
+        for i in np.random.default_rng(seed).permutation(len(names)):
+            summary.count({"status": "failed", "source": names[i], "error": "bad"})
+        found.append(summary.failures)
+        assert summary.failed == 27
+    assert found[0] == found[1] == found[2] == [(name, "bad") for name in names[:20]]
+
+
 def test_a_full_disk_stops_the_run(
     music: Path, model: MusicEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

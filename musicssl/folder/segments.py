@@ -13,8 +13,6 @@ from musicssl.segments.reading import BadRow
 from musicssl.segments.segment import Segment, checked, fragment
 from musicssl.source_names import absolute, listed_name
 
-_NAMES = (str, os.PathLike)
-
 
 class SegmentListing(Listing):
     """Segments, those of one file after each other; what is wrong with others is in `wrong`.
@@ -43,8 +41,7 @@ class SegmentListing(Listing):
             try:
                 item = _item(segment)
             except AudioError as error:
-                names = [name for name in (segment.id, segment.path) if isinstance(name, _NAMES)]
-                self.wrong.append((str(names[0]) if names else str(segment), str(error)))
+                self.wrong.append((_name(segment), str(error)))
                 continue
             before = found.setdefault(item.key, item)
             if before._replace(columns={}) != item._replace(columns={}):
@@ -77,6 +74,14 @@ def _item(segment: Segment) -> Item:
     columns = {"title": segment.title} | dict(segment.metadata)
     cells = {name: str(cell) for name, cell in columns.items() if cell is not None and str(cell)}
     return Item(key, path, given=True, start=start, end=end, columns=cells)
+
+
+def _name(segment: Segment) -> str:
+    """Return what a segment that is none is called."""
+    for name in (segment.id, segment.path):
+        if name is not None:
+            return str(name) if isinstance(name, (str, os.PathLike)) else shown(name)
+    return str(segment)
 
 
 def _told(item: Item) -> str:

@@ -1,9 +1,12 @@
 """Summary of a run."""
 
+from bisect import insort
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from musicssl.folder.parts import order
 
 KEPT_FAILURES = 20
 
@@ -24,7 +27,9 @@ class Summary:
     audio_seconds: float = 0.0
     wall_seconds: float = 0.0
     interrupted: bool = False
-    failures: list[tuple[str, str]] = field(default_factory=list)  # the first: source, error
+    failures: list[tuple[str, str]] = field(
+        default_factory=list
+    )  # by name, the first: source, error
 
     def count(self, record: dict[str, Any]) -> None:
         """Take note of what was done with a file, as the records of `embed_folder` say it."""
@@ -37,8 +42,10 @@ class Summary:
             self.passed_over[record["reason"]] += 1
         elif status == "failed":
             self.failed += 1
-            if len(self.failures) < KEPT_FAILURES:
-                self.failures.append((record["source"], record["error"]))
+            failure = record["source"], record["error"]
+            # by name: which of them comes first depends on the threads
+            insort(self.failures, failure, key=lambda one: order(one[0]))
+            del self.failures[KEPT_FAILURES:]
         else:
             self.done += 1
             self.audio_seconds += record.get("duration", 0.0)
