@@ -30,7 +30,7 @@ ORDER = [
     {"kept"},
     {"embed"},
     {"folder", "hear", "stream"},
-    {"library"},
+    {"library", "ray"},
     {"search"},
     {"maps", "sklearn"},
     {"browser"},

@@ -18,13 +18,20 @@ from musicssl import ConfigError, DependencyError, ModelError, MusicEncoder
 from musicssl.audio import AUDIO_EXTENSIONS
 from musicssl.cli.main import main
 from musicssl.folder.api import embed_folder
-from musicssl.folder.dataset import DatasetLedger, place_of, read_parts
+from musicssl.folder.dataset import DatasetLedger, place_of, read_parts, result_digest
 from musicssl.folder.listing import Listing
 from musicssl.inference.options import EmbedOptions
 
 pa = pytest.importorskip("pyarrow")
 from musicssl.ray import stages  # noqa: E402 - it needs pyarrow
-from musicssl.ray.stages import Decode, DecodeEncode, Decoding, Encode, Pending  # noqa: E402
+from musicssl.ray.stages import (  # noqa: E402
+    Decode,
+    DecodeEncode,
+    Decoding,
+    Encode,
+    Pending,
+    record_of,
+)
 
 NONE = np.empty(0, np.uint64)
 
@@ -148,6 +155,9 @@ def test_rows_of_data_sets_are_items(music: Path, model: MusicEncoder, tmp_path:
         }
     )
     found = [pickle.loads(one.as_py()) for one in Pending(NONE)(rows)["item"]]
+    first = np.array([result_digest(record_of(*found[0]))], np.uint64)
+    again = [pickle.loads(one.as_py()) for one in Pending(first)(rows)["item"]]
+    assert again[0] == found[0][0].key and again[1:] == found[1:]  # it has a result
     keys = [item.key for item, _ in found]
     assert keys[0].endswith("1.wav") and keys[1:3] == ["two.wav", "three"]
     assert found[0][1].size == (music / "1.wav").stat().st_size

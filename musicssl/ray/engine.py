@@ -149,6 +149,7 @@ class RayEngine:
         if not self.ray.is_initialized():
             try:
                 self.ray.init(address=self.address, log_to_driver=False)
+                logging.getLogger("ray.data").setLevel(logging.WARNING)
             except (ConnectionError, ValueError, RuntimeError) as error:
                 raise ConfigError(
                     f"no Ray cluster at {self.address or 'RAY_ADDRESS'} ({error}); start one with "
@@ -244,7 +245,7 @@ def _collect(run: DatasetRun, encoded: Any) -> None:
             if key in seen:
                 continue
             seen.add(key)
-            if record["status"] == "passed over":
+            if record["status"] in ("passed over", "skipped"):
                 run.report(record)
                 continue
             for kind, count in record.pop("passed over", {}).items():

@@ -112,8 +112,10 @@ class Decode:
             As `DECODED`; a row each, of which Ray makes blocks of limited size.
         """
         for cell in items.column("item"):
-            taken: Taken = pickle.loads(cell.as_py())
-            if is_archive(taken[0]):
+            taken: Taken | str = pickle.loads(cell.as_py())
+            if isinstance(taken, str):
+                yield _row({"source": taken, "path": taken, "status": "skipped"})
+            elif is_archive(taken[0]):
                 yield from self._archive(taken[0])
             else:
                 yield self._decoded(taken)
@@ -317,7 +319,9 @@ class DecodeEncode:
 
 @dataclass(frozen=True)
 class Pending:
-    """The stage before the others, for data sets of one's own: their rows to items without result.
+    """The stage before the others, for data sets of one's own: their rows to items.
+
+    Those that have a result are their name alone.
 
     Parameters
     ----------
@@ -330,8 +334,8 @@ class Pending:
     def __call__(self, rows: pa.Table) -> pa.Table:
         """Return the items of a block."""
         taken = [_item_of(row) for row in rows.to_pylist()]
-        todo = [pickle.dumps(one) for one in taken if not _is_done(self.done, *one)]
-        return pa.table({"item": pa.array(todo, pa.large_binary())})
+        items = [pickle.dumps(one[0].key if _is_done(self.done, *one) else one) for one in taken]
+        return pa.table({"item": pa.array(items, pa.large_binary())})
 
 
 def _is_done(done: NDArray[np.uint64], item: Item, seen: FileStat) -> bool:
