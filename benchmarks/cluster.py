@@ -143,7 +143,8 @@ def kill_worker() -> str:
 def compare(folder: Path) -> dict[str, object]:
     """Compare the data set with what the local command has given."""
     import musicssl
-    from musicssl.folder.dataset import place_of, read_parts
+    from musicssl.folder.dataset import read_parts
+    from musicssl.folder.places import place_of
 
     one, two = (musicssl.load_embeddings(folder / name) for name in ("local", "out"))
     rows = [

@@ -18,20 +18,16 @@ from musicssl import ConfigError, DependencyError, ModelError, MusicEncoder
 from musicssl.audio import AUDIO_EXTENSIONS
 from musicssl.cli.main import main
 from musicssl.folder.api import embed_folder
-from musicssl.folder.dataset import DatasetLedger, place_of, read_parts, result_digest
+from musicssl.folder.dataset import DatasetLedger, read_parts, result_digest
 from musicssl.folder.listing import Listing
+from musicssl.folder.places import place_of
 from musicssl.inference.options import EmbedOptions
 
 pa = pytest.importorskip("pyarrow")
-from musicssl.ray import stages  # noqa: E402 - it needs pyarrow
-from musicssl.ray.stages import (  # noqa: E402
-    Decode,
-    DecodeEncode,
-    Decoding,
-    Encode,
-    Pending,
-    record_of,
-)
+from musicssl.ray import encoding  # noqa: E402 - it needs pyarrow
+from musicssl.ray.decoding import Decode, Decoding, record_of  # noqa: E402
+from musicssl.ray.encoding import DecodeEncode, Encode  # noqa: E402
+from musicssl.ray.rows import Pending  # noqa: E402
 
 NONE = np.empty(0, np.uint64)
 
@@ -111,7 +107,7 @@ def test_one_bad_batch_fails_its_cause_alone(
 ) -> None:
     decode = Decode(decoding=decoding(model), done=NONE)
     decoded = pa.concat_tables(decode(items(music)))
-    run = stages.Engine.run
+    run = encoding.Engine.run
 
     def failing(engine: Any, sources: Any) -> Any:
         found = list(sources)
@@ -119,7 +115,7 @@ def test_one_bad_batch_fails_its_cause_alone(
             raise RuntimeError("out of memory")
         return run(engine, found)
 
-    monkeypatch.setattr(stages.Engine, "run", failing)
+    monkeypatch.setattr(encoding.Engine, "run", failing)
     settings = EmbedOptions().resolve(model)
     encoded = list(results(Encode(model, settings, decode.decoding)(decoded)))
     failed = {record["source"] for record, _ in encoded if record["status"] == "failed"}
@@ -129,7 +125,7 @@ def test_one_bad_batch_fails_its_cause_alone(
     def damaged(engine: Any, sources: Any) -> Any:
         raise ModelError("damaged weights")
 
-    monkeypatch.setattr(stages.Engine, "run", damaged)
+    monkeypatch.setattr(encoding.Engine, "run", damaged)
     with pytest.raises(ModelError):  # concerns all: no row of its own
         Encode(model, settings, decode.decoding)(decoded)
 

@@ -15,7 +15,8 @@ import musicssl
 from musicssl import AudioError, MusicEncoder, OutputError
 from musicssl.audio import remote
 from musicssl.folder.api import embed_folder
-from musicssl.folder.dataset import place_of, read_parts
+from musicssl.folder.dataset import read_parts
+from musicssl.folder.places import place_of
 
 pytest.importorskip("s3fs")
 pytest.importorskip("pyarrow")

@@ -18,7 +18,8 @@ from musicssl.audio import remote
 from musicssl.cli.main import main
 from musicssl.folder import dataset
 from musicssl.folder.api import embed_folder
-from musicssl.folder.dataset import place_of, read_parts
+from musicssl.folder.dataset import read_parts
+from musicssl.folder.places import place_of
 
 fsspec = pytest.importorskip("fsspec")
 pytest.importorskip("pyarrow")

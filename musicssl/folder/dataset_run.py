@@ -11,21 +11,15 @@ from typing import Any, Protocol
 
 from musicssl.cores import usable_cores
 from musicssl.errors import OutputError
-from musicssl.folder.archives import Expansion
-from musicssl.folder.dataset import (
-    FORMAT,
-    PART_FILES,
-    DatasetLedger,
-    DatasetWriter,
-    Place,
-    place_of,
-)
+from musicssl.folder.dataset import FORMAT, PART_FILES, DatasetLedger, DatasetWriter
+from musicssl.folder.expansion import Expansion
 from musicssl.folder.fetching import fetch_ahead
 from musicssl.folder.ledger import FileStat
 from musicssl.folder.listing import Item, Listing
 from musicssl.folder.manifest import check_space
 from musicssl.folder.output import Output, Row
 from musicssl.folder.paths import TakenError, proper, reason
+from musicssl.folder.places import Place, place_of
 from musicssl.folder.provenance import describe_run
 from musicssl.folder.reading import Taken, by_file
 from musicssl.folder.records import GONE, Record

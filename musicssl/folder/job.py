@@ -10,8 +10,8 @@ from pathlib import Path
 
 from musicssl.cores import usable_cores
 from musicssl.errors import OutputError
-from musicssl.folder.archives import Expansion
 from musicssl.folder.columns import Columns
+from musicssl.folder.expansion import Expansion
 from musicssl.folder.fetching import fetch_ahead
 from musicssl.folder.ledger import FileStat, Ledger
 from musicssl.folder.listing import Item, Listing

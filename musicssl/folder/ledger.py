@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from musicssl.folder.digests import DigestMap
-from musicssl.folder.records import Record, digest, read_at, read_places
+from musicssl.folder.records import READ, Record, digest, read_at, read_places
 
 _OTHER = 0, 0  # a result without a record here
 
@@ -61,7 +61,7 @@ class Ledger:
                     self._known.set(key, *(known if record["space"] == space else _OTHER))
                 elif record.get("left"):  # failed, and the earlier result could not be removed
                     self._known.set(key, *_OTHER)
-                elif record["status"] == "read":
+                elif record["status"] == READ:
                     self._archives[key] = start * len(paths) + i
                 else:
                     self._known.remove(key)

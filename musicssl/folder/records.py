@@ -11,6 +11,7 @@ from musicssl.errors import OutputError
 
 Record = dict[str, Any]
 GONE = "gone"  # status of a source that is no longer there; such lines do not stay
+READ = "read"  # status of a tar that was read to its end
 _SHAPE: dict[str, type] = {"source": str, "status": str, "space": str, "size": int, "mtime_ns": int}
 
 

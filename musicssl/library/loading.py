@@ -16,7 +16,7 @@ from musicssl.errors import ConfigError, OutputError, pick, shown
 from musicssl.folder.cells import Kinds, typed
 from musicssl.folder.columns import TOLD, listed_cells
 from musicssl.folder.dataset import FORMAT as DATASET
-from musicssl.folder.dataset import Disk, Place, place_of, read_dataset
+from musicssl.folder.dataset import read_dataset
 from musicssl.folder.formats import FORMATS
 from musicssl.folder.manifest import Manifest, check_space, read_space
 from musicssl.folder.metadata import Metadata
@@ -24,6 +24,7 @@ from musicssl.folder.output import Output, Row
 from musicssl.folder.parts import order
 from musicssl.folder.paths import looked_at
 from musicssl.folder.per_file import Jsonl, Npz, read_npz
+from musicssl.folder.places import Disk, Place, place_of
 from musicssl.folder.records import Record
 from musicssl.library.table import EmbeddingTable, joined, same_space, with_metadata
 from musicssl.source_names import is_url

@@ -16,14 +16,15 @@ import numpy as np
 from musicssl import arguments
 from musicssl.errors import ConfigError, DependencyError
 from musicssl.folder.api import embed_folder
-from musicssl.folder.archives import Archive, Expansion, is_archive
+from musicssl.folder.archives import Archive, is_archive
 from musicssl.folder.dataset_run import DatasetRun
+from musicssl.folder.expansion import Expansion
 from musicssl.folder.ledger import FileStat
 from musicssl.folder.listing import Item, Listing
 from musicssl.folder.output import Row
 from musicssl.folder.paths import reason
 from musicssl.folder.reading import Taken
-from musicssl.folder.records import Record, digest
+from musicssl.folder.records import READ, Record, digest
 from musicssl.folder.summary import Summary
 from musicssl.inference.options import Settings
 from musicssl.model import MusicEncoder
@@ -175,13 +176,14 @@ class RayEngine:
 
     def _pending(self, done: Any) -> Any:
         """Return the rows of a data set that have no result yet, as items."""
-        from musicssl.ray.stages import Pending
+        from musicssl.ray.rows import Pending
 
         return self.rows.map_batches(Pending(done), batch_size=_BLOCK, batch_format="pyarrow")
 
     def _round(self, run: DatasetRun, model: Any, rows: Any, jobs: int | None) -> None:
         """Send rows through the stages and take what comes."""
-        from musicssl.ray.stages import Decode, DecodeEncode, Decoding, Encode
+        from musicssl.ray.decoding import Decode, Decoding
+        from musicssl.ray.encoding import DecodeEncode, Encode
 
         decode = Decode(
             decoding=Decoding(
@@ -252,7 +254,7 @@ def _collect(run: DatasetRun, encoded: Any) -> None:
                 run.summary.passed_over[kind] += count
             run.summary.skipped += record.pop("skipped", 0)
             run.writer.add(record, row)
-            if record["status"] != "read":
+            if record["status"] != READ:
                 run.report(record)
         if run.stop.is_set():
             return
