@@ -81,13 +81,34 @@ def blocks(repeats: int) -> list[Row]:
     return rows
 
 
+def banks(repeats: int) -> list[Row]:
+    """Time the whole encoder with filter banks in groups of bands, and as one product."""
+    encoder = Dilated(DilatedConfig()).eval()
+    audio = torch.from_numpy(music(encoder.sample_rate, SECONDS))[None]
+    spectrum, rows = encoder.spectrum, list[Row]()
+    grouped = spectrum._groups
+    whole = {
+        name: [(slice(0, len(bank)), slice(0, bank.shape[1]))]
+        for name in grouped
+        for bank in [spectrum.get_buffer(f"bank_{name}")]
+    }
+    times: dict[str, list[float]] = {"in groups": [], "in one product": []}
+    for _ in range(repeats):  # in turns: their difference is small
+        for name, groups in zip(times, (grouped, whole), strict=True):
+            spectrum._groups = groups
+            times[name].append(best(lambda: encoder(audio, last=6), 2).wall)
+    for name, found in times.items():
+        rows.append({"encoder to layer 6, 30 s, filter banks": name, "ms": 1e3 * min(found)})
+    return rows
+
+
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=10, help="of each; the least counts")
     repeats = parser.parse_args().repeats
     with threads(1), torch.inference_mode():
-        for rows in (resamplers(repeats), trunk(repeats), blocks(repeats)):
+        for rows in (resamplers(repeats), trunk(repeats), blocks(repeats), banks(repeats)):
             fastest = min(row["ms"] for row in rows)
             print(table([row | {"x the fastest": row["ms"] / fastest} for row in rows]), end="\n\n")
 

@@ -92,3 +92,15 @@ def test_mel_frequencies_are_those_of_htk() -> None:
     assert found[0].item() == pytest.approx(20)
     assert found[-1].item() == pytest.approx(8000)
     assert mel_frequencies(3, 0.0, 1000.0)[0] == 0
+
+
+def test_groups_of_bands_are_the_whole_bank(spectrum: DualSpectrum) -> None:
+    """What is left out of each product is zeros; few values are multiplied at all."""
+    for name, share in (("pitch", 0.4), ("mel", 0.6)):
+        bank, groups = spectrum.get_buffer(f"bank_{name}"), spectrum._groups[name]
+        found = torch.zeros_like(bank)
+        for bands, bins in groups:
+            found[bands, bins] = bank[bands, bins]
+        assert torch.equal(found, bank)
+        sizes = [(b.stop - b.start) * (k.stop - k.start) for b, k in groups]
+        assert sum(sizes) < share * bank.numel()

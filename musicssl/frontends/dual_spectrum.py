@@ -1,5 +1,6 @@
 """Two log spectrograms on one time grid: a long window for pitch, a short one for time."""
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
@@ -77,6 +78,7 @@ class DualSpectrum(ConstantBuffers):
     def __init__(self, config: DualSpectrumConfig) -> None:
         super().__init__()
         self.config = config
+        self._groups: dict[str, list[tuple[slice, slice]]] = {}
         with constant_device():
             for name, n_fft, centres in (
                 ("pitch", config.pitch_fft, log_centres(config)),
@@ -87,6 +89,7 @@ class DualSpectrum(ConstantBuffers):
                 bank = _triangles(centres, n_fft, config.sample_rate)
                 self.register_buffer(f"window_{name}", (window * scale).float(), persistent=False)
                 self.register_buffer(f"bank_{name}", bank.float(), persistent=False)
+                self._groups[name] = _group_bands(bank)
 
     @property
     def reach(self) -> int:
@@ -98,8 +101,8 @@ class DualSpectrum(ConstantBuffers):
         with torch.autocast(audio.device.type, enabled=False):
             audio = audio.float()
             return Spectra(
-                self._log_power(audio, self.window_pitch, self.bank_pitch, spectra),
-                self._log_power(audio, self.window_mel, self.bank_mel, spectra),
+                self._log_power(audio, "pitch", spectra),
+                self._log_power(audio, "mel", spectra),
             )
 
     def power(self, audio: Tensor, window: Tensor, bins: int, first: int, spectra: int) -> Tensor:
@@ -122,22 +125,28 @@ class DualSpectrum(ConstantBuffers):
 
     def from_power(self, pitch: Tensor, mel: Tensor) -> Spectra:
         """Return the spectra of powers computed elsewhere, as `power` gives them, of all bins."""
-        return Spectra(self._bands(pitch, self.bank_pitch), self._bands(mel, self.bank_mel))
+        return Spectra(self._bands(pitch, "pitch"), self._bands(mel, "mel"))
 
-    def _log_power(self, audio: Tensor, window: Tensor, bank: Tensor, spectra: int) -> Tensor:
-        bins = bank.shape[1]
+    def _log_power(self, audio: Tensor, name: str, spectra: int) -> Tensor:
+        window = self.get_buffer(f"window_{name}")
+        bins = self.get_buffer(f"bank_{name}").shape[1]
         if is_exporting():
-            return self._bands(self.power(audio, window, bins, 0, spectra), bank)
+            return self._bands(self.power(audio, window, bins, 0, spectra), name)
         block = max(1, self.block // len(audio)) if audio.device.type == "cpu" else spectra
         blocks = [
-            self._bands(self.power(audio, window, bins, j, min(block, spectra - j)), bank)
+            self._bands(self.power(audio, window, bins, j, min(block, spectra - j)), name)
             for j in range(0, spectra, block)
         ]
         return torch.cat(blocks, dim=2)
 
-    def _bands(self, power: Tensor, bank: Tensor) -> Tensor:
+    def _bands(self, power: Tensor, name: str) -> Tensor:
         """Return the log power in bands, (batch, bands, spectra)."""
-        bands = power[..., : bank.shape[1]] @ bank.T
+        bank = self.get_buffer(f"bank_{name}")
+        if power.device.type != "cpu" or is_exporting():
+            bands = power[..., : bank.shape[1]] @ bank.T
+        else:  # most of a bank are zeros
+            parts = [power[..., bins] @ bank[some, bins].T for some, bins in self._groups[name]]
+            bands = torch.cat(parts, dim=-1)
         return bands.div_(self.config.knee).log1p_().div_(math.log(10)).transpose(1, 2)
 
 
@@ -165,3 +174,17 @@ def _triangles(centres: Tensor, n_fft: int, sample_rate: int) -> Tensor:
     above = (centres[2:, None] - centre).clamp(min=width)
     bank = torch.minimum(1 + (bins - centre) / below, 1 - (bins - centre) / above).clamp(min=0)
     return bank[:, : int(bank.any(dim=0).nonzero().max()) + 1]
+
+
+def _group_bands(bank: Tensor) -> list[tuple[slice, slice]]:
+    """Return groups of neighboring bands, and which bins each of them hears.
+
+    Higher bands hear more bins and so stand in smaller groups.
+    """
+    count = len(bank)
+    edges = sorted({0, count // 2, count * 3 // 4, count * 7 // 8, count})
+    groups = []
+    for start, stop in itertools.pairwise(edges):
+        bins = bank[start:stop].any(dim=0).nonzero().flatten().tolist() or [-1]  # or none at all
+        groups.append((slice(start, stop), slice(max(bins[0], 0), bins[-1] + 1)))
+    return groups
