@@ -26,9 +26,13 @@ from musicssl.errors import ConfigError, DependencyError
 from musicssl.folder.api import embed_folder
 from musicssl.folder.dataset import FORMAT as DATASET
 from musicssl.folder.formats import FORMATS
+from musicssl.folder.listing import Item
 
 ROOT = Path(musicssl.__file__).parent.parent
 OK = {"status": "ok", "source": "a", "path": "/m/a", "duration": 90.0, "seconds": 1.0}
+
+
+FOUND = [Item(name, Path(name)) for name in "abcd"]
 
 
 class Screen(io.StringIO):
@@ -53,7 +57,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Progress]:
     def make(stream: Any, *, quiet: bool = False) -> Progress:
         monkeypatch.setattr(sys, "stderr", stream)
         monkeypatch.setattr(progress, "REDRAWN", 1000.0)
-        return Progress([1, 2, 3, 4], quiet=quiet, verbose=False)  # type: ignore[arg-type]
+        return Progress(FOUND, quiet=quiet, verbose=False)  # type: ignore[arg-type]
 
     return make
 

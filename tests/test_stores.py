@@ -1,6 +1,7 @@
 """Folders and data sets behind URLs: the same as on a disk, through faults, each file once."""
 
 import http.server
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -182,12 +183,15 @@ def site(music: Path) -> Iterator[str]:
 
 
 def test_index_pages_are_folders(
-    site: str, expected: Any, model: MusicEncoder, tmp_path: Path
+    site: str, music: Path, expected: Any, model: MusicEncoder, tmp_path: Path
 ) -> None:
     summary = embed_folder(f"{site}/", tmp_path / "out", model=model)
     assert (summary.done, summary.failed) == (4, 0)
     same(tmp_path / "out", expected)
     assert embed_folder(f"{site}/", tmp_path / "out", model=model).skipped == 4
+    before = (music / "three.wav").stat().st_mtime
+    os.utime(music / "three.wav", (before + 2, before + 2))  # all that an index page leaves to see
+    assert embed_folder(f"{site}/", tmp_path / "out", model=model).done == 1
     one = embed_folder(f"{site}/a/one.wav?token=secret", tmp_path / "one", model=model)
     assert one.done == 1
     assert "secret" not in (tmp_path / "one" / "manifest.jsonl").read_text()
@@ -331,3 +335,18 @@ def test_the_command_takes_urls(
     assert "there is no such file" in capsys.readouterr().err
     assert main(["flaky://bucket", "-o", str(tmp_path / "x"), "--address", "a:1", *model]) == 2
     assert "give --engine ray too" in capsys.readouterr().err
+
+
+def test_a_tar_that_cannot_be_looked_at_fails_alone(
+    store: Any, model: MusicEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.pipe_file("/shards/00.tar", b"x" * 2000)
+    info = {"name": "/shards/00.tar", "type": "file", "size": 2000}  # neither etag nor time
+    monkeypatch.setattr(
+        flaky_store.FlakyFileSystem, "glob", lambda *_, **__: {"/shards/00.tar": info}
+    )
+    summary = embed_folder("flaky://shards/*.tar", tmp_path / "out", model=model)
+    assert "damaged or cut off at byte 0" in summary.failures[0][1]
+    store.rm_file("/shards/00.tar")
+    summary = embed_folder("flaky://shards/*.tar", tmp_path / "out", model=model)
+    assert "there is no such file" in summary.failures[0][1]

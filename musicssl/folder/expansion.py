@@ -52,7 +52,7 @@ class Expansion:
     def _expanded(self, item: Item) -> Iterator[Taken]:
         try:
             archive = Archive(item, self.extensions)
-        except OSError as error:
+        except (OSError, AudioError) as error:
             yield item._replace(error=reason(error)), FileStat()
             return
         if (done := self.done(archive)) is not None:

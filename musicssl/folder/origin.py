@@ -1,13 +1,22 @@
 """Origins of items that are no files on a disk: objects behind a URL, members of tar files."""
 
+import datetime
 import io
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from musicssl.audio.remote import fetch
+from musicssl.audio.remote import fetch, retried, told
 from musicssl.errors import AudioError
 from musicssl.folder.ledger import FileStat
+
+# What file systems call the facts that tell whether an object has changed.
+_ETAGS = ("ETag", "etag", "md5Hash", "blob_id", "Content-MD5", "Digest", "VersionId")
+_TIMES = (
+    *("LastModified", "last_modified", "Last-Modified", "mtime", "updated", "modified"),
+    "created",
+)
 
 
 class Origin(Protocol):
@@ -31,17 +40,55 @@ class Origin(Protocol):
         """
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class RemoteFile:
     """An object that fsspec reads, fetched as a whole when it is opened."""
 
     system: Any  # of fsspec
     path: str  # in it
     name: str
-    seen: FileStat
+    listed: FileStat | None  # what a listing says of it; None: too little, so it is asked for
+
+    @cached_property
+    def seen(self) -> FileStat:
+        if self.listed is not None:
+            return self.listed
+        return stat_of(asked(lambda: self.system.info(self.path), self.name))
 
     def open(self) -> BinaryIO:
         return fetch(self.system, self.path, self.name, self.seen.size or None)
+
+
+def stat_of(info: dict[str, Any]) -> FileStat:
+    """Return the facts of an object that change when it does."""
+    etag = next((str(info[name]).strip('"') for name in _ETAGS if info.get(name)), None)
+    time = next((info[name] for name in _TIMES if info.get(name)), None)
+    if isinstance(time, datetime.datetime):
+        time = time.timestamp()
+    mtime_ns = round(time * 1e9) if isinstance(time, (int, float)) else 0
+    if etag is None and isinstance(time, str):
+        etag = time  # as it stands: it need only change
+    return FileStat(int(info.get("size") or 0), mtime_ns, etag=etag)
+
+
+def asked(question: Any, url: str) -> Any:
+    """Ask a file system, again where its connection fails.
+
+    Raises
+    ------
+    AudioError
+        If it does not answer.
+    """
+    try:
+        return retried(question, url)
+    except AudioError:
+        raise
+    except FileNotFoundError as error:
+        raise AudioError(
+            f"there is no such file, folder or bucket ({told(error, url)})."
+        ) from error
+    except Exception as error:  # of any package that fsspec uses
+        raise AudioError(f"cannot be looked at ({told(error, url)}).") from error
 
 
 @dataclass(frozen=True)

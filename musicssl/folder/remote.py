@@ -1,6 +1,5 @@
 """`RemoteListing`: the music files under URLs, by fsspec."""
 
-import datetime
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
@@ -8,24 +7,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from musicssl.audio.remote import filesystem, is_url, retried, shown_url, told
+from musicssl.audio.remote import filesystem, is_url, shown_url
 from musicssl.errors import AudioError
-from musicssl.folder.ledger import FileStat
 from musicssl.folder.listing import Item, Listing, Shard
-from musicssl.folder.origin import RemoteFile
+from musicssl.folder.origin import RemoteFile, asked, stat_of
 from musicssl.source_names import root_names
-
-# What file systems call the facts that tell whether an object has changed.
-_ETAGS = ("ETag", "etag", "md5Hash", "blob_id", "Content-MD5", "Digest", "VersionId")
-_TIMES = (
-    "LastModified",
-    "last_modified",
-    "Last-Modified",
-    "mtime",
-    "updated",
-    "modified",
-    "created",
-)
 
 
 class _Root(NamedTuple):
@@ -90,7 +76,7 @@ class RemoteListing(Listing):
             if "*" in path:
                 yield from self._fitting(url, system, path)
                 return
-            info = _asked(lambda: _info(system, path), url)
+            info = asked(lambda: _info(system, path), url)
         except AudioError as error:
             if not self.listed:
                 raise type(error)(f"{shown_url(url)}: {error}") from error.__cause__
@@ -99,7 +85,7 @@ class RemoteListing(Listing):
         yield _Root("", url, system, path, None if info["type"] == "directory" else info)
 
     def _fitting(self, url: str, system: Any, path: str) -> Iterator[_Root]:
-        found = _asked(lambda: system.glob(path, detail=True), url)
+        found = asked(lambda: system.glob(path, detail=True), url)
         if not found:
             raise AudioError("fits nothing that is there.")
         fixed = re.split(r"\*", path)[0].rpartition("/")[0]
@@ -125,7 +111,7 @@ class RemoteListing(Listing):
         """Yield a folder's files by name, going into folders where they stand in that order."""
         url = _child(root.url, path[len(root.path) :].strip("/"))
         try:
-            found = _asked(lambda: root.system.ls(path, detail=True), url)
+            found = asked(lambda: root.system.ls(path, detail=True), url)
         except AudioError as error:
             yield Item(name or path, Path(path), str(error), where=shown_url(url))
             return
@@ -155,26 +141,6 @@ def _info(system: Any, path: str) -> dict[str, Any]:
     return found
 
 
-def _asked(question: Any, url: str) -> Any:
-    """Ask a file system, again where its connection fails.
-
-    Raises
-    ------
-    AudioError
-        If it does not answer.
-    """
-    try:
-        return retried(question, url)
-    except AudioError:
-        raise
-    except FileNotFoundError as error:
-        raise AudioError(
-            f"there is no such file, folder or bucket ({told(error, url)})."
-        ) from error
-    except Exception as error:  # of any package that fsspec uses
-        raise AudioError(f"cannot be looked at ({told(error, url)}).") from error
-
-
 def remote_item(key: str, url: str) -> Item:
     """Return an item for the URL of a file.
 
@@ -184,25 +150,15 @@ def remote_item(key: str, url: str) -> Item:
         If there is none.
     """
     system, path = filesystem(url)
-    return _item(key, url, system, _asked(lambda: system.info(path), url), given=True)
+    return _item(key, url, system, asked(lambda: system.info(path), url), given=True)
 
 
 def _item(key: str, url: str, system: Any, info: dict[str, Any], *, given: bool = False) -> Item:
     where = shown_url(url)
-    origin = RemoteFile(system, str(info["name"]), where, stat_of(info))
+    listed = stat_of(info)
+    told_enough = listed.etag is not None or listed.mtime_ns
+    origin = RemoteFile(system, str(info["name"]), where, listed if told_enough else None)
     return Item(key, Path(str(info["name"])), given=given, origin=origin, where=where)
-
-
-def stat_of(info: dict[str, Any]) -> FileStat:
-    """Return the facts of an object that change when it does."""
-    etag = next((str(info[name]).strip('"') for name in _ETAGS if info.get(name)), None)
-    time = next((info[name] for name in _TIMES if info.get(name)), None)
-    if isinstance(time, datetime.datetime):
-        time = time.timestamp()
-    mtime_ns = round(time * 1e9) if isinstance(time, (int, float)) else 0
-    if etag is None and isinstance(time, str):
-        etag = time  # as it stands: it need only change
-    return FileStat(int(info.get("size") or 0), mtime_ns, etag=etag)
 
 
 def _as_path(root: _Root) -> Path:

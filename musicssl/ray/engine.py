@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from musicssl import arguments
-from musicssl.errors import ConfigError, DependencyError
+from musicssl.errors import AudioError, ConfigError, DependencyError
 from musicssl.folder.api import embed_folder
 from musicssl.folder.archives import Archive, is_archive
 from musicssl.folder.dataset_run import DatasetRun
@@ -278,7 +278,7 @@ def _archive(run: DatasetRun, expansion: Expansion, item: Item) -> Taken | None:
     """Return a tar, None if all of its music is known to have results."""
     try:
         archive = Archive(item, run.listing.extensions)
-    except OSError as error:
+    except (OSError, AudioError) as error:
         return item._replace(error=reason(error)), FileStat()
     done = expansion.done(archive)
     for member in done or ():
