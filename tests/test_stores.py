@@ -350,3 +350,20 @@ def test_a_tar_that_cannot_be_looked_at_fails_alone(
     store.rm_file("/shards/00.tar")
     summary = embed_folder("flaky://shards/*.tar", tmp_path / "out", model=model)
     assert "there is no such file" in summary.failures[0][1]
+
+
+def test_of_a_file_that_has_changed_the_last_result_counts(
+    store: Any, music: Path, model: MusicEncoder
+) -> None:
+    run = partial(embed_folder, "flaky://bucket/music/a", "flaky://results", model=model)
+    run()
+    time.sleep(0.001)
+    store.pipe_file("/bucket/music/a/one.wav", (music / "three.wav").read_bytes())
+    assert (run().done, run().skipped) == (1, 2)
+    table = musicssl.load_embeddings("flaky://results")
+    assert table.sources == ["one.wav", "two.wav"]
+    np.testing.assert_allclose(table.values[0], model.embed(music / "three.wav"), atol=1e-6)
+    time.sleep(0.001)
+    store.pipe_file("/bucket/music/a/one.wav", b"no music any more")
+    assert run().failed == 1
+    assert musicssl.load_embeddings("flaky://results").sources == ["two.wav"]
