@@ -199,30 +199,44 @@ def compare(situation: str, what: str, repeats: int, procs: Path | None = None) 
     }
 
 
-def run(repeats: int, only: str | None) -> list[Row]:
-    """Measure all situations."""
-    cores, rows = usable_cores(), []
-    for what in [name for name in ("list", "long") if only in (None, name)]:
-        rows.append(compare("nothing else", what, repeats))
-        with neighbors(1):
-            rows.append(compare("a spinning process", what, repeats))
-        with neighbors(cores):
-            rows.append(compare(f"{cores} spinning processes", what, repeats))
-        try:
-            with quota(cores / 2) as procs:
-                rows.append(compare(f"quota of {cores / 2:g} cores", what, repeats, procs))
-        except OSError as error:
-            print(f"no cgroup can be made here ({error}); quotas are left out.", file=sys.stderr)
-    for what in PROCESSES if only in (None, "processes") else ():
-        rows.append(compare(f"in each of {cores} processes of {what}", what, repeats))
-    return rows
+def situations(cores: int) -> dict[str, contextlib.AbstractContextManager[Any]]:
+    """Return what goes on meanwhile, by name; a path is that of a cgroup to be in."""
+    return {
+        "nothing else": contextlib.nullcontext(),
+        "a spinning process": neighbors(1),
+        f"{cores} spinning processes": neighbors(cores),
+        f"quota of {cores / 2:g} cores": quota(cores / 2),
+    }
+
+
+def run(repeats: int, only: str) -> Iterator[Row]:
+    """Measure the situations whose names, or the names of what they are for, contain a text.
+
+    Yields
+    ------
+    dict
+        A row of the table.
+    """
+    cores = usable_cores()
+    for what in ("list", "long"):
+        for name, meanwhile in situations(cores).items():
+            if only in name or only == what:
+                try:
+                    with meanwhile as procs:
+                        yield compare(name, what, repeats, procs)
+                except OSError as error:
+                    print(f"{name} cannot be had here: {error}", file=sys.stderr)
+    for what in PROCESSES:
+        name = f"in each of {cores} processes of {what}"
+        if only in name:
+            yield compare(name, what, repeats)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the options."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3, help="of each timing; the middle counts")
-    parser.add_argument("--only", choices=["list", "long", "processes"], help="a third of it")
+    parser.add_argument("--only", default="", metavar="TEXT", help="situations with this in them")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     return parser
@@ -234,10 +248,12 @@ def main(argv: list[str] | None = None) -> int:
     if options.child:
         print(json.dumps(time_here(*options.child)))
         return 0
-    about = machine()
-    rows = run(options.repeats, options.only)
+    about, rows = machine(), list[Row]()
     print(table([{"what": name, "is": value} for name, value in about.items()]))
-    print(f"\n{table(rows)}")
+    for row in run(options.repeats, options.only):
+        lines = table([row]).splitlines()
+        print("\n".join(lines if not rows else lines[2:]), flush=True)
+        rows.append(row)
     write_json(options.json, {"machine": about, "busy": rows})
     return 0
 

@@ -93,10 +93,10 @@ def banks(repeats: int) -> list[Row]:
         for bank in [spectrum.get_buffer(f"bank_{name}")]
     }
     times: dict[str, list[float]] = {"in groups": [], "in one product": []}
-    for _ in range(repeats):  # in turns: their difference is small
+    for _ in range(4 * repeats):  # in turns: their difference is small
         for name, groups in zip(times, (grouped, whole), strict=True):
             spectrum._groups = groups
-            times[name].append(best(lambda: encoder(audio, last=6), 2).wall)
+            times[name].append(best(lambda: encoder(audio, last=6), 1).wall)
     for name, found in times.items():
         rows.append({"encoder to layer 6, 30 s, filter banks": name, "ms": 1e3 * min(found)})
     return rows
