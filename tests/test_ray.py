@@ -14,13 +14,14 @@ import pytest
 from folder_trees import manifest, noise
 
 import musicssl
-from musicssl import ConfigError, DependencyError, ModelError, MusicEncoder
+from musicssl import ConfigError, DependencyError, ModelError, MusicEncoder, Segment
 from musicssl.audio import AUDIO_EXTENSIONS
 from musicssl.cli.main import main
 from musicssl.folder.api import embed_folder
 from musicssl.folder.dataset import DatasetLedger, read_parts, result_digest
 from musicssl.folder.listing import Listing
 from musicssl.folder.places import place_of
+from musicssl.folder.segments import SegmentListing
 from musicssl.inference.options import EmbedOptions
 
 pa = pytest.importorskip("pyarrow")
@@ -128,6 +129,17 @@ def test_one_bad_batch_fails_its_cause_alone(
     monkeypatch.setattr(encoding.Engine, "run", damaged)
     with pytest.raises(ModelError):  # concerns all: no row of its own
         Encode(model, settings, decode.decoding)(decoded)
+
+
+def test_parts_of_files_keep_their_columns(music: Path, model: MusicEncoder) -> None:
+    part = Segment(music / "3.wav", 0.2, 0.9, id="chorus", metadata={"mood": "glad"})
+    (item,) = SegmentListing([part])
+    table = pa.table({"item": [pickle.dumps((item, item.seen()))]})
+    decode = Decode(decoding=decoding(model), done=NONE)
+    (encoded,) = DecodeEncode(decode, model, EmbedOptions().resolve(model))(table)
+    ((record, values),) = results(encoded)
+    assert (record["start"], record["end"], record["columns"]) == (0.2, 0.9, {"mood": "glad"})
+    np.testing.assert_allclose(values, model.embed(part), atol=1e-5)
 
 
 def test_members_that_have_results_are_passed(

@@ -64,7 +64,7 @@ class Decoding:
 
 def record_of(item: Item, seen: FileStat) -> Record:
     """Return what is known of a file unread."""
-    return {"source": item.key, "path": item.name, **seen.facts, **item.part}
+    return {"source": item.key, "path": item.name, **seen.facts, **item.about}
 
 
 def failure(item: Item, seen: FileStat, error: MusicSSLError) -> Record:
