@@ -16,7 +16,10 @@ from musicssl import MusicEncoder
 from musicssl.audio.remote import tempfile
 from musicssl.folder import archives
 from musicssl.folder.api import embed_folder
+from musicssl.folder.fetching import fetch_ahead
+from musicssl.folder.listing import Item
 from musicssl.folder.origin import Held
+from musicssl.folder.reading import Taken, by_file
 
 NAMES = ["000.wav", "001.wav", "inner/002.wav"]
 
@@ -188,3 +191,11 @@ def test_streams_hold_a_member_at_a_time(sounds: dict[str, bytes], tmp_path: Pat
         seen.append(member.origin.data)
         assert len(archive.music) == len(seen)  # nothing is read ahead
     assert seen == list(sounds.values())
+    read: list[str] = []
+
+    def look(one: Item) -> Taken:
+        read.append(one.key)
+        return one, one.seen()
+
+    for i, _ in enumerate(fetch_ahead(by_file(archive.members(Counter(), look)), jobs=4)):
+        assert len(read) == i + 1  # what waits for its turn is not in memory either

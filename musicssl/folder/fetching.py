@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from musicssl.folder.ledger import FileStat
 from musicssl.folder.listing import Item
-from musicssl.folder.origin import Origin, RemoteFile
+from musicssl.folder.origin import Held, Origin, RemoteFile
 from musicssl.folder.reading import Taken
 
 _CONNECTIONS = 2  # for each file that is decoded: a store's delay is more than its rate
@@ -21,7 +21,8 @@ def fetch_ahead(todo: Iterator[list[Taken]], jobs: int) -> Iterator[list[Taken]]
     try:
         for taken in todo:
             waiting.append([(_fetching(item, pool), seen) for item, seen in taken[:1]] + taken[1:])
-            if len(waiting) > 2 * _CONNECTIONS * jobs:
+            held = isinstance(taken[0][0].origin, Held)  # its bytes are in memory already
+            while len(waiting) > 2 * _CONNECTIONS * jobs or (held and waiting):
                 yield waiting.popleft()
         while waiting:
             yield waiting.popleft()
