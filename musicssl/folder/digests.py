@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-_MOST_NEW = 2**16  # entries of a dict, which take ten times as much
+_MOST_NEW = 2**12  # entries of a dict, which take ten times as much; or a part of all
 
 
 class DigestMap:
@@ -52,7 +52,7 @@ class DigestMap:
         return len(self._keys)
 
     def _note(self, key: int, values: tuple[int, ...] | None) -> None:
-        if len(self._new) >= _MOST_NEW:
+        if len(self._new) >= max(_MOST_NEW, len(self._keys) // 32):
             self._settle()
         self._new[key] = values
 

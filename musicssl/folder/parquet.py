@@ -28,7 +28,7 @@ class Parquet(Store):
 
     def read_keys(self, path: Path) -> Iterator[str]:
         with self.module.ParquetFile(path) as file:
-            for batch in file.iter_batches(columns=["source"]):
+            for batch in file.iter_batches(_ROWS, columns=["source"]):
                 yield from batch.column(0).unique().to_pylist()
 
     def read_space(self, path: Path) -> str | None:

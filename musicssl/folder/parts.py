@@ -36,7 +36,7 @@ class Parts:
     write and read.
     """
 
-    most = 8192
+    most = 4096
 
     def __init__(self, out: Path, space: str, tag: str = "") -> None:
         self.out, self.space = out, space
