@@ -190,7 +190,7 @@ def test_a_sheet_that_was_made_elsewhere(name: str, tmp_path: Path) -> None:
         'path,start,end,id\n"a, b.wav",1,2.5,x\nsub/c.wav,,,\n',
         '"a, b.wav",1,2.5,x\n\nsub/c.wav,0\n',
         'ID;Ignored;END;START;File\nx;;2.5;1;"a, b.wav"\n;;;;sub/c.wav\n',
-        "filename\tonset\tstop\tlabel\na, b.wav\t1\t2.5\tx\nsub/c.wav\n",
+        "filename\tonset\tstop\tname\na, b.wav\t1\t2.5\tx\nsub/c.wav\n",
         'path,start,duration,id\n"a, b.wav",1,1.5,x\nsub/c.wav,,,\n',
         'path,start,duration,end,id\n"a, b.wav",1,300,2.5,x\nsub/c.wav,,,\n',
         "sep=;\npath;start;end;id\na, b.wav;1,0;2,5;x\nsub/c.wav\n",
@@ -203,6 +203,12 @@ def test_tables_in_every_form(text: str, encoding: str, tmp_path: Path) -> None:
         Segment(tmp_path / "a, b.wav", 1.0, 2.5, "x"),
         Segment(tmp_path / "sub" / "c.wav", 0.0, None, None),
     ]
+
+
+def test_labels_are_columns_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path,start,end,label\na.wav,0,1,chorus\na.wav,1,2,chorus\n")
+    found = read_segments(tmp_path / "list.csv")
+    assert [(one.id, one.metadata) for one in found] == [(None, {"label": "chorus"})] * 2
 
 
 def test_paths_in_lists(tmp_path: Path) -> None:

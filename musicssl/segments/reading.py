@@ -19,7 +19,7 @@ COLUMNS = {  # of a table, by the names that people give them
     "path": ("path", "file", "filename", "audio", "source"),
     "start": ("start", "begin", "onset", "offset", "start_time"),
     "end": ("end", "stop", "end_time"),
-    "id": ("id", "name", "segment", "label"),
+    "id": ("id", "name"),  # a label is no id: many parts have the same
     "duration": ("duration", "length"),  # in place of an end
 }
 UNNAMED = ("path", "start", "end", "id")  # columns of a table without a header
