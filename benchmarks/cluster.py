@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ def drive(music: str, out: str, address: str, model: str | None) -> None:
 
     dataset.PART_SECONDS = 2.0  # small parts, so that something is there when it is killed
     summary = musicssl.ray.embed(music, out, address=address, model=model)
-    print(json.dumps(summary.to_dict()), flush=True)
+    Path(f"{out}.json").write_text(json.dumps(summary.to_dict()), encoding="utf-8")
 
 
 def trial(folder: Path, args: argparse.Namespace) -> dict[str, object]:
@@ -74,15 +75,17 @@ def trial(folder: Path, args: argparse.Namespace) -> dict[str, object]:
         command += ["--model", args.model] if args.model else []
         times["first driver, killed"], parts = kill_driver(command, out)
         began = time.perf_counter()
-        driver = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        driver = subprocess.Popen(command)
         wait_for(lambda: len(names(out)) > parts, driver)
         killed = kill_worker()
         wait_for(lambda: len(names(out)) > parts + 1, driver)
         lost = len(names(out))
         cluster.remove_node(second)
-        said, _ = driver.communicate()
+        code = driver.wait()
         times["second driver"] = round(time.perf_counter() - began, 1)
-        summary = json.loads(said.strip().splitlines()[-1])
+        if code:
+            raise SystemExit(f"the second driver ended with {code}")
+        summary = json.loads(Path(f"{out}.json").read_text(encoding="utf-8"))
     finally:
         cluster.shutdown()
     return {
@@ -112,16 +115,16 @@ def names(out: Path) -> list[str]:
     return sorted(path.name for path in (out / "parts").glob("part-*.parquet"))
 
 
-def wait_for(condition: "object", driver: "subprocess.Popen[str]") -> None:
+def wait_for(condition: Callable[[], bool], driver: subprocess.Popen[bytes]) -> None:
     """Wait until something is so, or the driver has ended."""
-    while not condition() and driver.poll() is None:  # type: ignore[operator]
+    while not condition() and driver.poll() is None:
         time.sleep(0.1)
 
 
 def kill_driver(command: list[str], out: Path) -> tuple[float, int]:
     """Start a driver, kill it after two parts; return its seconds and the parts."""
     began = time.perf_counter()
-    driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, text=True)
+    driver = subprocess.Popen(command)
     wait_for(lambda: len(names(out)) >= 2, driver)
     driver.send_signal(signal.SIGKILL)
     driver.wait()

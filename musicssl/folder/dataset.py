@@ -5,7 +5,9 @@ import math
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
 from io import BytesIO
 from typing import Any
@@ -25,6 +27,7 @@ FORMAT = "dataset"  # in space.json
 PART_FILES = 1_000  # results in a part, at most
 PART_SECONDS = 60.0  # after which a part is written though it is small: what a kill costs
 _PART_VALUES = 2**24  # 64 MiB
+_READERS = 8  # parts read at a time: a store's delay is more than its rate
 
 # What a part says of each file, in this order; `embedding` stands behind them.
 _TYPES = {
@@ -238,8 +241,7 @@ def read_parts(place: Place, columns: list[str] | None = None) -> Iterator[Any]:
         If one of them cannot be read.
     """
     parquet = _arrow("pyarrow.parquet")
-    for name in place.names():
-        data = place.read(name)
+    for name, data in _read_ahead(place):
         if data is None:  # removed meanwhile
             continue
         try:
@@ -250,6 +252,24 @@ def read_parts(place: Place, columns: list[str] | None = None) -> Iterator[Any]:
                 f"{place.name}/{name} is damaged ({reason(error)}); remove it and run again, which "
                 "embeds its files anew."
             ) from error
+
+
+def _read_ahead(place: Place) -> Iterator[tuple[str, bytes | None]]:
+    """Yield the parts' contents in order, several of which are on their way."""
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="musicssl-parts") as pool:
+        coming: deque[tuple[str, Future[bytes | None]]] = deque()
+        try:
+            for name in place.names():
+                coming.append((name, pool.submit(place.read, name)))
+                if len(coming) > 2 * _READERS:
+                    first, data = coming.popleft()
+                    yield first, data.result()
+            while coming:
+                first, data = coming.popleft()
+                yield first, data.result()
+        finally:
+            for _, data in coming:
+                data.cancel()
 
 
 def read_dataset(place: Place) -> Iterator[tuple[Record, Row]]:
