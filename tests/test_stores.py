@@ -14,7 +14,7 @@ import pytest
 from folder_trees import manifest, noise
 
 import musicssl
-from musicssl import AudioError, ConfigError, MusicEncoder, OutputError
+from musicssl import AudioError, ConfigError, MusicEncoder, OutputError, Segment
 from musicssl.audio import remote
 from musicssl.cli.main import main
 from musicssl.folder import dataset
@@ -367,3 +367,12 @@ def test_of_a_file_that_has_changed_the_last_result_counts(
     store.pipe_file("/bucket/music/a/one.wav", b"no music any more")
     assert run().failed == 1
     assert musicssl.load_embeddings("flaky://results").sources == ["two.wav"]
+
+
+def test_parts_of_files_keep_their_columns(music: Path, store: Any, model: MusicEncoder) -> None:
+    part = Segment(music / "three.wav", 0.05, id="end", metadata={"mood": "glad"})
+    embed_folder([part], "flaky://results", model=model)
+    table = musicssl.load_embeddings("flaky://results")
+    assert table.sources == ["end"] and table.columns["mood"] == ["glad"]
+    assert (table.columns["start"], table.columns["end"]) == ([0.05], [None])
+    np.testing.assert_allclose(table.values[0], model.embed(part), atol=1e-5)
