@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -29,7 +30,7 @@ WAYS = {
     "inside": "threads inside each operation",
 }
 PROCESSES = "DataLoader", "joblib", "multiprocessing"
-CGROUP = "musicssl-benchmark"
+CGROUP = f"musicssl-benchmark-{os.getpid()}"
 
 
 # In a child process
@@ -248,6 +249,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.child:
         print(json.dumps(time_here(*options.child)))
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and clean up
     about, rows = machine(), list[Row]()
     print(table([{"what": name, "is": value} for name, value in about.items()]))
     for row in run(options.repeats, options.only):

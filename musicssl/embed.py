@@ -209,8 +209,9 @@ def get_embedding(
         "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps". A loaded model stays where
         it is.
     dtype
-        Of the encoder's arithmetic: "auto" (fp16 on a GPU, fp32 elsewhere), "fp32", "bf16",
-        "fp16". The spectra are always computed in fp32.
+        Of the encoder's arithmetic: "auto" (float16 on a GPU, float32 elsewhere), "float32",
+        "bfloat16" or "float16", or fp32, bf16, fp16; spectra are always in float32. On a CPU that
+        has it, "bfloat16" is 1.5 to 2 times as fast, with cosines above 0.9999 to float32.
     batch_size
         Chunks in a batch, at most; None for as many as fit 30 s of audio (600 s on a GPU).
     chunk_seconds

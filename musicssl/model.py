@@ -261,8 +261,8 @@ def load_model(
     device
         "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
     dtype
-        Of the arithmetic in `embed`, unless that is told otherwise: "auto" (fp16 on a GPU, fp32
-        elsewhere), "fp32", "bf16" or "fp16". The weights stay in fp32.
+        Of the arithmetic in `embed`, unless that is told otherwise: "auto" (float16 on a
+        GPU, float32 elsewhere), "float32", "bfloat16" or "float16". The weights stay in float32.
     trainable
         Whether a training loop is to change it. Without, it is frozen: embeddings of one
         collection must come from one and the same model. With, what its own layer needs is

@@ -295,7 +295,7 @@ def test_help_names_every_choice() -> None:
     from musicssl.pooling import POOLINGS
 
     text = build_parser().format_help()
-    for name in {*RESAMPLERS, *POOLINGS, *FORMATS, "fp32", "bf16", "fp16"} - {"none"}:
+    for name in {*RESAMPLERS, *POOLINGS, *FORMATS, "float32", "bfloat16", "float16"} - {"none"}:
         assert re.search(rf"\b{name}\b", text), name
     assert max(map(len, text.splitlines())) <= 100
 
