@@ -278,9 +278,18 @@ def test_a_split_of_ones_own_is_kept_and_may_not_leak(tmp_path: Path) -> None:
     report = evaluate([embedder], {}, tmp_path / "cache", config)
     assert report.results[0].n_items == 7
     shutil.copy(tmp_path / "0.wav", tmp_path / "15.wav")
-    config = EvaluateConfig(tasks=("mine",), own=(read_own("mine", tmp_path),))
-    with pytest.raises(LeakError, match="training and test"):
-        evaluate([embedder], {}, tmp_path / "cache", config)
+    with pytest.raises(LeakError, match=r"0.wav has the part train, and 15.wav .* test: the score"):
+        read_own("mine", tmp_path)  # before anything is embedded
+
+
+def test_groups_of_a_split_of_ones_own_may_not_leak(tmp_path: Path) -> None:
+    table(tmp_path, ["x", "y"] * 10, [f"g{i // 2}" for i in range(20)])
+    rows = (tmp_path / "labels.csv").read_text().splitlines()
+    parts = ["part", *["train"] * 11, *["test"] * 9]
+    lines = [f"{row},{part}" for row, part in zip(rows, parts, strict=True)]
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    with pytest.raises(LeakError, match=r"10.wav has the part train, and 11.wav of the same group"):
+        read_own("mine", tmp_path)
 
 
 def write(text: str) -> Callable[[Path], None]:

@@ -11,7 +11,7 @@ import numpy as np
 from musicssl.errors import ConfigError, pick
 from musicssl_training.evaluation.datasets import COLLECTIONS, Clip, Collection, Column
 from musicssl_training.evaluation.datasets.labeled import Item, merge_duplicates, read_labeled
-from musicssl_training.evaluation.errors import DataError
+from musicssl_training.evaluation.errors import DataError, LeakError
 from musicssl_training.evaluation.protocol.labels import FEWEST, Multiclass, Multilabel, Regression
 from musicssl_training.evaluation.protocol.metrics import MEAN
 from musicssl_training.evaluation.tasks import CLASSES, TAGS, TASKS, Task
@@ -59,6 +59,8 @@ def read_own(name: str, place: Path, kind: str = AUTO) -> OwnTask:
         If the name cannot be used, or there is no such kind.
     DataError
         If nothing can be measured on it.
+    LeakError
+        If a group, or copies of a file, are on two sides of a split of one's own.
     """
     if name in COLLECTIONS or name in TASKS or name == MEAN or not NAME.fullmatch(name):
         raise ConfigError(
@@ -69,6 +71,7 @@ def read_own(name: str, place: Path, kind: str = AUTO) -> OwnTask:
     items, notes = read_labeled(place)
     items, spelled = _one_spelling(items)
     items, merged = merge_duplicates(items)
+    _check_parts(place, items)
     notes += spelled + merged
     if kind == AUTO:
         kind, why = guess_kind([item.label for item in items])
@@ -102,6 +105,19 @@ def guess_kind(labels: Sequence[str]) -> tuple[str, str]:
     if len(different) <= MOST_RATINGS and all(float(label).is_integer() for label in different):
         return "classes", f"read as {len(different)} classes, which happen to be called by numbers"
     return "numbers", "read as numbers"
+
+
+def _check_parts(place: Path, items: Sequence[Item]) -> None:
+    """Raise a `LeakError` if a group is on two sides of a split of one's own."""
+    known: dict[str, Item] = {}
+    for item in items:
+        first = known.setdefault(item.group, item)
+        if item.part != first.part:
+            raise LeakError(
+                f"{place}: {first.id} has the part {first.part}, and {item.id} of the same group, "
+                f"or the same file, {item.part}: the score would partly measure memorization. "
+                "Give them one part."
+            )
 
 
 def _one_spelling(items: Sequence[Item]) -> tuple[list[Item], list[str]]:
