@@ -179,8 +179,12 @@ def _add_computation(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     where = "{auto,cpu,cuda,cuda:1,mps}"
     add("--device", default="auto", metavar=where, help="(default: %(default)s)")
-    kinds = "of the arithmetic; auto: float16 on a GPU, else float32. bfloat16 is 1.5 to 2 times as fast on "
-    kinds += "CPUs that have it, with cosines above 0.9999 to float32, and never chosen by itself"
+    kinds = (
+        "of the arithmetic; auto: float16 on a GPU, else float32. bfloat16 is 1.5 to 2 times as "
+    )
+    kinds += (
+        "fast on CPUs that have it, with cosines above 0.9999 to float32; never chosen by itself"
+    )
     add("--dtype", default="auto", metavar="{auto,float32,bfloat16,float16}", help=kinds)
     files = "files at a time (default: one per usable core)"
     add("-j", "--jobs", type=int, metavar="N", help=files)
