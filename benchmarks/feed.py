@@ -6,18 +6,19 @@ What one core needs to decode, mix and resample a second of audio is measured fo
 so is what it costs to copy its samples into a batch. Then files of many lengths go through a
 simulated queue: cores take one file after the other and may be ahead by two files each; the encoder
 takes batches of 600 s and is busy for their length divided by its speed. The cores are the
-fewest that keep it at work for 95 % of the time. `--check` runs the same for real, with a process
-that decodes and an encoder that sleeps, and compares.
+fewest that keep it at work for 95 % of the time. `--check` does the same with threads that sleep,
+and compares.
 """
 
 import argparse
+import contextlib
 import heapq
 import io
 import math
-import multiprocessing
+import queue
+import threading
 import time
 from collections import deque
-from multiprocessing.connection import Connection
 
 import numpy as np
 from decoding import KINDS, encode, music
@@ -124,27 +125,31 @@ def cores_for(speed: float, cost: float, copy: float) -> int | None:
     return low
 
 
-def check(data: bytes, seconds: float, speed: float, count: int = 12) -> float:
-    """Return how many times real time a sleeping encoder does, fed by one process."""
-    ours, theirs = multiprocessing.Pipe(duplex=False)
-    worker = multiprocessing.Process(target=_decode_all, args=(theirs, data, count))
-    worker.start()
-    theirs.close()
-    decode_first = ours.recv_bytes()  # the process has started
-    began, done = time.perf_counter(), 0.0
-    assert decode_first
-    for _ in range(count):
-        samples = np.frombuffer(ours.recv_bytes(), np.float32)
-        time.sleep(len(samples) / RATE / speed)
-        done += len(samples) / RATE
-    rate = done / (time.perf_counter() - began)
-    worker.join()
-    return rate
+def check(cores: int, speed: float, cost: float, files: np.ndarray) -> float:
+    """Return what `simulate` does, of threads that sleep in place of decoding and encoding."""
+    waiting = deque(files)
+    decoded: queue.Queue[float] = queue.Queue()
 
+    def work() -> None:
+        with contextlib.suppress(IndexError):
+            while True:
+                length = waiting.popleft()
+                time.sleep(length * cost)
+                decoded.put(length)
 
-def _decode_all(pipe: Connection, data: bytes, count: int) -> None:
-    for _ in range(count + 1):
-        pipe.send_bytes(decode(data).tobytes())
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(cores)]
+    for thread in threads:
+        thread.start()
+    held = done = 0.0
+    first: float | None = None
+    while waiting:
+        while held < BATCH:
+            held += decoded.get()
+        first = time.perf_counter() if first is None else first
+        time.sleep(BATCH / speed)
+        held -= BATCH
+        done += BATCH
+    return done / (time.perf_counter() - (first or 0.0))
 
 
 def main() -> None:
@@ -152,7 +157,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--speeds", type=float, nargs="*", default=[5_000, 20_000, 50_000])
     parser.add_argument("--seconds", type=float, default=60.0, help="of the file that is decoded")
-    parser.add_argument("--check", action="store_true", help="compare with one real process")
+    parser.add_argument("--check", action="store_true", help="compare with threads that sleep")
     args = parser.parse_args()
     copy = copying_cost()
     print(f"copying: {RATE * 4 / copy / 1e9:.1f} GB/s, {1 / copy:,.0f} x real time\n")
@@ -173,13 +178,14 @@ def main() -> None:
         print(f"| {speed:,.0f} | " + " | ".join(cells) + " |")
     print("\n*: only if samples are copied while the GPU computes: else copying takes over 5 %.")
     if args.check:
-        cost = costs["FLAC"]
-        print("\n| encoder, x real time | one process, measured | simulated |\n|---:|---:|---:|")
-        for speed in (200.0, 1_000.0, 5_000.0):
-            files = np.full(12, args.seconds)
-            model = simulate(1, speed, cost=cost, copy=copy, files=files, batch=args.seconds)
-            measured = check(found["FLAC"], args.seconds, speed)
-            print(f"| {speed:,.0f} | {measured:,.0f} | {model:,.0f} |")
+        cost, files = 1 / 830, lengths(400)
+        print(
+            "\n| cores | encoder, x real time | threads that sleep | simulated |\n|" + "---:|" * 4
+        )
+        for cores, speed in ((3, 5_000.0), (6, 5_000.0), (12, 20_000.0), (24, 20_000.0)):
+            model = simulate(cores, speed, cost=cost, copy=0.0, files=files)
+            slept = check(cores, speed, cost, files)
+            print(f"| {cores} | {speed:,.0f} | {slept:,.0f} | {model:,.0f} |")
 
 
 if __name__ == "__main__":
