@@ -35,10 +35,18 @@ def test_each_segment_has_its_own_frames(pooling: str, by_hand: Any) -> None:
 
 
 def test_a_segment_without_a_frame_has_the_nearest() -> None:
-    found = musicssl.pool(FRAMES, [0.081, 0.085, 0.118, 50.0, 51.0])
+    with pytest.warns(UserWarning, match="1 of 4 segments .* 0 to 3.96 s") as told:
+        found = musicssl.pool(FRAMES, [0.081, 0.085, 0.118, 50.0, 51.0])
+    assert told[0].filename == __file__
     np.testing.assert_allclose(found.values[0], VALUES[2])
     np.testing.assert_allclose(found.values[1], VALUES[3])
     np.testing.assert_allclose(found.values[3], VALUES[-1])
+
+
+def test_segments_at_the_ends_are_inside(recwarn: pytest.WarningsRecorder) -> None:
+    musicssl.pool(FRAMES, [-5.0, 0.0, 2.0, 4.0, 9.0])
+    musicssl.pool(Embedding(VALUES[:1], TIMES[:1]), [0.0, 0.5, 1.0])
+    assert not recwarn.list
 
 
 def test_all_in_one_is_the_clip(tiny_model_folder: Any) -> None:

@@ -1,9 +1,11 @@
 """`pool`: frame embeddings to one vector per beat, bar or segment."""
 
+import warnings
 from typing import Any, overload
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from musicssl import arguments
 from musicssl.errors import ConfigError, pick, shown
@@ -41,7 +43,8 @@ def pool(
     -------
     Embedding
         Values (n, dim) and the segments' centers in seconds (n,). A segment that is too short
-        to have a frame has the one nearest to its center.
+        to have a frame has the one nearest to its center; a warning counts those that lie outside
+        of the audio.
 
     Raises
     ------
@@ -74,6 +77,7 @@ def pool(
             f"and {times.shape}."
         )
     centers = (edges[:-1] + edges[1:]) / 2
+    _warn_outside(edges, times)
     places = np.searchsorted(times, edges)
     out = []
     for center, start, stop in zip(centers, places[:-1], places[1:], strict=True):
@@ -87,6 +91,19 @@ def pool(
     if tensor is None:
         return Embedding(pooled_values, centers)
     return Embedding(torch.from_numpy(pooled_values).to(tensor.device), torch.from_numpy(centers))
+
+
+def _warn_outside(edges: NDArray[np.float64], times: NDArray[Any]) -> None:
+    """Warn of segments that lie before the first frame or behind the last one."""
+    longest = float(np.diff(times).max()) if len(times) > 1 else 1.0  # from frame to frame
+    outside = (edges[:-1] > times[-1] + longest) | (edges[1:] < times[0] - longest)
+    if outside.any():
+        warnings.warn(
+            f"{int(outside.sum()):,} of {len(outside):,} segments lie outside of the frames, which "
+            f"go from {times[0]:g} to {times[-1]:g} s, and get the first or last one's values. "
+            "Boundaries are seconds: beats of librosa with units='time'.",
+            stacklevel=4,
+        )
 
 
 def _edges(boundaries: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
