@@ -171,6 +171,11 @@ def test_without_mma(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DependencyError, match="apt-get install mma"):
         play("", tmp_path / "a.mid")
+    (tmp_path / "index.csv").write_text("of an earlier run")
+    with pytest.raises(DependencyError, match="apt-get install mma"):
+        write_accompaniments(tmp_path, 1)
+    assert [file.name for file in tmp_path.iterdir()] == ["index.csv"]
+    assert (tmp_path / "index.csv").read_text() == "of an earlier run"
 
 
 @needs_mma

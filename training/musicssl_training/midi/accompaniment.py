@@ -145,6 +145,20 @@ def write_chart(chart: Chart, grooves: Sequence[Groove], seed: int) -> str:
     return "\n".join(lines) + "\n"
 
 
+def find_mma() -> str:
+    """Return the path of MMA's program.
+
+    Raises
+    ------
+    DependencyError
+        If there is none.
+    """
+    command = shutil.which("mma")
+    if command is None:
+        raise DependencyError("accompaniments are made by MMA: on Debian, apt-get install mma.")
+    return command
+
+
 def play(text: str, file: Path) -> mido.MidiFile:
     """Return what MMA makes of a chart; both files stay, the chart beside the MIDI file.
 
@@ -155,9 +169,7 @@ def play(text: str, file: Path) -> mido.MidiFile:
     ConfigError
         If it refuses the chart.
     """
-    command = shutil.which("mma")
-    if command is None:
-        raise DependencyError("accompaniments are made by MMA: on Debian, apt-get install mma.")
+    command = find_mma()
     chart = file.with_suffix(".mma")
     chart.write_text(text, encoding="utf-8")
     file.unlink(missing_ok=True)
@@ -248,6 +260,7 @@ def write_accompaniments(out: Path, count: int, seed: int = 0) -> dict[str, int]
     DependencyError
         If there is no MMA, or no library of it.
     """
+    find_mma()  # before an index that is there is replaced
     by_style: dict[str, dict[str, list[Groove]]] = {}
     for groove in find_grooves():
         by_style.setdefault(groove.style, {}).setdefault(groove.file, []).append(groove)
