@@ -40,9 +40,9 @@ class FlakyFileSystem(MemoryFileSystem):
         self._ask("ls")
         return super().ls(path, detail=detail, **options)
 
-    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **options: Any) -> None:
+    def pipe_file(self, path: str, value: bytes, **options: Any) -> None:
         self._ask("put")
-        super().pipe_file(path, value, mode=mode, **options)
+        super().pipe_file(path, value, **options)
 
     def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
         self._ask("open")

@@ -172,6 +172,12 @@ def site(music: Path) -> Iterator[str]:
     pytest.importorskip("aiohttp")
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
+        def end_headers(self) -> None:
+            file = Path(self.translate_path(self.path))
+            if file.is_file():
+                self.send_header("ETag", f'"{file.stat().st_mtime_ns}"')
+            super().end_headers()
+
         def log_message(self, *_: Any) -> None:
             pass
 
@@ -376,3 +382,22 @@ def test_parts_of_files_keep_their_columns(music: Path, store: Any, model: Music
     assert table.sources == ["end"] and table.columns["mood"] == ["glad"]
     assert (table.columns["start"], table.columns["end"]) == ([0.05], [None])
     np.testing.assert_allclose(table.values[0], model.embed(part), atol=1e-5)
+
+
+def test_a_store_that_refuses_a_part_ends_the_run(
+    store: Any,
+    music: Path,
+    expected: Any,
+    model: MusicEncoder,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dataset, "PART_SECONDS", 0.0)
+    run = partial(embed_folder, music, "flaky://results", model=model, jobs=1)
+    puts = [None, None, *[flaky_store.forbidden] * 9]  # space.json and one part are written
+    flaky_store.FlakyFileSystem.faults["put"] = puts
+    with pytest.raises(OutputError, match=r"part-\d+-\w+\.parquet cannot be written \(Permission"):
+        run()
+    flaky_store.FlakyFileSystem.faults = {}
+    summary = run()
+    assert (summary.done, summary.skipped) == (3, 1)
+    same("flaky://results", expected)

@@ -18,7 +18,7 @@ from musicssl.folder.origin import Held, Member, Origin, RemoteFile
 from musicssl.folder.paths import reason
 from musicssl.folder.reading import Taken
 
-_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
+_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 MOST_HELD = 2**28  # bytes of a member that comes by a stream and is in memory while it is decoded
 _BLOCK = 2**22  # bytes read at once of a stream
 
