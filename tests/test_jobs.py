@@ -327,3 +327,32 @@ def test_what_was_read_ahead_and_is_not_wanted_is_closed(files: list[Path]) -> N
     sources.close()
     assert closed.wait(5)
     assert threading.active_count() == before
+
+
+def test_the_folder_command_gives_idle_cores_chunks(
+    model: MusicEncoder, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One file, three cores: no operation is shared; torch has as many threads as before."""
+    seen, crews = set(), list[int]()
+    compute, begin = running.Engine._encode_batch, Crew.__init__
+
+    def noting(self: Any, batch: Any) -> Any:
+        seen.add(torch.get_num_threads())
+        return compute(self, batch)
+
+    def counting(self: Crew, jobs: int) -> None:
+        crews.append(jobs)
+        begin(self, jobs)
+
+    monkeypatch.setattr("musicssl.folder.planning.usable_cores", lambda: 3)
+    monkeypatch.setattr(running.Engine, "_encode_batch", noting)
+    monkeypatch.setattr("musicssl.folder.threads.Crew.__init__", counting)
+    before = torch.get_num_threads()
+    options: dict[str, Any] = {"level": "frame", "chunk_seconds": 0.5, "batch_seconds": 0.5}
+    musicssl.embed_folder(files[4], tmp_path, model=model, format="npy", **options)
+    (found,) = (path for path in tmp_path.glob("*.npy") if "times" not in path.name)
+    expected = model.embed(files[4], jobs=1, **options)
+    assert np.array_equal(np.load(found), expected.values)
+    assert crews == [3]
+    assert seen == {1}
+    assert torch.get_num_threads() == before

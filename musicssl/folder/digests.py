@@ -61,12 +61,20 @@ class DigestMap:
         if not self._new:
             return
         new = np.fromiter(self._new, np.uint64, len(self._new))
-        stay = ~np.isin(self._keys, new)
-        kept = [(key, values) for key, values in self._new.items() if values is not None]
-        keys = np.concatenate([self._keys[stay], np.array([key for key, _ in kept], np.uint64)])
-        width = self._values.shape[1]
-        added = np.array([values for _, values in kept], np.uint64).reshape(len(kept), width)
-        order = keys.argsort()
-        self._keys = keys[order]
-        self._values = np.concatenate([self._values[stay], added])[order]
+        places = self._keys.searchsorted(new)
+        inside = places < len(self._keys)
+        old = places[inside][self._keys[places[inside]] == new[inside]]
+        keys, values = np.delete(self._keys, old), np.delete(self._values, old, axis=0)
+        kept = sorted((key, numbers) for key, numbers in self._new.items() if numbers is not None)
+        added = np.array([key for key, _ in kept], np.uint64)
+        rows = np.array([numbers for _, numbers in kept], np.uint64).reshape(
+            len(kept), self._values.shape[1]
+        )
+        where = keys.searchsorted(added)
+        self._keys = np.insert(keys, where, added)
+        del keys
+        if values.shape[1]:
+            self._values = np.insert(values, where, rows, axis=0)
+        else:
+            self._values = np.empty((len(self._keys), 0), np.uint64)
         self._new = {}
