@@ -1,7 +1,6 @@
 """`embed_folder`: trees of music files to embeddings on disk, in parallel, resumable."""
 
-import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,9 @@ from musicssl.folder.columns import OWN
 from musicssl.folder.dataset import FORMAT as DATASET
 from musicssl.folder.dataset_run import DatasetRun, WorkEngine
 from musicssl.folder.formats import FORMATS
+from musicssl.folder.given import listing_of
 from musicssl.folder.job import FolderJob
-from musicssl.folder.listing import Listing, Shard
+from musicssl.folder.listing import Listing
 from musicssl.folder.manifest import lock_output
 from musicssl.folder.metadata import Metadata
 from musicssl.folder.records import Record
@@ -176,7 +176,7 @@ def embed_folder(
     switches = {"overwrite": overwrite, "replace_foreign": replace_foreign, "prune": prune}
     _check_run(on_error, switches | {"dry_run": dry_run}, on_file=on_file, on_start=on_start)
     if not isinstance(paths, Listing):
-        paths = _listing(paths, extensions, shard)
+        paths = listing_of(paths, extensions, shard)
     if isinstance(paths, SegmentListing) and (prune or offset or duration is not None):
         raise ConfigError("prune, offset and duration are for files, not for segments of them.")
     listed = paths.columns if isinstance(paths, SegmentListing) else []
@@ -296,44 +296,3 @@ def _check_run(on_error: str, switches: Mapping[str, object], **calls: object) -
     for name, call in calls.items():
         if call is not None and not callable(call):
             raise ConfigError(f"{name} must be callable, got {shown(call, kind=True)}.")
-
-
-def _listing(paths: Any, extensions: Any, shard: Any) -> Listing:
-    """Check what is to be embedded and list it.
-
-    Raises
-    ------
-    ConfigError
-        If these are not paths, extensions, and a part of the work.
-    """
-    several = [paths] if isinstance(paths, (str, os.PathLike, Segment)) else paths
-    if isinstance(several, (bytes, Mapping)) or not isinstance(several, Iterable):
-        raise ConfigError(f"paths must be a path or several, got {shown(paths, kind=True)}.")
-    several = list(several)
-    urls = [one for one in several if isinstance(one, str) and is_url(one)]
-    if urls and len(urls) < len(several):
-        raise ConfigError("paths mixes URLs and others; give either.")
-    segments = [one for one in several if isinstance(one, Segment)]
-    if segments and len(segments) < len(several):
-        raise ConfigError("paths mixes files and segments; give either.")
-    files = [
-        arguments.path(one, f"paths[{i}]")
-        for i, one in enumerate(several)
-        if not segments and not urls
-    ]
-    if isinstance(extensions, (str, bytes)) or not isinstance(extensions, Iterable):
-        raise ConfigError(
-            f"extensions must be a list such as ['.wav'], got {shown(extensions, kind=True)}."
-        )
-    kinds = {arguments.text(one, "extensions") for one in extensions}
-    part = None
-    if shard is not None:
-        numbers = arguments.integers(shard, "shard")
-        if len(numbers) != 2:
-            raise ConfigError(f"shard must be two numbers such as (1, 4), got {shown(shard)}.")
-        part = Shard(*numbers)
-    if segments:
-        return SegmentListing(segments, shard=part)
-    if urls:
-        return RemoteListing(urls, extensions=kinds, shard=part)
-    return Listing(files, extensions=kinds, shard=part)

@@ -5,25 +5,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from itertools import chain, islice, takewhile
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Protocol
 
-from musicssl.cores import usable_cores
 from musicssl.errors import OutputError
 from musicssl.folder.dataset import FORMAT, PART_FILES, DatasetLedger, DatasetWriter
 from musicssl.folder.expansion import Expansion
-from musicssl.folder.fetching import fetch_ahead
 from musicssl.folder.ledger import FileStat
 from musicssl.folder.listing import Item, Listing
 from musicssl.folder.manifest import check_space
 from musicssl.folder.output import Output, Row
 from musicssl.folder.paths import TakenError, proper, reason
 from musicssl.folder.places import Place, place_of
+from musicssl.folder.planning import plan_threads
 from musicssl.folder.provenance import describe_run
-from musicssl.folder.reading import Taken, by_file
+from musicssl.folder.reading import Taken
 from musicssl.folder.records import GONE, Record
-from musicssl.folder.remote import RemoteListing
 from musicssl.folder.space import differences
 from musicssl.folder.summary import Interrupted, Summary
 from musicssl.folder.threads import EmbedThreads
@@ -31,8 +29,6 @@ from musicssl.inference.options import Settings
 from musicssl.model import MusicEncoder
 from musicssl.pooling import POOLINGS
 from musicssl.space import Space
-
-_GPU_JOBS = 8  # they take turns on it; more only decode
 
 
 @dataclass(eq=False, kw_only=True)
@@ -198,42 +194,26 @@ class DatasetRun:
         return self.summary
 
     def _threads(self, jobs: int | None) -> EmbedThreads:
-        cpu = self.model.device.type == "cpu"
-        cores = usable_cores()
-        wanted = jobs or (cores if cpu else min(cores, _GPU_JOBS))
-        todo = by_file(self.todo())
-        if isinstance(self.listing, RemoteListing):
-            todo = fetch_ahead(todo, wanted)
-        first = list(islice(todo, wanted))
-        todo = chain(first, todo)
-        taking = threading.Lock()
         output = _Collected(Path(self.place.name), self.space.id)
-
-        def take() -> list[Taken] | None:
-            with taking:
-                taken = next(todo, None)
-                if taken is not None and self.on_start:
-                    self.on_start(taken[0][0].name)
-                return taken
 
         def announce(record: Record) -> None:
             row = output.row()
             if record["status"] != GONE:
                 self.writer.add(record, row)
 
-        jobs = max(1, len(first))
-        return EmbedThreads(
+        return plan_threads(
+            self.todo(),
+            listing=self.listing,
             model=self.model,
+            jobs=jobs,
+            on_start=self.on_start,
             settings=self.settings,
             resampler=self.resampler,
             mono=self.mono,
             output=output,
-            take=take,
             announce=announce,
             report=self.report,
             stop=self.stop,
-            jobs=jobs,
-            threads=max(1, cores // jobs) if cpu else 1,
         )
 
     def report(self, record: Record) -> None:

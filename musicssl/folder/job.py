@@ -5,14 +5,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain, islice, takewhile
+from itertools import takewhile
 from pathlib import Path
 
-from musicssl.cores import usable_cores
 from musicssl.errors import OutputError
 from musicssl.folder.columns import Columns
 from musicssl.folder.expansion import Expansion
-from musicssl.folder.fetching import fetch_ahead
 from musicssl.folder.ledger import FileStat, Ledger
 from musicssl.folder.listing import Item, Listing
 from musicssl.folder.manifest import Manifest, forget_shards, read_space, write_space
@@ -20,11 +18,11 @@ from musicssl.folder.metadata import Metadata
 from musicssl.folder.moves import Moves, Pruning, recognize
 from musicssl.folder.output import Output
 from musicssl.folder.paths import TakenError, reason, writing
+from musicssl.folder.planning import plan_threads
 from musicssl.folder.preparation import Preparation
 from musicssl.folder.provenance import describe_run
-from musicssl.folder.reading import Taken, by_file
+from musicssl.folder.reading import Taken
 from musicssl.folder.records import GONE, Record
-from musicssl.folder.remote import RemoteListing
 from musicssl.folder.segments import SegmentListing
 from musicssl.folder.summary import Interrupted, Summary
 from musicssl.folder.threads import EmbedThreads
@@ -34,7 +32,6 @@ from musicssl.pooling import POOLINGS
 from musicssl.space import Space
 
 OFF = {"listed": False}  # of a failure that is not on the manifest
-_GPU_JOBS = 8  # they take turns on it; more only decode
 
 
 @dataclass(eq=False, kw_only=True)
@@ -167,37 +164,20 @@ class FolderJob:
                 forget_shards(self.out)
 
     def _threads(self, model: MusicEncoder, settings: Settings, jobs: int | None) -> EmbedThreads:
-        cpu = model.device.type == "cpu"
-        cores = usable_cores()
-        wanted = jobs or (cores if cpu else min(cores, _GPU_JOBS))
-        todo = by_file(self._todo())
-        if isinstance(self.listing, RemoteListing):
-            todo = fetch_ahead(todo, wanted)
-        first = list(islice(todo, wanted))  # fewer files than cores?
-        jobs = max(1, len(first))
-        todo = chain(first, todo)
-        taking = threading.Lock()
         about = describe_run(model, settings, self.space, self.summary.space)
-
-        def take() -> list[Taken] | None:
-            with taking:
-                taken = next(todo, None)
-                if taken is not None and self.on_start:
-                    self.on_start(taken[0][0].name)
-                return taken
-
-        return EmbedThreads(
+        return plan_threads(
+            self._todo(),
+            listing=self.listing,
             model=model,
+            jobs=jobs,
+            on_start=self.on_start,
             settings=settings,
             resampler=self.space.resampler,
             mono=self.space.mono,
             output=self.output,
-            take=take,
             announce=lambda record: self.manifest.add(record | about),
             report=self._report,
             stop=self.stop,
-            jobs=jobs,
-            threads=max(1, cores // jobs) if cpu else 1,
         )
 
     def _todo(self) -> Iterator[tuple[Item, FileStat]]:
