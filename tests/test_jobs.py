@@ -249,9 +249,13 @@ def test_one_job_per_core_unless_torch_is_held_back(monkeypatch: pytest.MonkeyPa
 def test_where_torch_has_one_thread_none_is_started(
     model: MusicEncoder, files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert torch.get_num_threads() == 1
-    monkeypatch.setattr(threading.Thread, "start", None)
-    assert len(model.embed(files)) == len(files)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        monkeypatch.setattr(threading.Thread, "start", None)
+        assert len(model.embed(files)) == len(files)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_progress_is_told_for_every_sound(
