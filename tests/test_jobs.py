@@ -354,9 +354,9 @@ def test_the_folder_command_gives_idle_cores_chunks(
     before = torch.get_num_threads()
     options: dict[str, Any] = {"level": "frame", "chunk_seconds": 0.5, "batch_seconds": 0.5}
     musicssl.embed_folder(files[4], tmp_path, model=model, format="npy", **options)
+    assert crews == [3]
     (found,) = (path for path in tmp_path.glob("*.npy") if "times" not in path.name)
     expected = model.embed(files[4], jobs=1, **options)
     assert np.array_equal(np.load(found), expected.values)
-    assert crews == [3]
     assert seen == {1}
     assert torch.get_num_threads() == before
