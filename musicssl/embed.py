@@ -178,8 +178,8 @@ def get_embedding(
     audio
         A path, a `Segment` of one, a URL (by fsspec: ``pip install 'musicssl[remote]'``), a
         binary file object, an array or a tensor, or a list mixing these. Also samples
-        with their rate, as `librosa.load` returns them; values of an audio column of Hugging Face
-        datasets; torchcodec's decoders and samples; a file's bytes; and for a list an array, a
+        with their rate, as `librosa.load` and `soundfile.read` return them; values of an audio
+        column of Hugging Face datasets; torchcodec's decoders and samples; a file's bytes; and for a list an array, a
         Series or an iterator of paths. Arrays have
         the shape (samples,) or (channels, samples) with up to 8 channels, unless `channel_axis`
         is given; floats in [-1, 1], int8, int16, int32 or uint8.

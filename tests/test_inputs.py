@@ -132,6 +132,18 @@ def test_arrays_of_arrow_are_lists_of_paths_or_one_sound(
     np.testing.assert_allclose(model.embed(pa.array(samples), RATE), expected, atol=1e-4)
 
 
+def test_several_channels_of_soundfile(samples: np.ndarray, model: MusicEncoder) -> None:
+    channels = np.stack([samples, np.zeros_like(samples)])
+    expected = model.embed(channels, RATE)
+    np.testing.assert_array_equal(model.embed((channels.T, RATE)), expected)
+    np.testing.assert_array_equal(model.embed([(channels.T, RATE)]), [expected])
+    np.testing.assert_array_equal(model.embed((channels, RATE)), expected)
+    np.testing.assert_array_equal(model.embed((channels, RATE), channel_axis=0), expected)
+    for few in (channels[:, :8].T, np.zeros((100, 9))):  # which of the two is which?
+        with pytest.raises(AudioError, match="channel_axis=1"):
+            model.embed((few, RATE))
+
+
 @pytest.mark.parametrize("number", [np.array, torch.tensor, np.int64])
 def test_the_rate_of_a_pair_may_be_an_array_without_dimensions(
     number: Any, samples: np.ndarray, expected: np.ndarray, model: MusicEncoder

@@ -20,7 +20,7 @@ from musicssl.inference.options import EmbedOptions, Settings
 from musicssl.inference.parts import Part, Parts
 from musicssl.inference.results import AnyAudio, Embedding
 from musicssl.inference.running import RunOptions, counted, in_threads
-from musicssl.inference.sounds import several, unwrap
+from musicssl.inference.sounds import has_channels_last, several, unwrap
 from musicssl.network import Network
 from musicssl.pooling import POOLINGS
 from musicssl.segments.segment import Segment, checked
@@ -114,7 +114,7 @@ def _opened(items: Sequence[Any], rate: Any, sample_rate: int, options: EmbedOpt
     """Open one sound, or the segments of one file."""
     parts: list[Part] = []
     whole = not options.offset and options.duration is None
-    sound, own = items[0], rate
+    sound, own, channel_axis = items[0], rate, options.channel_axis
     if isinstance(sound, Segment):
         if not whole:
             raise AudioError(f"{sound} is a part already; offset and duration would be another.")
@@ -126,13 +126,15 @@ def _opened(items: Sequence[Any], rate: Any, sample_rate: int, options: EmbedOpt
             raise AudioError(f"{named}: {error}") from None
         sound = sound.path
     else:
+        if channel_axis is None and has_channels_last(sound):
+            channel_axis = 1
         sound, own = unwrap(sound, rate)
     source = open_source(
         sound,
         own,
         sample_rate=sample_rate,
         resampler=options.resampler,
-        channel_axis=options.channel_axis,
+        channel_axis=channel_axis,
         mono=options.mono,
     )
     if not parts and not whole:

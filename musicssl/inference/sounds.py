@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from musicssl.audio.arrays import MOST_UNSAID
 from musicssl.errors import AudioError, shown
 
 
@@ -93,6 +94,14 @@ def _is_pair(item: Any) -> bool:
     if isinstance(rate, (np.ndarray, Tensor)) and rate.ndim == 0:
         rate = rate.item()
     return isinstance(samples, (np.ndarray, Tensor)) and _is_number(rate)
+
+
+def has_channels_last(item: Any) -> bool:
+    """Tell whether it is several channels as `soundfile.read` returns them: with their rate."""
+    if not _is_pair(item):
+        return False
+    shape = tuple(item[0].shape)
+    return len(shape) == 2 and 0 < shape[1] <= MOST_UNSAID < shape[0]
 
 
 def _is_number(value: Any) -> bool:
