@@ -2,13 +2,21 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from musicssl.network import Network
+
+class Weighted(Protocol):
+    """A model that may know the hash of its checkpoint's file."""
+
+    @property
+    def weights_sha256(self) -> str:
+        """The hash; empty if its weights are of no file."""
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """Return its weights."""
 
 
 def hash_weights(state: Mapping[str, Tensor]) -> str:
@@ -20,7 +28,7 @@ def hash_weights(state: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def weights_sha256(model: "Network") -> str:
+def weights_sha256(model: Weighted) -> str:
     """Return the SHA-256 of a model's weights: of its checkpoint's file, or of what it has now."""
     return model.weights_sha256 or hash_weights(model.state_dict())
 
