@@ -247,6 +247,18 @@ def test_a_file_in_the_index_is_not_embedded_again(
     assert len(Index.from_folder(out).search("3.wav")) == 4
 
 
+def test_a_file_of_which_there_are_parts_is_embedded_as_a_whole(
+    music: Path, model: musicssl.MusicEncoder, tmp_path: Path
+) -> None:
+    file, other = music / "0/0.wav", music / "1/1.wav"
+    parts = [musicssl.Segment(one, 0, end) for one in (file, other) for end in (0.1, 0.3)]
+    embed_folder(parts, tmp_path / "parts", model=model)
+    index = Index.from_folder(tmp_path / "parts", model=model)
+    expected = index.search(model.embed(file), k=4)
+    same(index.search(file, k=4, include_self=True), expected)
+    same(index.search(file, k=4), [n for n in expected if n.path != str(file)])
+
+
 def test_what_embeds_must_be_what_made_the_index(
     out: Path, music: Path, model: musicssl.MusicEncoder, tmp_path: Path
 ) -> None:

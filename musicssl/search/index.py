@@ -255,13 +255,13 @@ class Index:
         ----------
         query
             A file; the name of a vector in the index; audio with its rate; or a vector of `dim`
-            values. A file that is in the index is not embedded again.
+            values. A file that is in the index is not embedded again, unless by its parts alone.
         k
             Neighbors, at least 1; fewer are returned where there are fewer.
         sr
             Sample rate of audio, in Hz; without it an array is a vector.
         include_self
-            Return what is searched for too, where it is in the index itself.
+            Return what is searched for too, where it or its parts are in the index itself.
 
         Returns
         -------
@@ -315,23 +315,23 @@ class Index:
         if isinstance(queries, (str, bytes, os.PathLike)) or not isinstance(queries, Iterable):
             raise ConfigError(f"queries must be a list, got {shown(queries, kind=True)}.")
         asked = list(queries)
-        rows = [self._names.row(one) for one in asked]
+        known = [self._names.rows(one) for one in asked]
         units = np.zeros((len(asked), self.dim), np.float32)
-        others = [i for i, row in enumerate(rows) if row is None]
+        others = [i for i, rows in enumerate(known) if len(rows) != 1]  # parts are not the whole
         if others:
             units[others] = self._units([asked[i] for i in others], sr)
-        for i, row in enumerate(rows):
-            if row is not None:
-                units[i] = self._stored.units[row]
+        for i, rows in enumerate(known):
+            if len(rows) == 1:
+                units[i] = self._stored.units[rows[0]]
                 if not np.isfinite(units[i]).all():
-                    raise OutputError(not_finite(row))
-        return self._nearest(units, k, [None if include_self else row for row in rows])
+                    raise OutputError(not_finite(rows[0]))
+        return self._nearest(units, k, [[] if include_self else rows for rows in known])
 
     def _nearest(
-        self, units: NDArray[np.float32], k: int, without: Sequence[int | None]
+        self, units: NDArray[np.float32], k: int, without: Sequence[list[int]]
     ) -> list[list[Neighbor]]:
-        """Return the nearest of each unit vector, without one of the rows."""
-        most = min(k + any(row is not None for row in without), len(self))
+        """Return the nearest of each unit vector, without some of the rows."""
+        most = min(k + max(map(len, without), default=0), len(self))
         names, paths = self._stored.names, self._stored.paths
         out: list[list[Neighbor]] = []
         if not len(units):
@@ -339,7 +339,7 @@ class Index:
         for scores, rows, own in zip(
             *self._search_method().search(units, most), without, strict=True
         ):
-            pairs = [(s, r) for s, r in zip(scores, rows, strict=True) if r != own][:k]
+            pairs = [(s, r) for s, r in zip(scores, rows, strict=True) if r not in own][:k]
             out.append([Neighbor(names[r], min(float(s), 1.0), paths[r], int(r)) for s, r in pairs])
         return out
 

@@ -28,10 +28,12 @@ class Names:
         if len(self._rows) < len(names):
             twice = next(name for i, name in enumerate(names) if self._rows[name] != i)
             raise ConfigError(f"the name {shown(twice)} is given twice; expected different ones.")
-        self._files: dict[str, int] | None = None
+        self._files: dict[str, list[int]] | None = None
 
-    def row(self, query: Any) -> int | None:
-        """Return the row of what is in the index, None for other files and other kinds of query.
+    def rows(self, query: Any) -> list[int]:
+        """Return the rows of what is in the index, none for other files and other kinds of query.
+
+        A file has several if the vectors are of its parts.
 
         Raises
         ------
@@ -39,16 +41,18 @@ class Names:
             If a string is neither a file nor a name.
         """
         if not isinstance(query, (str, os.PathLike)):
-            return None
+            return []
         path = arguments.path(query, "query")
         if _may_be_there(path):
             if self._files is None:
-                self._files = {_absolute(path): row for row, path in enumerate(self.paths)}
-            return self._files.get(_absolute(path))
-        if (row := self._rows.get(os.fspath(query))) is not None:
-            return row
-        if (row := self._composed().get(_normal(os.fspath(query)))) is not None:
-            return row
+                self._files = {}
+                for row, own in enumerate(self.paths):
+                    self._files.setdefault(_absolute(own), []).append(row)
+            return self._files.get(_absolute(path), [])
+        if (found := self._rows.get(os.fspath(query))) is not None:
+            return [found]
+        if (found := self._composed().get(_normal(os.fspath(query)))) is not None:
+            return [found]
         part = path.stem.casefold()
         like = [name for name in self.names if part in name.casefold()][:_SUGGESTED]
         hint = f" Did you mean {' or '.join(map(shown, like))}?" if like else ""
