@@ -47,7 +47,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         found = {"/a.wav": self.data, "/half.wav": self.data, "/empty.wav": b""}
         name = self.path.partition("?")[0]
         if name not in found:
-            self.send_error(404)
+            self.send_error(500 if name == "/down.wav" else 404)
             return
         data = found[name]
         self.send_response(200)
@@ -89,6 +89,20 @@ def test_what_fsspec_reads_is_audio(file: Path, model: MusicEncoder, scratch: Pa
     found = model.embed([url, "memory://bucket/none.wav"], on_error="skip")
     assert found[0] is not None and found[1] is None
     assert list(scratch.iterdir()) == []
+
+
+def test_a_server_that_fails_is_not_a_file_that_is_not_there(
+    site: str, model: MusicEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "WAITS", (0.0,))
+    for url, message in (
+        (f"{site}/down.wav?token=secret", "cannot be looked at .*500"),
+        ("http://127.0.0.1:1/a.wav?token=secret", "cannot be looked at .*Connect"),
+        (f"{site}/none.wav?token=secret", "there is no such file"),
+    ):
+        with pytest.raises(AudioError, match=message) as caught:
+            embed_folder(url, tmp_path / "out", model=model)
+        assert "secret" not in str(caught.value)
 
 
 def test_http(site: str, file: Path, model: MusicEncoder, scratch: Path) -> None:

@@ -22,6 +22,7 @@ T = TypeVar("T")
 WAITS = (0.5, 1.0, 2.0, 4.0)  # seconds before each further try, where one may help
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ImportError)
 _AGAIN = frozenset({408, 425, 429})  # answers of HTTP below 500 that another try may change
+_GONE = (404, 410)
 _CLIENTS = {"aiohttp", "aiobotocore", "botocore", "gcsfs", "requests", "urllib3", "huggingface_hub"}
 _ADVICE = {
     "NoCredentialsError": "give credentials as its own tools take them (for s3: AWS_ACCESS_KEY_ID "
@@ -132,14 +133,27 @@ def retried(work: Callable[[], T], name: str) -> T:
             return work()
         except AudioError:
             raise
-        except Exception as error:
+        except Exception as caught:
+            error = _unhidden(caught)
             status = getattr(error, "status", None)
             refused = isinstance(status, int) and status < 500 and status not in _AGAIN
             if wait is None or refused or not _may_pass(error):
-                raise
+                if error is caught:
+                    raise
+                raise error from None
             log.debug("%s: tried again in %g s", name, wait, exc_info=error)
             time.sleep(wait)
     raise AssertionError
+
+
+def _unhidden(error: Exception) -> Exception:
+    """Return what fsspec hides: it says of a web server that fails that there is no such file."""
+    cause = error.__cause__
+    if not isinstance(error, FileNotFoundError) or not isinstance(cause, Exception):
+        return error
+    status = getattr(cause, "status", None)
+    failed = isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError)
+    return cause if failed or (isinstance(status, int) and status not in _GONE) else error
 
 
 def _may_pass(error: Exception) -> bool:
