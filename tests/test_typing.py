@@ -13,6 +13,7 @@ import pytest
 import musicssl
 from musicssl.inference.keywords import EmbedKeywords
 from musicssl.inference.options import EmbedOptions
+from musicssl.inference.running import RunOptions
 
 SCRIPTS = Path(__file__).parent / "typing"
 
@@ -38,10 +39,14 @@ def test_a_users_script_needs_no_cast(checker: str, script: Path, tmp_path: Path
 
 def test_options_are_the_same_everywhere() -> None:
     options = {field.name: field.default for field in fields(EmbedOptions)}
-    typed_apart = {"level", "pooling", "window", "hop", "batch_seconds"}
+    run = {field.name: field.default for field in fields(RunOptions)}
+    typed_apart = {"level", "pooling", "window", "hop", "batch_seconds", "on_error"}
     other_names = {"sampling_rate"}
     typed = get_type_hints(EmbedKeywords).keys() - other_names
-    assert typed | typed_apart == options.keys()
+    assert typed | typed_apart == options.keys() | run.keys()
+    for function in (musicssl.get_embedding, musicssl.MusicEncoder.embed):
+        parameters = signature(function).parameters
+        assert {name: parameters[name].default for name in run} == run
     for function in (musicssl.get_embedding, musicssl.MusicEncoder.embed, musicssl.embed_folder):
         parameters = signature(function).parameters
         shared = options.keys() & parameters.keys()
