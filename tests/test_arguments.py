@@ -161,7 +161,7 @@ WRONG: dict[str, dict[str, list[Any]]] = {
         **EMBEDDING, **SECONDS, **LOADING, "device": NO_DEVICE, "resampler": SOUND["resampler"],
         "paths": [None, 5, 2.0, True, b"a.wav", object(), [5], [None], ["a.wav", 5], {"a.wav": 1}],
         "out": [*NO_PATH, None, 5, "\ud800"],
-        "format": [*NO_CHOICE, None], "on_error": [*NO_CHOICE, None], "mono": [*NO_CHOICE, None],
+        "format": NO_CHOICE, "on_error": [*NO_CHOICE, None], "mono": [*NO_CHOICE, None],
         "jobs": NO_COUNT,
         "shard": ["1/2", 1, (1,), (1, 2, 3), (0, 2), (3, 2), (1.5, 2), (True, 2), object(), {}],
         "extensions": [None, 5, ".wav", b".wav", [5], [None], [""]],
