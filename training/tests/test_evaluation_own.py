@@ -20,6 +20,7 @@ from musicssl_training.cli.main import main
 from musicssl_training.evaluation.datasets.labeled import read_labeled
 from musicssl_training.evaluation.embedders.adapters import FunctionEmbedder, ModelEmbedder
 from musicssl_training.evaluation.errors import DataError, LeakError
+from musicssl_training.evaluation.leakage.encodings import find_copies
 from musicssl_training.evaluation.own import OwnTask, guess_kind, read_own
 from musicssl_training.evaluation.protocol.finetune import FINE_TUNED, FineTuneConfig
 from musicssl_training.evaluation.protocol.labels import Multiclass, Multilabel, Regression
@@ -158,6 +159,31 @@ def test_one_number_in_two_spellings_is_one_class(tmp_path: Path) -> None:
     assert {*read_own("mine", folder).data.columns["label"]} == {"1", "10"}
 
 
+@pytest.mark.parametrize("labels", [["1.5", "2", "3.25"], ["1", "2", "3"]])
+def test_labels_that_are_no_finite_numbers_are_left_out_of_numbers(
+    labels: list[str], tmp_path: Path
+) -> None:
+    place = table(tmp_path, [*labels * 5, "nan", "-inf"])
+    own = read_own("mine", place)
+    assert len(own.data.clips) == 15
+    assert "left out: 2 files have no finite number for a label: 15.wav (nan), 16.wav (-inf)." in (
+        own.notes
+    )
+    assert len(read_own("mine", place, "numbers").data.clips) == 15
+    text = read_own("mine", table(tmp_path / "text", ["nan", "inf", "rock"] * 5))
+    assert {*text.data.columns["label"]} == {"nan", "inf", "rock"}  # of artists, say
+
+
+@pytest.mark.parametrize("more", ["", "|live"])
+def test_labels_that_differ_in_case_are_told(more: str, tmp_path: Path) -> None:
+    labels = [f"{name}{more}" for name in ("rock", "Rock", "ROCK", "jazz")]
+    own = read_own("mine", table(tmp_path, [*labels * 6, *["pop"] * 6]))
+    assert "told apart, but for case the same: 'ROCK' and 'Rock' and 'rock'." in own.notes
+    assert {"rock", "Rock", "ROCK"} < {*labels_of(own).names}
+    other = read_own("mine", table(tmp_path / "other", [*labels[2:] * 6, *["pop"] * 6]))
+    assert "for case" not in told(other)
+
+
 @pytest.mark.parametrize("disk", ["NFC", "NFD"])
 def test_names_and_labels_in_either_unicode_form(disk: Any, tmp_path: Path) -> None:
     file = sound(tmp_path / normalize(disk, "Dvořák") / normalize(disk, "é.wav"), 1)
@@ -263,6 +289,85 @@ def test_copies_of_a_file_are_never_on_both_sides(tmp_path: Path) -> None:
     assert "the same file with different labels: 5.wav." in told(own)
 
 
+def piece(seed: int, rate: int = 22_050, seconds: float = 3.0) -> np.ndarray:
+    """Return something like music: notes with partials, one after the other, and some noise."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(round(seconds * rate / 6)) / rate
+    notes = []
+    for _ in range(6):
+        pitch, phases = 110 * 2 ** (rng.integers(36) / 12), rng.uniform(0, 6, 8)
+        partials = [np.sin(2 * np.pi * pitch * (k + 1) * t + phases[k]) / (k + 1) for k in range(8)]
+        notes.append(np.sum(partials, axis=0) * np.exp(-3 * t))
+    audio = np.concatenate(notes)
+    return 0.2 * audio + 0.002 * rng.standard_normal(len(audio))
+
+
+def encoded(folder: Path, count: int, kinds: list[str]) -> None:
+    """Write pieces in several encodings each, and their table with labels that mean nothing."""
+    rng, lines = np.random.default_rng(0), ["path,label,group,part"]
+    for n in range(count):
+        label = "xy"[rng.integers(2)]
+        for i, kind in enumerate(kinds):
+            name, subtype = kind.split(":")
+            sf.write(folder / f"{n}{name}", piece(n), 22_050, subtype=subtype)
+            lines.append(f"{n}{name},{label},{n} {i},{'train' if i < 1 else 'test'}")
+    (folder / "split.csv").write_text("\n".join(lines))
+    (folder / "labels.csv").write_text("\n".join(line.rpartition(",")[0] for line in lines))
+
+
+def test_other_encodings_of_a_recording_are_never_on_both_sides(tmp_path: Path) -> None:
+    encoded(tmp_path, 8, ["a.wav:PCM_16", "b.wav:PCM_24", "c.flac:PCM_16", "d.ogg:VORBIS"])
+    own = read_own("mine", tmp_path)
+    groups = dict(zip([c.id for c in own.data.clips], own.data.groups(("group",)), strict=True))
+    assert len({*groups.values()}) == 8
+    assert groups["3a.wav"] == groups["3b.wav"] == groups["3c.flac"] == groups["3d.ogg"]
+    what = "the same recording in other encodings, kept on one side of every split: 0a.wav = 0b.wav"
+    assert what in told(own) and "and 5 more." in told(own)
+    with pytest.raises(LeakError, match=r"0a.wav has the part train, and 0b.wav .* a copy of it"):
+        read_own("mine", tmp_path / "split.csv")
+    (tmp_path / "labels.csv").write_text(
+        (tmp_path / "labels.csv")
+        .read_text()
+        .replace("0b.wav,x", "0b.wav,z")
+        .replace("0b.wav,y", "0b.wav,z")
+    )
+    assert "encodings of one recording with different labels: 0a.wav." in told(
+        read_own("mine", tmp_path)
+    )
+
+
+def drum(seed: int) -> np.ndarray:
+    """Return a hit of one machine: its settings, and the noise of its beginning, vary."""
+    rng, t = np.random.default_rng(seed), np.arange(11_025) / 22_050
+    hertz = rng.uniform(48, 56) + rng.uniform(90, 130) * np.exp(-t * rng.uniform(25, 35))
+    tone = 0.6 * np.sin(2 * np.pi * np.cumsum(hertz) / 22_050) * np.exp(-t * rng.uniform(7, 9))
+    return tone + 0.05 * rng.standard_normal(len(t)) * np.exp(-200 * t)
+
+
+@pytest.mark.parametrize(
+    "sound_of",
+    [
+        drum,
+        lambda seed: 0.3 * np.random.default_rng(seed).standard_normal(4000),
+        lambda seed: piece(seed, seconds=6.0)[:22_050],  # single notes, some of one pitch
+        lambda seed: 1e-4 * np.random.default_rng(seed).standard_normal(4000),
+        lambda seed: np.eye(1, 400, 5).ravel() * (0.3 + seed / 100),
+        lambda seed: (0.05 + seed / 60) * piece(1),  # harder and softer
+    ],
+    ids=["drums", "noise", "notes", "silence", "clicks", "levels"],
+)
+def test_sounds_that_are_alike_are_no_copies(
+    sound_of: Callable[[int], np.ndarray], tmp_path: Path
+) -> None:
+    files = [tmp_path / f"{n}.wav" for n in range(30)]
+    for n, file in enumerate(files):
+        sf.write(file, sound_of(n), 22_050)
+    assert find_copies(files) == []
+    sf.write(tmp_path / "again.flac", sound_of(4), 22_050)
+    is_heard = np.abs(sound_of(4)).max() > 1e-3 and len(sound_of(4)) > 400
+    assert find_copies([*files, tmp_path / "again.flac"]) == ([[4, 30]] if is_heard else [])
+
+
 def test_a_split_of_ones_own_is_kept_and_may_not_leak(tmp_path: Path) -> None:
     table(tmp_path, ["x", "y"] * 10)
     rows = (tmp_path / "labels.csv").read_text().splitlines()
@@ -308,7 +413,7 @@ ROWS = "".join(f"{i}.wav,{{}}\n" for i in range(12))
         (lambda folder: table(folder, list("abcdefghijkl")), "auto", "12 different labels in 12"),
         (lambda folder: table(folder, [*"123456789", "3,5"]), "numbers", "line 11: 3 values for 2"),
         (lambda folder: table(folder, ["a", "2"] * 6), "numbers", "6 labels are no finite numbers"),
-        (lambda folder: table(folder, ["nan", "2"] * 6), "numbers", "'nan' of 0.wav"),
+        (lambda folder: table(folder, ["nan"] * 12), "numbers", "'nan' of 0.wav"),
         (lambda folder: table(folder, ["2"] * 12), "numbers", "all recordings have the number 2"),
         (
             lambda folder: table(folder, ["a|b"] * 12),

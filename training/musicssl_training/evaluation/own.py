@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,8 +10,9 @@ import numpy as np
 
 from musicssl.errors import ConfigError, pick
 from musicssl_training.evaluation.datasets import COLLECTIONS, Clip, Collection, Column
-from musicssl_training.evaluation.datasets.labeled import Item, merge_duplicates, read_labeled
+from musicssl_training.evaluation.datasets.labeled import Item, read_labeled
 from musicssl_training.evaluation.errors import DataError, LeakError
+from musicssl_training.evaluation.leakage.copies import merge_duplicates
 from musicssl_training.evaluation.protocol.labels import FEWEST, Multiclass, Multilabel, Regression
 from musicssl_training.evaluation.protocol.metrics import MEAN
 from musicssl_training.evaluation.tasks import CLASSES, TAGS, TASKS, Task
@@ -60,7 +61,7 @@ def read_own(name: str, place: Path, kind: str = AUTO) -> OwnTask:
     DataError
         If nothing can be measured on it.
     LeakError
-        If a group, or copies of a file, are on two sides of a split of one's own.
+        If a group, or copies of a recording, are on two sides of a split of one's own.
     """
     if name in COLLECTIONS or name in TASKS or name == MEAN or not NAME.fullmatch(name):
         raise ConfigError(
@@ -69,10 +70,11 @@ def read_own(name: str, place: Path, kind: str = AUTO) -> OwnTask:
         )
     pick(KINDS | {AUTO: _classes}, kind, "kind of labels")
     items, notes = read_labeled(place)
+    items, endless = _finite(items) if kind in (AUTO, "numbers") else (items, [])
     items, spelled = _one_spelling(items)
-    items, merged = merge_duplicates(items)
+    items, merged = merge_duplicates(items, name)
     _check_parts(place, items)
-    notes += spelled + merged
+    notes += endless + spelled + merged
     if kind == AUTO:
         kind, why = guess_kind([item.label for item in items])
         notes.append(f"{why}; --labels {name}=KIND says otherwise.")
@@ -115,9 +117,41 @@ def _check_parts(place: Path, items: Sequence[Item]) -> None:
         if item.part != first.part:
             raise LeakError(
                 f"{place}: {first.id} has the part {first.part}, and {item.id} of the same group, "
-                f"or the same file, {item.part}: the score would partly measure memorization. "
+                f"or a copy of it, {item.part}: the score would partly measure memorization. "
                 "Give them one part."
             )
+
+
+def _finite(items: Sequence[Item]) -> tuple[list[Item], list[str]]:
+    """Leave out labels such as nan and inf, if all others are numbers."""
+    left_out = [item for item in items if _is_endless(item.label)]
+    kept = [item for item in items if not _is_endless(item.label)]
+    if not (left_out and kept) or any(_number(item.label) is None for item in kept):
+        return list(items), []
+    named = ", ".join(f"{item.id} ({item.label})" for item in left_out[:MOST_NAMED])
+    more = f", and {len(left_out) - MOST_NAMED:,} more" if len(left_out) > MOST_NAMED else ""
+    count = "1 file has" if len(left_out) == 1 else f"{len(left_out):,} files have"
+    return kept, [f"left out: {count} no finite number for a label: {named}{more}."]
+
+
+def _is_endless(label: str) -> bool:
+    """Tell whether a label is read as a number, but as none that is finite."""
+    try:
+        return not np.isfinite(float(label))
+    except ValueError:
+        return False
+
+
+def _by_case(names: Iterable[str]) -> list[str]:
+    """Return a note on names that differ in case only, if there are any."""
+    spellings: dict[str, list[str]] = {}
+    for name in sorted(names):
+        spellings.setdefault(name.casefold(), []).append(name)
+    several = [" and ".join(map(repr, found)) for found in spellings.values() if len(found) > 1]
+    if not several:
+        return []
+    more = f"; and {len(several) - MOST_NAMED:,} more" if len(several) > MOST_NAMED else ""
+    return [f"told apart, but for case the same: {'; '.join(several[:MOST_NAMED])}{more}."]
 
 
 def _one_spelling(items: Sequence[Item]) -> tuple[list[Item], list[str]]:
@@ -159,7 +193,7 @@ def _classes(name: str, items: Sequence[Item]) -> Columns:
         )
     groups = {label: {i.group for i in items if i.label == label} for label in counts}
     lonely = sorted(label for label, found in groups.items() if len(found) == 1)
-    notes = []
+    notes = _by_case(counts)
     if lonely:
         notes.append(
             f"{_listed(lonely)}: in one group only, so never trained on when it is tested; each "
@@ -196,7 +230,7 @@ def _tags(name: str, items: Sequence[Item]) -> Columns:
             f"{name}: no tag is on {FEWEST_TAGGED} recordings and missing on {FEWEST_TAGGED}; "
             f"there are {_listed(rare) or 'none'}."
         )
-    notes = []
+    notes = _by_case(counts)
     if rare:
         notes.append(
             f"left out: {_listed(rare)}: on fewer than {FEWEST_TAGGED} recordings, or nearly all."

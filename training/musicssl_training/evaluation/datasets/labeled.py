@@ -1,11 +1,10 @@
 """Labeled recordings of one's own: a folder per class, or a table of paths and labels."""
 
 import csv
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from unicodedata import normalize
 
@@ -235,55 +234,6 @@ def _readable(items: list[Item]) -> tuple[list[Item], list[tuple[Item, str]]]:
         else:
             good.append(item)
     return good, broken
-
-
-def merge_duplicates(items: list[Item]) -> tuple[list[Item], list[str]]:
-    """Put files of the same content into one group, so that none is trained and tested on both.
-
-    Returns
-    -------
-    tuple of list of Item and list of str
-        The items, each with a group, and notes on what was merged.
-    """
-    same = _same_content(items)
-    if not same:
-        return [replace(item, group=_group(item)) for item in items], []
-    parent: dict[str, str] = {}
-
-    def top(group: str) -> str:
-        while (above := parent.get(group, group)) != group:
-            group = above
-        return group
-
-    for first, *others in same:
-        for other in others:
-            parent[top(_group(items[other]))] = top(_group(items[first]))
-    told = [f"{items[a].id} = {items[b].id}" for a, b, *_ in same[:MOST_NAMED]]
-    more = f", and {len(same) - MOST_NAMED:,} more" if len(same) > MOST_NAMED else ""
-    notes = [f"the same file twice, kept on one side of every split: {', '.join(told)}{more}."]
-    torn = [a for a, *others in same if any(items[a].label != items[b].label for b in others)]
-    if torn:
-        notes.append(f"the same file with different labels: {_some([items[a] for a in torn])}.")
-    return [replace(item, group=top(_group(item))) for item in items], notes
-
-
-def _group(item: Item) -> str:
-    """Return an item's group; an item of none is its own, and no other's."""
-    return f"group {item.group}" if item.group else f"file {item.id}"
-
-
-def _same_content(items: list[Item]) -> list[list[int]]:
-    """Return the indices of items whose files are the same, byte for byte, together."""
-    by_size: dict[int, list[int]] = {}
-    for index, item in enumerate(items):
-        by_size.setdefault(item.path.stat().st_size, []).append(index)
-    same: dict[tuple[int, str], list[int]] = {}
-    for size, indices in by_size.items():
-        for index in indices if len(indices) > 1 else []:
-            with items[index].path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            same.setdefault((size, digest), []).append(index)
-    return [indices for indices in same.values() if len(indices) > 1]
 
 
 def _count(items: list[Item] | list[tuple[Item, str]], one: str = "", several: str = "") -> str:
