@@ -20,6 +20,12 @@ R = TypeVar("R")
 
 MOST_LISTED = 256  # whole numbers in one argument
 ELSEWHERE = {  # as other libraries say
+    "y": "audio",
+    "wav": "audio",
+    "waveform": "audio",
+    "array": "audio",
+    "path": "audio",
+    "file": "audio",
     "sample_rate": "sr",
     "fs": "sr",
     "pretrained_model_name_or_path": "model",
@@ -206,7 +212,8 @@ def no_more(unknown: Iterable[str], function: Callable[..., object]) -> None:
 
 def strict(function: Callable[P, R]) -> Callable[P, R]:
     """Make a function refuse keywords that it does not know as `no_more` does: a decorator."""
-    known = inspect.signature(function).parameters.keys()
+    parameters = inspect.signature(function).parameters.values()
+    known = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
 
     @functools.wraps(function)
     def call(*args: P.args, **keywords: P.kwargs) -> R:

@@ -145,6 +145,7 @@ def get_embedding(
 ) -> Embedded: ...
 
 
+@arguments.strict
 def get_embedding(
     audio: AnySounds,
     sr: Rates = None,
@@ -179,10 +180,10 @@ def get_embedding(
         A path, a `Segment` of one, a URL (by fsspec: ``pip install 'musicssl[remote]'``), a
         binary file object, an array or a tensor, or a list mixing these. Also samples
         with their rate, as `librosa.load` and `soundfile.read` return them; values of an audio
-        column of Hugging Face datasets; torchcodec's decoders and samples; a file's bytes; and for a list an array, a
-        Series or an iterator of paths. Arrays have
-        the shape (samples,) or (channels, samples) with up to 8 channels, unless `channel_axis`
-        is given; floats in [-1, 1], int8, int16, int32 or uint8.
+        column of Hugging Face datasets; torchcodec's decoders and samples; a file's bytes; and for
+        a list an array, a Series or an iterator of paths. Arrays have the shape (samples,) or
+        (channels, samples) with up to 8 channels, unless `channel_axis` is given; floats in
+        [-1, 1], int8, int16, int32 or uint8.
     sr
         Sample rate of arrays and tensors in Hz, 1,000 to 1,000,000: one, or one an item. Files say
         theirs, and one that differs is an error: None for them.
@@ -268,7 +269,6 @@ def get_embedding(
     >>> times[:3]
     array([0.  , 0.04, 0.08])
     """
-    arguments.no_more(unknown, get_embedding)
     where = pick_device(device)
     if isinstance(model, MusicEncoder):
         if revision is not None:

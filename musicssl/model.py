@@ -168,6 +168,7 @@ class MusicEncoder(Exportable):
         **options: Unpack[_Batches],
     ) -> Embedded: ...
 
+    @arguments.strict
     def embed(
         self,
         audio: AnySounds,
@@ -218,7 +219,6 @@ class MusicEncoder(Exportable):
         ConfigError
             If a choice does not exist or does not fit the others.
         """
-        arguments.no_more(unknown, MusicEncoder.embed)
         options = EmbedOptions(
             level=level,
             pooling=pooling,

@@ -4,12 +4,14 @@ import codecs
 import csv
 import io
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from musicssl.errors import ConfigError
 
+NUMBERED = re.compile(r"\s*[+-]?0\d|.*_")  # what numbers of catalogs have, such as 007
 SEPARATORS = ",;\t"  # of those that are there equally often, the first
 
 
@@ -50,6 +52,30 @@ def number(cell: str, *, comma: bool) -> float:
         return math.nan if "_" in cell else float(cell if comma else cell.replace(",", "."))
     except ValueError:
         return math.nan
+
+
+def with_points(rows: Iterable[Mapping[str, str | None]]) -> list[dict[str, str | None]]:
+    """Return rows with a decimal point for a comma in columns that then hold nothing but numbers.
+
+    Parameters
+    ----------
+    rows
+        Of a table whose cells something other than commas separates.
+    """
+    rows = list(rows)
+    text = {
+        name
+        for row in rows
+        for name, cell in row.items()
+        if cell and (NUMBERED.match(cell) or not math.isfinite(number(cell, comma=False)))
+    }
+    return [
+        {
+            name: cell.replace(",", ".") if cell and name not in text else cell
+            for name, cell in row.items()
+        }
+        for row in rows
+    ]
 
 
 def beyond(row: Sequence[str], n_columns: int) -> str | None:

@@ -22,7 +22,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import musicssl
 from musicssl import hear
 from musicssl.encoders import State
-from musicssl.errors import MusicSSLError, shown
+from musicssl.errors import AudioError, MusicSSLError, shown
 from musicssl.inference.options import EmbedOptions, Settings
 from musicssl.model import MusicEncoder
 
@@ -376,6 +376,40 @@ def test_unknown_keywords_name_the_nearest(model: MusicEncoder) -> None:
                 function(TONE, RATE, **{name: 1})
         with pytest.raises(MusicSSLError, match=r"has no parameter 'zzz'\.$"):
             function(TONE, RATE, zzz=1)
+
+
+@pytest.mark.parametrize("name", ["y", "waveform", "audi", "file"])
+def test_audio_by_another_name_is_told(name: str, model: MusicEncoder) -> None:
+    for function in (model.embed, partial(musicssl.get_embedding, model=model)):
+        with pytest.raises(MusicSSLError, match=f"no parameter '{name}'. Did you mean 'audio'"):
+            function(**{name: TONE}, sr=RATE)
+
+
+@pytest.mark.parametrize(
+    ("audio", "message"),
+    [
+        ("", "^the path is empty; expected that of a file"),
+        ([TONE, ""], r"audio\[1\]: the path is empty"),
+        ({"a.wav"}, r"audio \(set\): expected a path.*; pass several as a list"),
+        ({"a": "a.wav"}.values(), r"audio \(dict_values\): .*; pass several as a list"),
+        (5, r"or torch tensor\.$"),
+    ],
+)
+def test_what_is_no_sound_is_told_with_what_would_be(
+    audio: Any, message: str, model: MusicEncoder
+) -> None:
+    with pytest.raises(AudioError, match=message):
+        model.embed(audio, [RATE, None] if isinstance(audio, list) else None)
+
+
+def test_an_open_sound_file_is_no_binary_file(model: MusicEncoder, tmp_path: Path) -> None:
+    sf.write(tmp_path / "a.wav", TONE, RATE)
+    with sf.SoundFile(tmp_path / "a.wav") as file:
+        with pytest.raises(AudioError, match=r"not bytes. Pass the path, or the samples with"):
+            model.embed(file)
+        expected = model.embed(tmp_path / "a.wav")
+        file.seek(0)
+        np.testing.assert_allclose(model.embed((file.read(), file.samplerate)), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from musicssl.errors import (
 )
 from musicssl.folder.api import embed_folder
 from musicssl.folder.formats import FORMATS
+from musicssl.folder.given import listing_of
 from musicssl.folder.listing import Listing, Shard
 from musicssl.folder.records import read_lines
 from musicssl.folder.summary import Summary
@@ -79,6 +80,11 @@ def test_a_folder_is_walked_in_order_without_hidden_files(music: Path) -> None:
     assert keys(music, shard=Shard(1, 2)) == FILES[::2]
     assert keys(music, shard=Shard(2, 2)) == FILES[1::2]
     assert [i.key for i in Listing([music], extensions={".FLAC"})] == ["a/two.flac"]
+
+
+@pytest.mark.parametrize("extension", [".flac", "flac", "FLAC", ".Flac", " flac"])
+def test_extensions_in_every_spelling(extension: str, music: Path) -> None:
+    assert [i.key for i in listing_of(music, [extension], None)] == ["a/two.flac"]
 
 
 def test_names_of_several_paths(music: Path) -> None:

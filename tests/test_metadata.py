@@ -167,6 +167,20 @@ def test_tables_as_spreadsheets_write_them(
     assert found.kinds() == {"composer": str, "isrc": str}
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_decimal_commas_are_read_where_commas_separate_nothing(
+    separator: str, tmp_path: Path
+) -> None:
+    rows = ["path|bpm|key|isrc|n", "a.wav|120,5|1,2|007,1|3", "b.wav|-90||008|4", "c.wav||x, y||"]
+    text = "\n".join(rows).replace("|", separator)
+    (tmp_path / "t.csv").write_text(text)
+    found = Metadata.read(tmp_path / "t.csv")
+    assert found.kinds() == {"bpm": float, "key": str, "isrc": str, "n": int}
+    assert found.rows["a.wav"] == {"bpm": "120.5", "key": "1,2", "isrc": "007,1", "n": "3"}
+    (tmp_path / "t.csv").write_text('path,bpm,a\na.wav,"120,5",b\n')
+    assert Metadata.read(tmp_path / "t.csv").rows["a.wav"]["bpm"] == "120,5"
+
+
 def test_tables_that_are_damaged(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text('path,genre\na.wav,"rock\nb.wav,pop\n')
     with pytest.raises(ConfigError, match=r"t.csv, line 3: no CSV"):

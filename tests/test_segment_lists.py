@@ -14,6 +14,7 @@ from musicssl.audio import decode
 from musicssl.cli.main import main
 from musicssl.folder import reading
 from musicssl.folder.api import embed_folder
+from musicssl.segments.reading import BadRow, parse_segments
 
 RATE = 22_050
 
@@ -209,6 +210,17 @@ def test_labels_are_columns_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("path,start,end,label\na.wav,0,1,chorus\na.wav,1,2,chorus\n")
     found = read_segments(tmp_path / "list.csv")
     assert [(one.id, one.metadata) for one in found] == [(None, {"label": "chorus"})] * 2
+
+
+def test_columns_of_ones_own_have_decimal_commas_as_times_do(tmp_path: Path) -> None:
+    text = "path;start;end;bpm;key\na.wav;0,5;1;120,5;1,2\na.wav;9;1;;\na.wav;1;2;90;x, y\n"
+    (tmp_path / "list.csv").write_text(text)
+    one, wrong, other = parse_segments(tmp_path / "list.csv")
+    assert isinstance(wrong, BadRow)
+    assert (one.start, one.metadata) == (0.5, {"bpm": "120.5", "key": "1,2"})
+    assert other.metadata == {"bpm": "90", "key": "x, y"}
+    (tmp_path / "list.csv").write_text('path,start,end,bpm\na.wav,0,1,"120,5"\n')
+    assert read_segments(tmp_path / "list.csv")[0].metadata == {"bpm": "120,5"}
 
 
 def test_paths_in_lists(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Arrays and tensors as audio: which dtypes and shapes mean what."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,11 @@ def open_array(audio: Any, sr: int | None, channel_axis: int | None) -> ArrayDec
     """
     array = _array(audio)
     if array is None:
-        hint = "; wrap it in io.BytesIO" if isinstance(audio, (bytes, bytearray)) else ""
+        hint = ""
+        if isinstance(audio, (bytes, bytearray)):
+            hint = "; wrap it in io.BytesIO"
+        elif isinstance(audio, Iterable) and not isinstance(audio, (list, tuple)):
+            hint = "; pass several as a list, in whose order the results are, such as list(...)"
         raise AudioError(f"expected a path, binary file, numpy array or torch tensor{hint}.")
     if array.dtype.newbyteorder("=").name not in DTYPES:
         of_paths = array.dtype.kind in "UO" and array.ndim == 1

@@ -80,6 +80,8 @@ def open_source(
     name = _name(audio)
     make = pick(RESAMPLERS, resampler, "resampler")
     mix = pick(MIXES, mono, "mono")()
+    if isinstance(audio, str) and not audio:
+        raise AudioError("the path is empty; expected that of a file.")
     try:
         to_rate = check_rate(sample_rate, "sample_rate")
         if channel_axis not in (None, 0, 1, -1, -2):

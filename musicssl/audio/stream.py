@@ -121,7 +121,10 @@ class ByteStream:
         """Read until there is enough: raw files and sockets give what they have."""
         data = self.file.read(size)
         if not isinstance(data, (bytes, bytearray, memoryview)):
-            raise AudioError(f"its read() returned {type(data).__name__}, not bytes.")
+            hint = ""
+            if hasattr(data, "dtype"):  # of a soundfile.SoundFile
+                hint = " Pass the path, or the samples with their rate: (samples, sample_rate)."
+            raise AudioError(f"its read() returned {type(data).__name__}, not bytes.{hint}")
         if size < 0 or not len(data):
             return bytes(data)
         if len(data) < size:

@@ -26,7 +26,7 @@ def export(args: argparse.Namespace) -> int:
         dtype=args.dtype,
         check=args.check,
         license=args.license or _license_of_card(args.model),
-        on_start=lambda: say("musicssl export: writing; this takes some ten seconds"),
+        on_start=lambda: say("musicssl export: writing; this may take a minute"),
     )
     if done.difference is None:
         checked = "not checked; onnxruntime would"

@@ -52,6 +52,7 @@ def _main(argv: list[str]) -> int:
 def _listing(parser: argparse.ArgumentParser, args: argparse.Namespace) -> "Listing":
     """Return the files that were asked for."""
     from musicssl.audio import AUDIO_EXTENSIONS
+    from musicssl.folder.given import dotted
     from musicssl.folder.listing import Listing, Shard
     from musicssl.folder.remote import RemoteListing
     from musicssl.folder.segments import SegmentListing
@@ -65,7 +66,7 @@ def _listing(parser: argparse.ArgumentParser, args: argparse.Namespace) -> "List
         return SegmentListing(rows, shard=shard)
     paths = _lines(args.files_from, null=args.null) if args.files_from else args.paths
     wanted = args.ext.split(",") if args.ext else AUDIO_EXTENSIONS
-    extensions = {"." + ext.strip().lstrip(".") for ext in wanted}
+    extensions = {dotted(ext) for ext in wanted}
     listed = bool(args.files_from)
     if urls := [path for path in paths if is_url(path)]:
         if len(urls) < len(paths):

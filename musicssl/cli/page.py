@@ -17,7 +17,7 @@ def make_page(args: argparse.Namespace) -> int:
         model=args.model,
         title=args.title,
         runtime=args.runtime,
-        on_start=lambda: say("musicssl page: writing the model; this takes some ten seconds"),
+        on_start=lambda: say("musicssl page: writing the model; this may take a minute"),
     )
     say(
         f"musicssl page: {len(table):,} songs are in {printable(str(page))}; browsers open it from "

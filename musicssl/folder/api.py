@@ -104,7 +104,7 @@ def embed_folder(
         Files at a time; None for one per core, or up to 8 where a GPU encodes. Cores that this
         leaves free help within each job.
     extensions
-        Of the files to take from folders.
+        Of the files to take from folders: ".wav", "wav" and "WAV" are the same.
     shard
         (i, n): the i-th of n parts of the work, from 1. Parts may run at the same time, and a
         run without `shard` at the end puts their results together.

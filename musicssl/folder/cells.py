@@ -1,11 +1,11 @@
 """Cells of the user's own columns, read as numbers where all of a column is numbers."""
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-_NUMBERED = re.compile(r"\s*[+-]?0\d|.*_")  # what numbers of catalogs have, such as 007
+from musicssl.tables import NUMBERED
+
 _KINDS: tuple[type, ...] = (int, float, str)
 
 
@@ -39,7 +39,7 @@ def typed(row: Mapping[str, str | None], kinds: Mapping[str, type]) -> dict[str,
 def _fits(cell: str, kind: type) -> bool:
     if kind is str:
         return True
-    if _NUMBERED.match(cell):
+    if NUMBERED.match(cell):
         return False
     try:
         value = kind(cell)

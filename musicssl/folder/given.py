@@ -13,6 +13,11 @@ from musicssl.segments.segment import Segment
 from musicssl.source_names import is_url
 
 
+def dotted(extension: str) -> str:
+    """Return an extension as names end with it: with a dot, as all of wav, WAV and .wav mean."""
+    return f".{extension.strip().lstrip('.')}".lower()
+
+
 def listing_of(paths: Any, extensions: Any, shard: Any) -> Listing:
     """Check what is to be embedded and list it.
 
@@ -40,7 +45,7 @@ def listing_of(paths: Any, extensions: Any, shard: Any) -> Listing:
         raise ConfigError(
             f"extensions must be a list such as ['.wav'], got {shown(extensions, kind=True)}."
         )
-    kinds = {arguments.text(one, "extensions") for one in extensions}
+    kinds = {dotted(arguments.text(one, "extensions")) for one in extensions}
     part = None
     if shard is not None:
         numbers = arguments.integers(shard, "shard")

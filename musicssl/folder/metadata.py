@@ -11,7 +11,7 @@ from unicodedata import normalize
 from musicssl.errors import ConfigError, shown
 from musicssl.folder.cells import Kinds
 from musicssl.segments.segment import fragment
-from musicssl.tables import beyond, number, read_text, table_reader
+from musicssl.tables import beyond, number, read_text, table_reader, with_points
 
 KEYS = ("source", "path", "file", "filename", "name")  # columns that say which file
 PART = ("start", "end", "duration", "id")  # columns that say which part, if there is a start
@@ -76,6 +76,8 @@ class Metadata:
             if wrong := beyond(row, len(names)):
                 raise ConfigError(f"{file}, line {line}: {wrong}")
             found._add(line, dict(zip(names, row, strict=False)), part, lines, comma=comma)
+        if not comma:
+            found.rows = dict(zip(found.rows, with_points(found.rows.values()), strict=True))
         return found
 
     def kinds(self) -> dict[str, type]:

@@ -13,7 +13,7 @@ from musicssl.audio.remote import is_url
 from musicssl.errors import AudioError, ConfigError, shown
 from musicssl.segments.cue import cue_tracks
 from musicssl.segments.segment import Segment, checked
-from musicssl.tables import beyond, number, read_text, table_reader
+from musicssl.tables import beyond, number, read_text, table_reader, with_points
 
 COLUMNS = {  # of a table, by the names that people give them
     "path": ("path", "file", "filename", "audio", "source"),
@@ -89,9 +89,17 @@ def parse_segments(file: Path) -> list[Segment | BadRow]:
     else:
         rows = _table(text, file)
     found = list(rows)
+    if not is_cue and table_reader(text)[1] != ",":
+        found = _with_points(found)
     if not found:
         raise ConfigError(f"{file} lists nothing: expected a CUE sheet, or path,start,end rows.")
     return found
+
+
+def _with_points(rows: Sequence[Segment | BadRow]) -> list[Segment | BadRow]:
+    """Return rows whose own columns have decimal points, where these are numbers with commas."""
+    cells = iter(with_points(row.metadata for row in rows if isinstance(row, Segment)))
+    return [replace(row, metadata=next(cells)) if isinstance(row, Segment) else row for row in rows]
 
 
 def _table(text: str, file: Path) -> Iterator[Segment | BadRow]:
