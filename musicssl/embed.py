@@ -212,7 +212,7 @@ def get_embedding(
     dtype
         Of the encoder's arithmetic: "auto" (float16 on a GPU, float32 elsewhere), "float32",
         "bfloat16" or "float16", or fp32, bf16, fp16; spectra are always in float32. On a CPU that
-        has it, "bfloat16" is 1.5 to 2 times as fast, with cosines above 0.9999 to float32.
+        has it, "bfloat16" is 1.5 to 2 times as fast, with cosines above 0.9998 to float32.
     batch_size
         Chunks in a batch, at most; None for as many as fit 30 s of audio (600 s on a GPU).
     chunk_seconds

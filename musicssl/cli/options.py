@@ -183,7 +183,7 @@ def _add_computation(group: argparse._ArgumentGroup) -> None:
         "of the arithmetic; auto: float16 on a GPU, else float32. bfloat16 is 1.5 to 2 times as "
     )
     kinds += (
-        "fast on CPUs that have it, with cosines above 0.9999 to float32; never chosen by itself"
+        "fast on CPUs that have it, with cosines above 0.9998 to float32; never chosen by itself"
     )
     add("--dtype", default="auto", metavar="{auto,float32,bfloat16,float16}", help=kinds)
     files = "files at a time (default: one per usable core)"
