@@ -16,6 +16,7 @@ from musicssl.checkpoint import ModelConfig
 from musicssl.encoders import DilatedConfig, PasePlusConfig
 from musicssl.errors import AudioError, ConfigError
 from musicssl.inference import ahead, crew, inputs, running
+from musicssl.inference.batching import Engine
 from musicssl.inference.crew import Crew, default_jobs, start_thread
 from musicssl.model import MusicEncoder
 
@@ -200,10 +201,19 @@ def test_a_long_sound_is_divided_among_threads(
         lengths.append(settings.chunk_seconds)
         return settings
 
+    batches: list[int] = []
+    encode = Engine._encode_batch
+
+    def counting(self: Engine, batch: list[Any]) -> Any:
+        batches.append(len(batch))
+        return encode(self, batch)
+
     monkeypatch.setattr(running, "_divided", noting)
+    monkeypatch.setattr(Engine, "_encode_batch", counting)
     found = model.embed(clip, RATE, jobs=3, level="frame")
     np.testing.assert_allclose(found.values, whole.values, atol=1e-5)
     assert lengths == [2.0]
+    assert batches == [1, 1, 1]  # a thread each
     model.embed(clip, RATE, jobs=64)  # not into pieces that are mostly context
     assert lengths[1:] == [3 * model.context / RATE]
     model.embed(clip, RATE, jobs=3, chunk_seconds=5.0)  # as it was told

@@ -104,7 +104,9 @@ def _divided(settings: Settings, source: Source, model: Network, jobs: int) -> S
         return settings
     least = SHORTEST * model.context / model.sample_rate  # the rest of a chunk is heard twice
     chunk = max(seconds / jobs, least, model.hop / model.sample_rate)
-    return replace(settings, chunk_seconds=min(settings.chunk_seconds, chunk))
+    chunk = min(settings.chunk_seconds, chunk)
+    # Chunks that wait for each other would be one batch, which is one thread's.
+    return replace(settings, chunk_seconds=chunk, batch_seconds=min(settings.batch_seconds, chunk))
 
 
 @contextlib.contextmanager
