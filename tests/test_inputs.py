@@ -94,6 +94,16 @@ def test_every_form_of_a_sound_is_the_sound(
     assert len(frames[0].times) == 25
 
 
+def test_torchcodec_itself(file: Path, expected: np.ndarray, model: MusicEncoder) -> None:
+    try:
+        from torchcodec.decoders import AudioDecoder
+    except (ImportError, OSError, RuntimeError) as error:  # it also needs FFmpeg, and its own torch
+        pytest.skip(f"torchcodec does not load: {error}"[:100])
+    decoder = AudioDecoder(file)
+    found = model.embed([decoder, decoder.get_all_samples()])
+    np.testing.assert_allclose(found, [expected, expected], atol=1e-4)
+
+
 def test_lists_come_in_every_form(
     file: Path, samples: np.ndarray, expected: np.ndarray, model: MusicEncoder
 ) -> None:
