@@ -206,40 +206,32 @@ def embed_folder(
             device=pick_device(device),
         )
     settings = options.resolve(model)
+    common: dict[str, Any] = {
+        "listing": paths,
+        "overwrite": overwrite,
+        "on_error": on_error,
+        "on_file": on_file,
+        "on_start": on_start,
+        "offset": options.offset,
+        "duration": options.duration,
+    }
     if growing or not isinstance(out, Path):
         run = DatasetRun(
-            listing=paths,
-            out=out,
-            model=model,
-            settings=settings,
-            resampler=resampler,
-            mono=mono,
-            overwrite=overwrite,
-            on_error=on_error,
-            on_file=on_file,
-            on_start=on_start,
-            offset=options.offset,
-            duration=options.duration,
+            out=out, model=model, settings=settings, resampler=resampler, mono=mono, **common
         )
         if dry_run:
             return run.dry_run()
         run.prepare()
         return run.work(jobs, engine)
     job = FolderJob(
-        listing=paths,
         out=out,
         space=Space.of(model, settings, resampler=resampler, mono=mono),
         kind=FORMATS[format],
         format=format,
-        overwrite=overwrite,
         replace_foreign=replace_foreign,
         prune=prune,
-        on_error=on_error,
-        on_file=on_file,
-        on_start=on_start,
         metadata=table,
-        offset=options.offset,
-        duration=options.duration,
+        **common,
     )
     if dry_run:
         return job.dry_run()

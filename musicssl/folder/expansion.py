@@ -49,15 +49,23 @@ class Expansion:
             elif (taken := self.look(item)) is not None:
                 yield taken
 
-    def _expanded(self, item: Item) -> Iterator[Taken]:
+    def opened(self, item: Item) -> Archive | Taken | None:
+        """Return a tar to read; why it cannot be read; or None if all of it is embedded."""
         try:
             archive = Archive(item, self.extensions)
         except (OSError, AudioError) as error:
-            yield item._replace(error=reason(error)), FileStat()
-            return
-        if (done := self.done(archive)) is not None:
-            for member in done:
-                self.look(member)
+            return item._replace(error=reason(error)), FileStat()
+        if (done := self.done(archive)) is None:
+            return archive
+        for member in done:
+            self.look(member)
+        return None
+
+    def _expanded(self, item: Item) -> Iterator[Taken]:
+        archive = self.opened(item)
+        if not isinstance(archive, Archive):
+            if archive is not None:
+                yield archive
             return
         try:
             yield from archive.members(self.passed_over, self.look)

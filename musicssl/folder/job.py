@@ -1,66 +1,52 @@
 """`FolderJob`: one run of `embed_folder`, from what is there to what was done."""
 
 import contextlib
-import threading
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import takewhile
 from pathlib import Path
+from typing import ClassVar
 
 from musicssl.errors import OutputError
 from musicssl.folder.columns import Columns
-from musicssl.folder.expansion import Expansion
 from musicssl.folder.ledger import FileStat, Ledger
-from musicssl.folder.listing import Item, Listing
+from musicssl.folder.listing import Item
 from musicssl.folder.manifest import Manifest, forget_shards, read_space, write_space
 from musicssl.folder.metadata import Metadata
 from musicssl.folder.moves import Moves, Pruning, recognize
 from musicssl.folder.output import Output
-from musicssl.folder.paths import TakenError, reason, writing
+from musicssl.folder.paths import TakenError, writing
 from musicssl.folder.planning import plan_threads
 from musicssl.folder.preparation import Preparation
-from musicssl.folder.provenance import describe_run
+from musicssl.folder.provenance import describe_run, describe_vectors
 from musicssl.folder.reading import Taken
 from musicssl.folder.records import GONE, Record
+from musicssl.folder.run import FolderRun
 from musicssl.folder.segments import SegmentListing
 from musicssl.folder.summary import Interrupted, Summary
 from musicssl.folder.threads import EmbedThreads
 from musicssl.inference.options import Settings
 from musicssl.model import MusicEncoder
-from musicssl.pooling import POOLINGS
 from musicssl.space import Space
-
-OFF = {"listed": False}  # of a failure that is not on the manifest
 
 
 @dataclass(eq=False, kw_only=True)
-class FolderJob:
-    """One call of `embed_folder`, every choice made."""
+class FolderJob(FolderRun):
+    """One run whose results go into a folder on a disk, every choice made."""
 
-    listing: Listing
+    off: ClassVar[Record] = {"listed": False}
+
     out: Path
     space: Space
     kind: type[Output]
     format: str
-    overwrite: bool
     replace_foreign: bool
     prune: bool
-    on_error: str
-    on_file: Callable[[Record], None] | None
-    on_start: Callable[[str], None] | None = None
     metadata: Metadata | None = None
-    offset: float = 0.0  # seconds, and so is duration: the part of each file
-    duration: float | None = None
-    summary: Summary = field(init=False)
     manifest: Manifest = field(init=False)
     output: Output = field(init=False)
     preparation: Preparation = field(init=False)
     ledger: Ledger = field(default_factory=Ledger)  # of what earlier runs have done
     gone: set[str] = field(default_factory=set)  # sources whose results this run takes away
-    stop: threading.Event = field(default_factory=threading.Event)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    dry: bool = False
     _moves: Moves | None = None
 
     def __post_init__(self) -> None:
@@ -85,8 +71,7 @@ class FolderJob:
             If it is not, and `overwrite` does not make it so.
         """
         strays = self.preparation.clear()
-        dim = model.encoder.dim * len(settings.layers) * POOLINGS[settings.pooling].factor
-        about = {"dim": dim, "frame_rate": model.frame_rate, "sample_rate": model.sample_rate}
+        about = describe_vectors(model, settings)
         write_space(self.out, self.space, self.format, about, self.tag)
         found = read_space(self.out)
         if found is None or self.preparation.differs(found):
@@ -116,9 +101,7 @@ class FolderJob:
             self._open(found["space"])
             self.output.scan()
             self.ledger = Ledger(self.manifest.all(), found["space"])
-        for item, seen in self._todo():
-            record = {"source": item.key, "path": item.name, "size": seen.size}
-            self._report(record | {"mtime_ns": seen.mtime_ns, "status": "todo"})
+        self.report_todo()
         if self.prune and self.ledger:
             self._prune()
         return self.summary
@@ -166,7 +149,7 @@ class FolderJob:
     def _threads(self, model: MusicEncoder, settings: Settings, jobs: int | None) -> EmbedThreads:
         about = describe_run(model, settings, self.space, self.summary.space)
         return plan_threads(
-            self._todo(),
+            self.todo(),
             listing=self.listing,
             model=model,
             jobs=jobs,
@@ -176,50 +159,32 @@ class FolderJob:
             mono=self.space.mono,
             output=self.output,
             announce=lambda record: self.manifest.add(record | about),
-            report=self._report,
+            report=self.report,
             stop=self.stop,
         )
 
-    def _todo(self) -> Iterator[tuple[Item, FileStat]]:
-        """Yield what an earlier run has not done, with what is known of it unread."""
-        for name, error in self.listing.wrong:
-            self._report({"source": name, "path": name, "status": "failed", "error": error} | OFF)
-        passed_over = self.summary.passed_over
-        items = takewhile(lambda _: not self.stop.is_set(), self.listing.items(passed_over))
-        yield from Expansion(
-            extensions=self.listing.extensions,
-            passed_over=passed_over,
-            look=self._look,
-            is_done=lambda item, seen: self._is_done(item.cut(self.offset, self.duration), seen),
-            known=self.ledger.archive,
-            note=self._note,
-        ).todo(items)
-
-    def _note(self, record: Record) -> None:
+    def note(self, record: Record) -> None:
         if not self.dry:
             self.manifest.add(record | {"space": self.summary.space})
 
-    def _look(self, item: Item) -> Taken | None:
-        """Return an item with what is known of it unread, None if there is nothing to do."""
-        item = item.cut(self.offset, self.duration)
-        seen = FileStat()
-        try:
-            seen = item.seen()
-        except (OSError, ValueError) as error:
-            item = item._replace(error=item.error or reason(error))
+    def known(self, key: str) -> Record | None:
+        return self.ledger.archive(key)
+
+    def look(self, item: Item) -> Taken | None:
+        item, seen = self.unread(item)
         record: Record = {"source": item.key, "path": item.name}
         try:
-            if self._is_done(item, seen):
-                self._report(record | {"status": "skipped"})
+            if self.is_done(item, seen):
+                self.report(record | {"status": "skipped"})
             elif before := self._reuse(item, seen):
-                self._report(record | {"status": "moved", "before": before})
+                self.report(record | {"status": "moved", "before": before})
             else:
                 return item, seen
         except TakenError as error:  # not for the manifest, which has the other file
-            self._report(record | {"status": "failed", "error": str(error)} | OFF)
+            self.report(record | {"status": "failed", "error": str(error)} | self.off)
         return None
 
-    def _is_done(self, item: Item, seen: FileStat) -> bool:
+    def is_done(self, item: Item, seen: FileStat) -> bool:
         """Tell whether a file's result is there; what has changed since is noted.
 
         Raises
@@ -282,14 +247,6 @@ class FolderJob:
                     self.summary.pruned += 1
         for record in [] if self.dry else pruning.found_again:
             self.manifest.add(record)
-
-    def _report(self, record: Record) -> None:
-        with self.lock:
-            self.summary.count(record)
-            if record["status"] == "failed" and self.on_error == "stop":
-                self.stop.set()
-            if self.on_file:
-                self.on_file(record)
 
 
 def _with_columns(record: Record, item: Item) -> Record:

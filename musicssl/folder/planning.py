@@ -11,9 +11,8 @@ from musicssl.folder.listing import Listing
 from musicssl.folder.reading import Taken, by_file
 from musicssl.folder.remote import RemoteListing
 from musicssl.folder.threads import EmbedThreads
+from musicssl.inference.crew import GPU_JOBS
 from musicssl.model import MusicEncoder
-
-_GPU_JOBS = 8  # they take turns on it; more only decode
 
 
 def plan_threads(
@@ -40,7 +39,7 @@ def plan_threads(
     """
     cpu = model.device.type == "cpu"
     cores = usable_cores()
-    wanted = jobs or (cores if cpu else min(cores, _GPU_JOBS))
+    wanted = jobs or (cores if cpu else min(cores, GPU_JOBS))
     todo = by_file(taken)
     if isinstance(listing, RemoteListing):
         todo = fetch_ahead(todo, wanted)

@@ -7,7 +7,14 @@ from typing import Any
 from musicssl import __version__
 from musicssl.inference.options import Settings
 from musicssl.model import MusicEncoder
+from musicssl.pooling import POOLINGS
 from musicssl.space import Space
+
+
+def describe_vectors(model: MusicEncoder, settings: Settings) -> dict[str, Any]:
+    """Return what space.json says of the vectors beside their space."""
+    dim = model.encoder.dim * len(settings.layers) * POOLINGS[settings.pooling].factor
+    return {"dim": dim, "frame_rate": model.frame_rate, "sample_rate": model.sample_rate}
 
 
 def describe_run(

@@ -15,7 +15,7 @@ import torch
 
 from musicssl.cores import usable_cores
 
-_GPU_JOBS = 8  # they take turns on it; more only decode
+GPU_JOBS = 8  # they take turns on it; more only decode
 
 
 def default_jobs(device: torch.device) -> int:
@@ -25,7 +25,7 @@ def default_jobs(device: torch.device) -> int:
     that torch may use here: one in a DataLoader's worker, a share in joblib's processes.
     """
     if device.type != "cpu":
-        return min(usable_cores(), _GPU_JOBS)
+        return min(usable_cores(), GPU_JOBS)
     allowed = torch.get_num_threads()
     return min(usable_cores(), allowed) if allowed > 1 else 1
 

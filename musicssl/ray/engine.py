@@ -14,15 +14,12 @@ from typing import Any
 import numpy as np
 
 from musicssl import arguments
-from musicssl.errors import AudioError, ConfigError, DependencyError
+from musicssl.errors import ConfigError, DependencyError
 from musicssl.folder.api import embed_folder
 from musicssl.folder.archives import Archive, is_archive
 from musicssl.folder.dataset_run import DatasetRun
-from musicssl.folder.expansion import Expansion
-from musicssl.folder.ledger import FileStat
 from musicssl.folder.listing import Item, Listing
 from musicssl.folder.output import Row
-from musicssl.folder.paths import reason
 from musicssl.folder.reading import Taken
 from musicssl.folder.records import READ, Record, digest
 from musicssl.folder.summary import Summary
@@ -170,7 +167,9 @@ class RayEngine:
         for item in run.listing.items(run.summary.passed_over):
             if run.stop.is_set():
                 return
-            taken = _archive(run, expansion, item) if is_archive(item) else run.look(item)
+            taken = expansion.opened(item) if is_archive(item) else run.look(item)
+            if isinstance(taken, Archive):
+                taken = item, taken.seen
             if taken is not None:
                 yield taken
 
@@ -272,18 +271,6 @@ def _results(batch: Any, dim: int) -> Iterator[tuple[Record, Row | None]]:
         else:
             at = np.frombuffer(times.as_py(), np.float64)
             yield record, Row(record["source"], vectors.reshape(-1, dim), at)
-
-
-def _archive(run: DatasetRun, expansion: Expansion, item: Item) -> Taken | None:
-    """Return a tar, None if all of its music is known to have results."""
-    try:
-        archive = Archive(item, run.listing.extensions)
-    except (OSError, AudioError) as error:
-        return item._replace(error=reason(error)), FileStat()
-    done = expansion.done(archive)
-    for member in done or ():
-        run.look(member)
-    return (item, archive.seen) if done is None else None
 
 
 def _cut(table: Any, blocks: int) -> list[Any]:
