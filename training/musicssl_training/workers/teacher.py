@@ -38,7 +38,7 @@ class DistillationConfig(WorkerConfig):
 
 
 class Distillation(Worker):
-    """Mean squared error of a teacher's normalised values, by a perceptron; linear if `hidden` is 0.
+    """Mean squared error of a teacher's normalised values, by a perceptron or a linear map.
 
     Values of patches and clips are predicted from mean and standard deviation of the frames that
     they span, values of frames from the encoder's nearest frame, of which several share the mean.
