@@ -32,7 +32,7 @@ from musicssl_training.train.metrics import read_log
 from musicssl_training.train.schedule import learning_rate_at
 from musicssl_training.train.setup import make_encoder, make_fabric, make_sampler, make_state
 from musicssl_training.weighting import WEIGHTINGS
-from musicssl_training.workers import SELECTIONS, WORKERS, Batch
+from musicssl_training.workers import SELECTIONS, WORKERS, Batch, layers_read
 
 
 class Setup:
@@ -94,17 +94,26 @@ def test_every_weighting_survives_a_stop(
         assert torch.equal(cut.weighting.state_dict()[key], value)
 
 
+@pytest.mark.parametrize(
+    "workers",
+    [
+        ("log_mel", "chroma", "shape", "transposition"),
+        ("log_mel:layer=0", "chroma", "shape:layer=-2", "transposition:layer=1"),
+    ],
+)
 def test_workers_gradients_add_up_to_that_of_the_weighted_losses(
-    toy_config: PretrainConfig, tmp_path: Path
+    workers: tuple[str, ...], toy_config: PretrainConfig, tmp_path: Path
 ) -> None:
     """What the loop gives encoder and heads is what two plain backward passes give."""
-    config = replace(toy_config, workers=("log_mel", "chroma", "shape", "transposition"), steps=1)
+    config = replace(toy_config, workers=workers, steps=1)
     setup = Setup(config, tmp_path)
     weights = torch.tensor([1.0, 0.5, 0.0, 3.0])
     setup.state.weighting.forward = lambda losses, gram, live: weights  # type: ignore[method-assign, misc, assignment]
     batch, inputs = setup.batch(0)
-    frames = loop.last_layer(setup.state.encoder, inputs.features)
-    heads = loop.split_output(frames, inputs, setup.state.workers)
+    encoder = setup.state.encoder
+    read = layers_read(config.worker_configs(), encoder.n_layers)
+    frames = loop.read_layers(encoder, inputs.features, sorted(set(read.values())))
+    heads = loop.split_output(frames, inputs, read)
     losses = loop.find_losses(setup.state.workers, heads, batch, setup.fabric)
     losses.sum().backward()
     gradients = loop.stack_gradients(heads, frames)
@@ -115,25 +124,43 @@ def test_workers_gradients_add_up_to_that_of_the_weighted_losses(
 
     for of_encoder in (True, False):
         setup.state.optimizer.zero_grad()
-        frames = loop.last_layer(setup.state.encoder, inputs.features)
-        losses = torch.stack(
-            [
-                worker.loss(
-                    frames[: inputs.batch],
-                    batch,
-                    replace(
-                        head.extras, view_frames=frames[head.rows] if head.extras.views else None
-                    ),
-                )
-                for worker, head in zip(setup.state.workers.values(), heads.values(), strict=True)
-            ]
-        )
+        layers = encoder.encode(inputs.features)
+        own = []
+        for name, worker in setup.state.workers.items():
+            frames, extras = layers[read[name]], heads[name].extras
+            views = frames[heads[name].rows] if extras.views else None
+            own.append(
+                worker.loss(frames[: inputs.batch], batch, replace(extras, view_frames=views))
+            )
+        losses = torch.stack(own)
         (losses * (weights if of_encoder else 1.0)).sum().backward()
         owner = setup.state.encoder if of_encoder else setup.state.workers
         wished = [p.grad for p in owner.parameters() if p.grad is not None]
         part = found[: len(wished)] if of_encoder else found[-len(wished) :]
         for a, b in zip(part, wished, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_layers_that_no_worker_reads_are_left_alone(
+    toy_config: PretrainConfig, tmp_path: Path
+) -> None:
+    config = replace(toy_config, workers=("log_mel:layer=0", "chroma:layer=1"))
+    before = Setup(config, tmp_path).state.encoder
+    after = pretrain(config, tmp_path / "run").encoder
+    moved = {
+        name.rpartition(".")[0]
+        for (name, old), new in zip(before.named_parameters(), after.parameters(), strict=True)
+        if not torch.equal(old, new)
+    }
+    assert any(name.startswith("stem") for name in moved)
+    assert any(name.startswith("blocks.0") for name in moved)
+    assert not any(name.startswith(("blocks.1", "norm")) for name in moved)
+
+
+def test_a_layer_that_the_encoder_has_not(toy_config: PretrainConfig, tmp_path: Path) -> None:
+    config = replace(toy_config, workers=("log_mel", {"name": "chroma", "layer": 3}))
+    with pytest.raises(ConfigError, match=r"layer of 'chroma' must be -3 to 2, .* got 3"):
+        pretrain(config, tmp_path / "run")
 
 
 def test_logging_cosines_changes_nothing(toy_config: PretrainConfig, tmp_path: Path) -> None:
@@ -224,7 +251,7 @@ class Breaks:
     def __init__(self, what: str, patch: pytest.MonkeyPatch) -> None:
         self.bad: set[int] = set()
         self.step = -1
-        losses, layer, fetch = loop.find_losses, loop.last_layer, loop.copy_buffers
+        losses, layer, fetch = loop.find_losses, loop.read_layers, loop.copy_buffers
 
         def find_losses(*args: Any) -> torch.Tensor:
             found = losses(*args)
@@ -234,7 +261,7 @@ class Breaks:
             head = head * float("nan") if what == "loss" else NaNGradient.apply(head)
             return torch.cat([head, rest])
 
-        def last_layer(*args: Any) -> torch.Tensor:
+        def read_layers(*args: Any) -> torch.Tensor:
             frames = layer(*args)
             return frames * float("nan") if self.step in self.bad and what == "forward" else frames
 
@@ -242,7 +269,7 @@ class Breaks:
             self.step += 1  # once in every step, before anything is heard
             return fetch(*args)
 
-        for function in (find_losses, last_layer, copy_buffers):
+        for function in (find_losses, read_layers, copy_buffers):
             patch.setattr(loop, function.__name__, function)
 
 

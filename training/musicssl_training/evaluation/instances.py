@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from musicssl_training.evaluation.datasets import Collection
 from musicssl_training.evaluation.embedders.cache import CollectionEmbeddings
 from musicssl_training.evaluation.errors import DataError
+from musicssl_training.evaluation.protocol.bootstrap import DRAWS
 from musicssl_training.evaluation.protocol.frame_labels import FRAME_LABELS, common_times, frames_at
 from musicssl_training.evaluation.protocol.parts import Partition, select_part, split_collection
 from musicssl_training.evaluation.protocol.scoring import TaskInstance, make_instance
@@ -54,7 +55,14 @@ def partition(data: Collection, *own: Task) -> Partition:
 
 
 def prepare(
-    name: str, task: Task, data: Collection, embedded: Embedded, *, part: str, seeds: range
+    name: str,
+    task: Task,
+    data: Collection,
+    embedded: Embedded,
+    *,
+    part: str,
+    seeds: range,
+    draws: int = DRAWS,
 ) -> Prepared:
     """Return one part of a task's items, their splits, and all models' embeddings of them.
 
@@ -68,6 +76,8 @@ def prepare(
         "all", "development" or "test"; which clips it holds depends on the collection alone.
     seeds
         Of the splits.
+    draws
+        Of the bootstrap.
 
     Raises
     ------
@@ -77,7 +87,7 @@ def prepare(
     sides = data.columns.get("part")
     clips, clip_sides = select_part(part, partition(data, task), sides)
     make = _prepare_frames if task.level == "frame" else _prepare_clips
-    return make(name, task, data, embedded, clips, clip_sides, seeds)
+    return make(name, task, data, embedded, clips, clip_sides, seeds, draws)
 
 
 def _prepare_clips(
@@ -88,6 +98,7 @@ def _prepare_clips(
     index: NDArray[np.int64],
     sides: NDArray[np.str_] | None,
     seeds: range,
+    draws: int,
 ) -> Prepared:
     labeled = task.kind.is_labeled(data, task.labels)[index]
     index, sides = index[labeled], None if sides is None else sides[labeled]
@@ -96,7 +107,7 @@ def _prepare_clips(
     clips = data.subset(index)
     labels = task.kind.read(clips, task.labels)
     ids, groups = [clip.id for clip in clips.clips], clips.groups(task.groups)
-    instance = make_instance(name, task.metrics, ids, labels, groups, sides, seeds)
+    instance = make_instance(name, task.metrics, ids, labels, groups, sides, seeds, draws)
     return Prepared(instance, {m: found.values[index] for m, found in embedded.items()}, clips)
 
 
@@ -108,6 +119,7 @@ def _prepare_frames(
     clips: NDArray[np.int64],
     sides: NDArray[np.str_] | None,
     seeds: range,
+    draws: int,
 ) -> Prepared:
     """Return frames at times that are the same for all models."""
     if not data.musical_scores:
@@ -123,6 +135,6 @@ def _prepare_frames(
     labels = task.kind(y[index], names)
     groups = data.groups(task.groups)[clip[index]]
     frame_sides = None if sides is None else sides[np.searchsorted(clips, clip[index])]
-    instance = make_instance(name, task.metrics, ids, labels, groups, frame_sides, seeds)
+    instance = make_instance(name, task.metrics, ids, labels, groups, frame_sides, seeds, draws)
     values = {m: frames_at(found, times)[index] for m, found in embedded.items()}
     return Prepared(instance, values, None)

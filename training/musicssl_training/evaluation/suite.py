@@ -20,6 +20,7 @@ from musicssl_training.evaluation.embedders.cache import CollectionEmbeddings, e
 from musicssl_training.evaluation.errors import DataError
 from musicssl_training.evaluation.instances import Prepared, partition, prepare
 from musicssl_training.evaluation.own import OwnTask
+from musicssl_training.evaluation.protocol.bootstrap import DRAWS
 from musicssl_training.evaluation.protocol.finetune import FINE_TUNED, FineTuneConfig, fine_tune
 from musicssl_training.evaluation.protocol.probes import PROBES
 from musicssl_training.evaluation.protocol.regimes import FULL, Regime
@@ -36,6 +37,7 @@ from musicssl_training.evaluation.report.results import Report
 from musicssl_training.evaluation.tasks import TASKS, Task
 
 log = logging.getLogger(__name__)
+FEW_DRAWS = 20  # where only scores count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,8 @@ class EvaluateConfig:
     part
         Of every collection: "all", or "development" for choices and "test" for reporting, which
         share no clip; see `split_collection`.
+    draws
+        Of the bootstrap, on which intervals rest.
     """
 
     tasks: tuple[str, ...] = ()
@@ -74,11 +78,15 @@ class EvaluateConfig:
     fine_tune: FineTuneConfig | None = None
     jobs: int = 1
     part: str = "all"
+    draws: int = DRAWS
     own: tuple[OwnTask, ...] = ()
 
     @classmethod
     def linear(cls, tasks: tuple[str, ...], seeds: int, part: str) -> "EvaluateConfig":
-        """Return the settings of the linear probe alone, with all labels and without maps."""
+        """Return the settings of the linear probe alone, with all labels and without maps.
+
+        They are for scores: intervals would rest on too few draws.
+        """
         return cls(
             tasks=tasks,
             probes=("linear",),
@@ -86,6 +94,7 @@ class EvaluateConfig:
             seeds=seeds,
             map_method="",
             part=part,
+            draws=FEW_DRAWS,
         )
 
     def __post_init__(self) -> None:
@@ -96,7 +105,7 @@ class EvaluateConfig:
         pick(dict.fromkeys(PARTS), self.part, "part")
         for name in self.regimes:
             Regime.parse(name)
-        for name in ("seeds", "jobs"):
+        for name in ("seeds", "jobs", "draws"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if self.map_method not in ("pca", "tsne", ""):
@@ -233,7 +242,10 @@ class _Evaluation:
     ) -> None:
         """Measure one task; clip-level tasks get maps, and fine-tuned encoders if asked for."""
         config = self.config
-        found = prepare(name, task, data, embedded, part=config.part, seeds=range(config.seeds))
+        seeds = range(config.seeds)
+        found = prepare(
+            name, task, data, embedded, part=config.part, seeds=seeds, draws=config.draws
+        )
         self._probe(found)
         if found.clips is None:
             return

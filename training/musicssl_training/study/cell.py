@@ -104,7 +104,7 @@ def measure_cell(cell: Cell, model: Path, cache: Path, stop: Stop) -> dict[str, 
 
     settings = EvaluateConfig.linear(config.chosen, config.seeds, config.part)
     report = evaluate([embedder], config.roots, cache, settings, keep)
-    names = ("metric", "score", "low", "high", "chance", "n_items", "n_groups", "split")
+    names = ("metric", "score", "chance", "n_items", "n_groups", "split")
     scores: dict[str, Any] = {
         task: {name: getattr(result, name) for name in names}
         for task, result in report.leading().items()

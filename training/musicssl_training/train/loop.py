@@ -38,13 +38,14 @@ from musicssl_training.train.step import (
     find_losses,
     gradient_gram,
     hours_of,
-    last_layer,
     put_back_buffers,
+    read_layers,
     report_skipped_step,
     split_output,
     stack_gradients,
     weighted_gradient,
 )
+from musicssl_training.workers import layers_read
 
 log = logging.getLogger(__name__)
 Show = Callable[[TrainState, StepResult], object]
@@ -155,7 +156,9 @@ def train(
     encoder, workers, weighting = state.encoder, state.workers, state.weighting
     optimizer, scaler, progress = state.optimizer, state.scaler, state.progress
     optim, device = config.optim, fabric.device
-    forward = torch.compile(last_layer) if config.compile else last_layer
+    forward = torch.compile(read_layers) if config.compile else read_layers
+    read = layers_read(config.worker_configs(), encoder.n_layers)
+    layers = sorted(set(read.values()))
     skipped = 0  # steps in a row
     with ExitStack() as stack:
         stream = ExcerptStream(sampler, grid, config, progress.step, config.steps)
@@ -176,8 +179,8 @@ def train(
                 batch = part.to(device)
                 inputs = make_encoder_input(batch, encoder, workers, config)
                 with fabric.autocast():
-                    frames = forward(encoder, inputs.features)
-                heads = split_output(frames, inputs, workers)
+                    frames = forward(encoder, inputs.features, layers)
+                heads = split_output(frames, inputs, read)
                 live = find_live(workers, heads, batch, fabric)
                 own = find_losses(workers, heads, batch, fabric)  # of this process
                 found = all_reduce(own, fabric, "mean")
@@ -213,7 +216,7 @@ def train(
             skipped = 0 if result.finite else skipped + 1
             if skipped:
                 report_skipped_step(result, progress.step, skipped, config.patience, folder)
-            reporter.report(result, frames[: inputs.batch])
+            reporter.report(result, frames[: inputs.batch, :, -encoder.dim :])
             stopped = stop()
             if stopped or is_due(config.save_every, progress.step) or progress.step == config.steps:
                 reporter.save()

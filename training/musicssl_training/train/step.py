@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -42,28 +42,36 @@ class StepResult:
 
 
 class HeadInput(NamedTuple):
-    """Input of one worker: the encoder's output as leaves of its own, cut off from the encoder."""
+    """Input of one worker: a layer as leaves of its own, cut off from the encoder."""
 
     frames: Tensor  # (batch, frames, dim), of the batch
     extras: Extras
     rows: slice  # of the encoder's whole output, its further views' rows
+    columns: slice  # of the encoder's whole output, its layer's
 
-    def gradients(self) -> Iterator[tuple[slice, Tensor]]:
-        """Yield rows of the encoder's output, and the gradient that came back for them."""
+    def gradients(self) -> Iterator[tuple[tuple[slice, slice, slice], Tensor]]:
+        """Yield places in the encoder's output, and the gradient that came back for them."""
         if self.frames.grad is not None:
-            yield slice(len(self.frames)), self.frames.grad
+            yield (slice(len(self.frames)), slice(None), self.columns), self.frames.grad
         view = self.extras.view_frames
         if view is not None and view.grad is not None:
-            yield self.rows, view.grad
+            yield (self.rows, slice(None), self.columns), view.grad
 
 
-def last_layer(encoder: Encoder, features: Features) -> Tensor:
-    """Return the encoder's last layer, (rows, frames, dim)."""
-    return encoder.encode(features)[-1]
+def read_layers(encoder: Encoder, features: Features, layers: Sequence[int]) -> Tensor:
+    """Return layers of the encoder side by side, (rows, frames, layers * dim).
+
+    Parameters
+    ----------
+    layers
+        Each once, in ascending order; those after the last of them are not computed.
+    """
+    found = encoder.encode(features, layers[-1])
+    return found[layers[0]] if len(layers) == 1 else torch.cat([found[k] for k in layers], dim=-1)
 
 
 def split_output(
-    frames: Tensor, inputs: EncoderInput, workers: Iterable[str]
+    frames: Tensor, inputs: EncoderInput, workers: Mapping[str, int]
 ) -> dict[str, HeadInput]:
     """Return each worker's own copy of the encoder's output.
 
@@ -73,20 +81,25 @@ def split_output(
     Parameters
     ----------
     frames
-        The encoder's output for the batch and the views behind it, (rows, frames, dim).
+        The encoder's output for the batch and the views behind it, from `read_layers`.
     inputs
         What the encoder heard.
     workers
-        Their names.
+        The layer that each reads, by its name; `frames` holds these layers and no others.
     """
     heads, first = {}, inputs.batch
-    for name in workers:
+    layers = sorted(set(workers.values()))
+    dim = frames.shape[-1] // len(layers)
+    for name, layer in workers.items():
+        place = layers.index(layer)
+        columns = slice(place * dim, (place + 1) * dim)
         view, rows, view_frames = inputs.views.get(name), slice(0), None
         if view is not None:
             rows = slice(first, first := first + len(view.audio))
-            view_frames = frames.detach()[rows].requires_grad_()
+            view_frames = frames.detach()[rows, :, columns].requires_grad_()
         extras = Extras(views=view, view_frames=view_frames, masked=inputs.masked)
-        heads[name] = HeadInput(frames.detach()[: inputs.batch].requires_grad_(), extras, rows)
+        own = frames.detach()[: inputs.batch, :, columns].requires_grad_()
+        heads[name] = HeadInput(own, extras, rows, columns)
     return heads
 
 
@@ -123,8 +136,8 @@ def stack_gradients(heads: Mapping[str, HeadInput], output: Tensor) -> Tensor:
     """
     gradients = output.new_zeros(len(heads), *output.shape)
     for gradient, head in zip(gradients, heads.values(), strict=True):
-        for rows, part in head.gradients():
-            gradient[rows] = part
+        for place, part in head.gradients():
+            gradient[place] = part
     return gradients
 
 
@@ -133,8 +146,8 @@ def weighted_gradient(heads: Mapping[str, HeadInput], weights: Tensor, output: T
     total = torch.zeros_like(output)
     pairs = zip(heads.values(), weights, strict=True)
     for head, weight in reversed(list(pairs)):  # in the order in which autograd adds them up
-        for rows, part in head.gradients():
-            total[rows] += part * weight.to(part)
+        for place, part in head.gradients():
+            total[place] += part * weight.to(part)
     return total
 
 

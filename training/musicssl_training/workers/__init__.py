@@ -16,6 +16,7 @@ from musicssl_training.workers.base import (
 from musicssl_training.workers.regression import Regression, RegressionConfig
 from musicssl_training.workers.selection import (
     Entry,
+    layers_read,
     parse,
     read_workers,
     resolve,
@@ -37,6 +38,7 @@ __all__ = [
     "Worker",
     "WorkerConfig",
     "WorkerDict",
+    "layers_read",
     "make_workers",
     "parse",
     "read_workers",

@@ -21,6 +21,7 @@ class WorkerConfig:
 
     name: str  # key in WORKERS and in a run's settings
     label: str = ""  # name in logs and checkpoints, where one worker is used twice
+    layer: int = -1  # of the encoder, that it reads: 0 is nearest to the sound, -1 the last
 
 
 @dataclass

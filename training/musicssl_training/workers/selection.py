@@ -143,6 +143,35 @@ def _members(name: str) -> dict[str, dict[str, Any]]:
     return {name.replace(".", "_"): {"name": plain} | options}  # torch allows no dots in names
 
 
+def layers_read(configs: Mapping[str, WorkerConfig], n_layers: int) -> dict[str, int]:
+    """Return the layer that each worker reads, counted from 0.
+
+    Parameters
+    ----------
+    configs
+        From `worker_configs`.
+    n_layers
+        Of the encoder.
+
+    Raises
+    ------
+    ConfigError
+        If it has no such layer.
+
+    Examples
+    --------
+    >>> layers_read(worker_configs(["chroma", "tempo:layer=6"]), 9)
+    {'chroma': 8, 'tempo': 6}
+    """
+    for name, config in configs.items():
+        if not -n_layers <= config.layer < n_layers:
+            raise ConfigError(
+                f"workers: layer of {name!r} must be {-n_layers} to {n_layers - 1}, as the encoder "
+                f"has {n_layers} layers, got {config.layer}."
+            )
+    return {name: config.layer % n_layers for name, config in configs.items()}
+
+
 def parse(name: str) -> tuple[str, dict[str, Any]]:
     """Return a worker's plain name, and the settings behind it.
 

@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl_training.evaluation.errors import DataError
-from musicssl_training.evaluation.protocol.bootstrap import CELLS, calibrate, draw_groups, interval
+from musicssl_training.evaluation.protocol.bootstrap import (
+    CELLS,
+    DRAWS,
+    calibrate,
+    draw_groups,
+    interval,
+)
 from musicssl_training.evaluation.protocol.labels import Labels, MetricFunction
 from musicssl_training.evaluation.protocol.metrics import METRICS, chance
 from musicssl_training.evaluation.protocol.probes import PROBES, ProbeData, standardize
@@ -107,6 +113,7 @@ def make_instance(
     groups: NDArray[np.str_],
     sides: NDArray[Any] | None,
     seeds: Sequence[int],
+    draws: int = DRAWS,
 ) -> TaskInstance:
     """Split a task's items, by published sides or else by groups, and draw its bootstrap.
 
@@ -121,9 +128,8 @@ def make_instance(
     tested = np.sort(np.concatenate([split.test for split in splits[0]]))
     if not len(tested) or not len(splits[0][0].train):
         raise DataError(f"{name}: the published split leaves no items for training or testing.")
-    return TaskInstance(
-        name, ids, labels, groups, metrics, splits, tested, draw_groups(groups[tested])
-    )
+    weights = draw_groups(groups[tested], draws)
+    return TaskInstance(name, ids, labels, groups, metrics, splits, tested, weights)
 
 
 def predict(
