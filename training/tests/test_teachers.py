@@ -11,7 +11,8 @@ import soxr
 from fake_teachers import RATE, Loudness
 from numpy.typing import NDArray
 
-from musicssl.errors import ConfigError, DependencyError
+import musicssl
+from musicssl.errors import ConfigError, DependencyError, ModelError
 from musicssl_training.cli.main import main
 from musicssl_training.data import Pack
 from musicssl_training.data.teaching import Facts, Lessons
@@ -68,6 +69,25 @@ def test_what_was_killed_goes_on(pack: Path) -> None:
         rows.write_bytes(whole[0][: max(0, kept - 1) * 240 * 4 + more])
         teach(pack, Loudness("frames"))
         assert contents(pack) == whole
+
+
+def test_a_model_of_ours_says_every_fourth_frame_of_its_own(pack: Path) -> None:
+    teacher = load_teacher("musicssl:musicssl-small")
+    assert teach(pack, teacher) == 6 * 75  # of 12 s
+    opened = Pack.open(pack)
+    said = opened.lessons("musicssl-small")
+    assert said is not None
+    item = opened.items[3]
+    audio = opened.excerpt(3, 0, item["samples"])
+    frames = musicssl.get_embedding(audio, 22_050, level="frame")
+    found = said.excerpt(item["path"], 0.0, 12.0)
+    assert found is not None
+    np.testing.assert_allclose(found.times, frames.times[::4], atol=1e-9)
+    np.testing.assert_allclose(found.values, frames.values[::4], rtol=1e-3, atol=2e-3)
+    told = teacher.facts.trained_on
+    assert "hours of music" in told and "scores" in told and "last.fm" in told  # also its teacher's
+    with pytest.raises(ModelError):
+        load_teacher("musicssl:no-such-model")
 
 
 class Counting(Loudness):

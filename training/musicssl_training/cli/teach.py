@@ -11,7 +11,12 @@ def add_teach(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the sub-command."""
     add = parser.add_argument
     add("packs", nargs="+", type=Path, metavar="PACK", help="of pack or render")
-    add("--teacher", required=True, metavar="NAME", help="or MODULE:FUNCTION that returns one")
+    add(
+        "--teacher",
+        required=True,
+        metavar="NAME",
+        help="or musicssl:MODEL, or MODULE:FUNCTION that returns one",
+    )
     add("--jobs", type=count, default=1, help="recordings at a time (default: %(default)s)")
 
 

@@ -35,13 +35,23 @@ TEACHERS: dict[str, Callable[[], Teacher]] = {
 }
 
 
+OWN = "musicssl"  # in place of a module: one of our own models
+
+
+def _embedding(model: str) -> Teacher:
+    from musicssl_training.teachers.embedding import EmbeddingTeacher
+
+    return EmbeddingTeacher.load(model)
+
+
 def load_teacher(name: str) -> Teacher:
     """Return a teacher.
 
     Parameters
     ----------
     name
-        A name of `TEACHERS`, or ``module:function`` of one that returns a `Teacher`.
+        A name of `TEACHERS`; ``musicssl:MODEL`` for a model that `musicssl.load_model` finds; or
+        ``module:function`` of one that returns a `Teacher`.
 
     Raises
     ------
@@ -50,11 +60,13 @@ def load_teacher(name: str) -> Teacher:
     DependencyError
         If the package with its weights is not installed.
     ModelError
-        If its weights cannot be read.
+        If its weights cannot be read, or there is no such model.
     """
     module, colon, function = name.partition(":")
     if not colon:
         return pick(TEACHERS, name, "teacher")()
+    if module == OWN:
+        return _embedding(function)
     try:
         make = getattr(import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
