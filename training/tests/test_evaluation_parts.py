@@ -13,13 +13,16 @@ from musicssl.errors import ConfigError
 from musicssl_training.evaluation.datasets import COLLECTIONS, Collection
 from musicssl_training.evaluation.datasets.collection import Clip
 from musicssl_training.evaluation.datasets.folders import EMOTIONS
-from musicssl_training.evaluation.embedders.cache import CollectionEmbeddings
+from musicssl_training.evaluation.embedders.cache import CollectionEmbeddings, embed_collection
 from musicssl_training.evaluation.embedders.spec import make_embedder
 from musicssl_training.evaluation.instances import partition, prepare
+from musicssl_training.evaluation.protocol.frame_labels import common_times, frames_at
 from musicssl_training.evaluation.protocol.parts import connect, select_part, split_collection
+from musicssl_training.evaluation.protocol.regimes import FULL
+from musicssl_training.evaluation.protocol.scoring import measure
 from musicssl_training.evaluation.protocol.splits import PARTS
 from musicssl_training.evaluation.quick_score import score_encoder
-from musicssl_training.evaluation.suite import EvaluateConfig, evaluate
+from musicssl_training.evaluation.suite import EvaluateConfig, evaluate, read_collection
 from musicssl_training.evaluation.tasks import TASKS
 from musicssl_training.midi.score import Score
 
@@ -107,6 +110,51 @@ def test_reports_of_two_parts_map_different_recordings_whatever_the_task(tmp_pat
     for development, test in itertools.product(mapped["development"], mapped["test"]):
         assert not development & test
         assert development | test == mapped["all"][0]
+
+
+def test_a_part_is_scored_alike_without_the_embeddings_of_the_other(tmp_path: Path) -> None:
+    roots = {"orchestra_notes": make_notes(tmp_path) / "orchestra_notes"}
+    config = EvaluateConfig(
+        tasks=("instrument", "octave"), probes=("linear",), regimes=("100%",), seeds=1
+    )
+    embedder = make_embedder("mfcc")
+    heard: dict[str, set[str]] = {}
+    for part in ("development", "test"):
+        cache = tmp_path / part
+        report = evaluate([embedder], roots, cache, replace(config, part=part))
+        assert not report.missing
+        files = list(cache.rglob("*.npz"))
+        rows = sum(len(np.load(file)["values"]) for file in files)
+        heard[part] = set(report.maps[0].items)
+        assert rows == len(heard[part])
+        data = read_collection("orchestra_notes", roots)
+        all_of_it = embed_collection(data, [embedder], tmp_path / "all")
+        whole = {k: v for k, v in all_of_it.items() if isinstance(v, CollectionEmbeddings)}
+        for name in config.tasks:
+            seeds = range(1)
+            found = prepare(name, TASKS[name], data, whole, part=part, seeds=seeds)
+            (accuracy, _), *_ = measure(
+                found.values["mfcc"], found.instance, "mfcc", "linear", FULL
+            )
+            assert [accuracy.score] == [
+                r.score for r in report.results if (r.task, r.metric) == (name, "accuracy")
+            ]
+    assert sum(map(len, heard.values())) == 72
+
+
+def test_embeddings_of_some_clips_lie_where_they_lay_among_all() -> None:
+    values = np.arange(12, dtype=np.float32).reshape(6, 2)
+    frames = CollectionEmbeddings(values, 1.0, np.array([2, 4]), np.array([0, 1, 0, 1, 2, 3.0]))
+    spread = frames.spread(np.array([1, 3]), 5)
+    assert spread.lengths is not None
+    assert spread.lengths.tolist() == [1, 2, 1, 4, 1]
+    times = common_times([spread])
+    known = np.flatnonzero(~np.isnan(frames_at(spread, times)[:, 0]))
+    np.testing.assert_array_equal(
+        frames_at(spread, times)[known], frames_at(frames, common_times([frames]))
+    )
+    clips = CollectionEmbeddings(values[:2], 1.0).spread(np.array([0, 2]), 3)
+    np.testing.assert_array_equal(clips.values, [[0, 1], [np.nan] * 2, [2, 3]])
 
 
 def test_items_with_a_group_in_common_are_connected() -> None:

@@ -54,6 +54,13 @@ def partition(data: Collection, *own: Task) -> Partition:
     )
 
 
+def clips_of(
+    part: str, task: Task, data: Collection
+) -> tuple[NDArray[np.int64], NDArray[np.str_] | None]:
+    """Return the clips of a part of a collection, and their published sides: see `select_part`."""
+    return select_part(part, partition(data, task), data.columns.get("part"))
+
+
 def prepare(
     name: str,
     task: Task,
@@ -84,8 +91,7 @@ def prepare(
     DataError
         If there is nothing to measure.
     """
-    sides = data.columns.get("part")
-    clips, clip_sides = select_part(part, partition(data, task), sides)
+    clips, clip_sides = clips_of(part, task, data)
     make = _prepare_frames if task.level == "frame" else _prepare_clips
     return make(name, task, data, embedded, clips, clip_sides, seeds, draws)
 

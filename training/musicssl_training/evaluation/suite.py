@@ -18,7 +18,7 @@ from musicssl_training.evaluation.embedders.adapters import ModelEmbedder
 from musicssl_training.evaluation.embedders.base import Embedder
 from musicssl_training.evaluation.embedders.cache import CollectionEmbeddings, embed_collection
 from musicssl_training.evaluation.errors import DataError
-from musicssl_training.evaluation.instances import Prepared, partition, prepare
+from musicssl_training.evaluation.instances import Prepared, clips_of, partition, prepare
 from musicssl_training.evaluation.own import OwnTask
 from musicssl_training.evaluation.protocol.bootstrap import DRAWS
 from musicssl_training.evaluation.protocol.finetune import FINE_TUNED, FineTuneConfig, fine_tune
@@ -213,7 +213,7 @@ class _Evaluation:
         self.report.partitions[data.name] = partition(data, *tasks.values()).facts
         for level in ("clip", "frame"):
             here = {name: task for name, task in tasks.items() if task.level == level}
-            embedded = self._embed(data, level, list(here)) if here else {}
+            embedded = self._embed(data, level, here) if here else {}
             if not embedded:
                 continue
             for name, task in here.items():
@@ -223,16 +223,23 @@ class _Evaluation:
                     self.report.note_missing(name, error)
 
     def _embed(
-        self, data: Collection, level: str, tasks: list[str]
+        self, data: Collection, level: str, tasks: Mapping[str, Task]
     ) -> dict[str, CollectionEmbeddings]:
-        """Return the embeddings by model, and note the models that have none."""
+        """Return the embeddings by model, and note the models that have none.
+
+        What is in no task's part of the collection is not embedded, and holds NaN.
+        """
+        parts = [clips_of(self.config.part, task, data)[0] for task in tasks.values()]
+        asked = np.unique(np.concatenate(parts))
+        every, count = len(asked) == len(data.clips), len(data.clips)
+        here = data if every else data.subset(asked)
         embedded: dict[str, CollectionEmbeddings] = {}
-        for model, found in embed_collection(data, self.embedders, self.cache, level).items():
+        for model, found in embed_collection(here, self.embedders, self.cache, level).items():
             if isinstance(found, MusicSSLError):
                 for name in tasks:
                     self.report.note_missing(f"{name} ({model})", found)
                 continue
-            embedded[model] = found
+            embedded[model] = found if every else found.spread(asked, count)
             before = self.report.embedding_seconds.get(model, 0.0)
             self.report.embedding_seconds[model] = round(before + found.seconds, 3)
         return embedded

@@ -44,6 +44,30 @@ class CollectionEmbeddings:
     lengths: NDArray[np.int64] | None = None
     times: NDArray[np.float64] | None = None
 
+    def spread(self, index: NDArray[np.int64], count: int) -> "CollectionEmbeddings":
+        """Return these as embeddings of a larger collection: NaN, in one frame, for the others.
+
+        Parameters
+        ----------
+        index
+            Which clips of the larger collection these are, in ascending order.
+        count
+            Clips of the larger collection.
+        """
+        per_clip = np.ones(count, np.int64)
+        if self.lengths is not None:
+            per_clip[index] = self.lengths
+        known = np.zeros(count, bool)
+        known[index] = True
+        rows = np.repeat(known, per_clip)
+        values = np.full((len(rows), self.values.shape[1]), np.nan, np.float32)
+        values[rows] = self.values
+        if self.times is None:
+            return CollectionEmbeddings(values, self.seconds)
+        times = np.zeros(len(rows))
+        times[rows] = self.times
+        return CollectionEmbeddings(values, self.seconds, per_clip, times)
+
 
 def embed_collection(
     collection: Collection, embedders: Sequence[Embedder], cache: Path, level: str = "clip"
