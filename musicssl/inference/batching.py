@@ -19,7 +19,7 @@ from musicssl.errors import ModelError, MusicSSLError
 from musicssl.frames import frame_times
 from musicssl.freezing import evaluating
 from musicssl.inference.chunking import Chunk, Cutter
-from musicssl.inference.crew import Crew
+from musicssl.inference.crew import Crew, one_thread
 from musicssl.inference.device import warn_once
 from musicssl.inference.jobs import AudioStream, Job, PartedStream, Piece, Round, events_of
 from musicssl.inference.options import Settings
@@ -36,8 +36,8 @@ _GPU = forking.Lock()  # threads take turns on it; meanwhile the others decode
 class Engine:
     """Embeds sources; memory is set by the settings, not by the sources.
 
-    Everything happens in the calling thread, unless there is a `crew`: then that encodes, one batch
-    in each of its threads. Batches are the same either way.
+    Everything happens in the calling thread, torch's one thread, unless there is a `crew`: then
+    that encodes, one batch in each of its threads. Batches are the same either way.
     """
 
     model: Network
@@ -140,7 +140,8 @@ class Engine:
         batches = list(self._batches(pieces))
         self.rounds.append(round_)
         if self.crew is None:
-            round_.encode(self._encode, batches)
+            with one_thread():
+                round_.encode(self._encode, batches)
         elif self.model.encoder.memory:  # each batch needs what the one before has left
             while len(self.rounds) > 1:
                 self._finish_round()

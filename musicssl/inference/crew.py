@@ -6,8 +6,9 @@ has one of the cores, that takes ten times as long as one thread alone. Threads 
 a batch of their own wait for nothing.
 """
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from typing import Self
 
@@ -51,6 +52,20 @@ def start_thread(work: Callable[[], object], name: str) -> threading.Thread:
         if before != 1:
             torch.set_num_threads(before)  # the default of threads to come, which that changed
     return thread
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute in this thread alone meanwhile, as in the threads of a `Crew`."""
+    before = torch.get_num_threads()
+    if before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Task:

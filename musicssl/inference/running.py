@@ -82,19 +82,26 @@ def in_threads(
     """
     jobs = default_jobs(model.device) if jobs is None else jobs
     on_cpu = model.device.type == "cpu"
+    # One job is done right here, unless torch would put several threads into each operation.
+    apart = on_cpu and (jobs > 1 or torch.get_num_threads() > 1)
     with contextlib.ExitStack() as held:
-        # One job is done right here, unless torch would put several threads into each operation.
-        crew = None
-        if on_cpu and (jobs > 1 or torch.get_num_threads() > 1):
-            crew = held.enter_context(Crew(jobs))
         several = jobs > 1 and len(openings) > 1
         opened = open_ahead(openings, jobs) if several else open_in_turn(openings)
         sources: Iterator[Source] = held.enter_context(contextlib.closing(opened))
-        if crew and jobs > 1 and divide and len(openings) == 1 and not model.encoder.memory:
+        if apart and len(openings) == 1:
             first = next(sources)
-            settings = _divided(settings, first, model, jobs)
             sources = chain([first], sources)
+            if jobs > 1 and divide and not model.encoder.memory:
+                settings = _divided(settings, first, model, jobs)
+            apart = not _in_one_piece(settings, first)  # a thread costs a millisecond to start
+        crew = held.enter_context(Crew(jobs)) if apart else None
         yield Engine(model, settings, crew).run(sources)
+
+
+def _in_one_piece(settings: Settings, source: Source) -> bool:
+    """Tell whether a source is known to be encoded all at once."""
+    seconds = getattr(source, "duration", None)
+    return isinstance(seconds, (int, float)) and seconds <= settings.chunk_seconds
 
 
 def _divided(settings: Settings, source: Source, model: Network, jobs: int) -> Settings:
