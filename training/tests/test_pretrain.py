@@ -15,6 +15,7 @@ import torch
 
 from musicssl.encoders import ENCODERS
 from musicssl.errors import ConfigError, MusicSSLError, OutputError
+from musicssl_training.augment import MaskConfig
 from musicssl_training.cli.main import main
 from musicssl_training.targets.features import make_grid
 from musicssl_training.train import (
@@ -76,6 +77,19 @@ def test_killed_and_resumed_is_the_same_run(toy_config: PretrainConfig, tmp_path
     curves = [read_log(tmp_path / name)["loss/chroma"] for name in ("whole", "cut")]
     for a, b in zip(*curves, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_what_is_logged_goes_on_after_a_stop(toy_config: PretrainConfig, tmp_path: Path) -> None:
+    mask = MaskConfig(excerpts=1.0)
+    config = replace(toy_config, workers=("log_mel", "masked"), mask=mask, steps=3)
+    pretrain(config, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(config, tmp_path / "cut", stop=lambda: True)  # after the first step
+    pretrain(config, tmp_path / "cut")
+    whole, cut = (read_log(tmp_path / name) for name in ("whole", "cut"))
+    assert set(whole) == set(cut)
+    for name in set(whole) - {"wall", "waiting", "memory/host"}:
+        np.testing.assert_array_equal(whole[name][-1], cut[name][-1], name)
 
 
 @pytest.mark.parametrize("name", WEIGHTINGS)

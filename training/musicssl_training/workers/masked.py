@@ -82,7 +82,7 @@ class Masked(Worker):
         codes = torch.randn(self.books, self.codes, config.size, generator=random)
         self.register_buffer("projection", projection)
         self.register_buffer("codebook", F.normalize(codes, dim=2))
-        self.register_buffer("counts", torch.zeros(self.books, self.codes), persistent=False)
+        self.register_buffer("counts", torch.zeros(self.books, self.codes))
         self.register_buffer("accuracy", torch.tensor(float("nan")), persistent=False)
 
     def asks(self, batch: Batch, extras: Extras = NO_EXTRAS) -> bool:
