@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 from musicssl.errors import AudioError, ConfigError, DependencyError
 from musicssl_training.cli.main import main
-from musicssl_training.data import IncompleteError, Pack, decode_complete, write_pack
+from musicssl_training.data import IncompleteError, Pack, decode_complete, open_sources, write_pack
 
 
 def test_pack_goes_on_where_it_was_cut(tmp_path: Path) -> None:
@@ -76,13 +77,31 @@ def test_a_pack_that_was_copied_in_part_is_refused(toy_pack: Path, tmp_path: Pat
         write_pack([], tmp_path, lambda row: (np.zeros(1, np.float32), {}, None))
 
 
-def test_a_pack_at_another_rate_is_refused(toy_pack: Path, tmp_path: Path) -> None:
+def test_a_pack_at_a_lower_rate_is_refused(toy_pack: Path, tmp_path: Path) -> None:
     shutil.copytree(toy_pack, tmp_path / "pack")
     index = tmp_path / "pack" / "index.jsonl"
     items = [json.loads(line) | {"sample_rate": 16_000} for line in index.open()]
     index.write_text("".join(json.dumps(item) + "\n" for item in items))
     with pytest.raises(ConfigError, match="is at 16000 Hz, the encoder at 22050 Hz"):
-        Pack.open(tmp_path / "pack", 22_050)
+        open_sources([str(tmp_path / "pack")], 22_050)
+
+
+@pytest.mark.parametrize("rate", [16_000, 11_025, 20_000])
+def test_a_pack_at_a_higher_rate_is_read_at_that_of_the_encoder(toy_pack: Path, rate: int) -> None:
+    pack = Pack.open(toy_pack)
+    (source,) = open_sources([str(toy_pack)], rate)
+    assert (source.name, source.digest()) == (pack.name, pack.digest())
+    for number in (0, 4):
+        samples = pack.items[number]["samples"]
+        whole = soxr.resample(pack.excerpt(number, 0, samples), 22_050, rate)
+        assert abs(source.items[number]["samples"] - len(whole)) <= 1
+        assert source.items[number]["sample_rate"] == rate
+        last = source.items[number]["samples"] - 7000
+        for start in (0, 1, 5000, 54_321, last):
+            found = source.excerpt(number, start, 7000)
+            assert found.shape == (7000,)
+            part = whole[start : start + 7000]
+            np.testing.assert_allclose(found[: len(part)], part, atol=2e-5)
 
 
 def tone(seconds: float) -> np.ndarray:

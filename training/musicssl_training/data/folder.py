@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,13 +19,13 @@ from musicssl.audio.resample import resampled_length
 from musicssl.errors import AudioError, ConfigError
 from musicssl_training.data.index import leave_out, read_rows
 from musicssl_training.data.pack import RATE, Row
+from musicssl_training.data.resampled import MARGIN, whole_samples_before
 from musicssl_training.data.teaching import Lessons
 from musicssl_training.midi.score import Score
 from musicssl_training.progress import track
 
 log = logging.getLogger(__name__)
 MANIFEST = "manifest.jsonl"  # one line says where the files are, then one a file
-MARGIN = 1024  # samples on both sides of an excerpt, for the resampler
 OFTEN = 1000  # files, after which what is known is saved
 KNOWN = ("source", "licence", "group")  # columns of an index that are kept
 NEEDED = ("path", "sha256", "rate", "native_samples")  # in every row of a manifest
@@ -118,8 +117,7 @@ def _stretch(path: Path, sample_rate: int, start: int, samples: int) -> NDArray[
     """Return samples at another rate, the same as those of the whole file."""
     with soundfile.SoundFile(path) as file:
         rate = file.samplerate
-        step = sample_rate // math.gcd(rate, sample_rate)  # that many come from whole ones
-        first = max(0, (start - MARGIN) // step) * step
+        first = whole_samples_before(start, rate, sample_rate)
         file.seek(first * rate // sample_rate)
         wanted = -(-(start - first + samples + MARGIN) * rate // sample_rate)
         mixer = np.full(file.channels, 1 / file.channels, np.float32)

@@ -42,23 +42,17 @@ class Pack:
         self._scores = read_scores(folder, items) if scored else None
 
     @classmethod
-    def open(cls, folder: Path, sample_rate: int | None = None) -> "Pack":
+    def open(cls, folder: Path) -> "Pack":
         """Open a packed folder.
 
         Raises
         ------
         ConfigError
-            If it is not one, holds no audio, or less than its index says, or is at another rate.
+            If it is not one, holds no audio, or less than its index says.
         """
         items = read_index(folder)
         if not items:
             raise ConfigError(f"{folder} holds no index.jsonl with recordings: not a pack.")
-        for item in items:
-            if sample_rate and item.get("sample_rate", sample_rate) != sample_rate:
-                raise ConfigError(
-                    f"{folder} is at {item['sample_rate']} Hz, the encoder at {sample_rate} Hz; "
-                    "make the pack with that --sample-rate."
-                )
         check_audio(folder, items)
         return cls(folder, items, np.memmap(folder / "audio.i16", dtype="<i2", mode="r"))
 
@@ -78,10 +72,12 @@ class Pack:
 
     def score(self, item: int, start: int, samples: int) -> Score | None:
         """Return what truly sounds in that stretch, where it is known."""
-        if self._scores is None:
-            return None
         rate = self.items[item].get("sample_rate", RATE)
-        return self._scores[item].cut(start / rate, samples / rate)
+        return self.score_between(item, start / rate, samples / rate)
+
+    def score_between(self, item: int, start: float, seconds: float) -> Score | None:
+        """Return what truly sounds in a stretch that begins at `start` seconds."""
+        return None if self._scores is None else self._scores[item].cut(start, seconds)
 
     def lessons(self, teacher: str) -> Lessons | None:
         """Return what a teacher said of the recordings, if it was asked."""

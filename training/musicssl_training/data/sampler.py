@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from musicssl.errors import AudioError, ConfigError
 from musicssl_training.data.folder import Files
-from musicssl_training.data.pack import Pack
+from musicssl_training.data.pack import RATE, Pack
 from musicssl_training.data.placement import draw_starts, redraw_start
+from musicssl_training.data.resampled import ResampledPack
 from musicssl_training.data.teaching import Lessons, Taught
 from musicssl_training.midi.score import Score, merge
 
@@ -290,11 +291,24 @@ def open_sources(places: Sequence[str], sample_rate: int) -> list[Source]:
     Raises
     ------
     ConfigError
-        If a place holds neither, or a pack at another sample rate.
+        If a place holds neither, or a pack at a lower sample rate.
     """
     return [
-        Pack.open(place, sample_rate)
+        _open_pack(place, sample_rate)
         if (place / "audio.i16").exists()
         else Files.open(place, sample_rate)
         for place in (Path(place).expanduser() for place in places)
     ]
+
+
+def _open_pack(place: Path, sample_rate: int) -> Source:
+    pack = Pack.open(place)
+    rates = {item.get("sample_rate", RATE) for item in pack.items}
+    if rates == {sample_rate}:
+        return pack
+    if min(rates) < sample_rate:  # what is above half of that would be missing
+        raise ConfigError(
+            f"{place} is at {min(rates)} Hz, the encoder at {sample_rate} Hz; make the pack with "
+            f"--sample-rate {sample_rate}."
+        )
+    return ResampledPack(pack, sample_rate)
