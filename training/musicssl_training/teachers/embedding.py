@@ -13,7 +13,7 @@ from musicssl_training.release.model_card import kinds
 from musicssl_training.teachers.base import Facts, Teacher
 
 EVERY = 4  # frames; the ones between would say little more
-CHUNK_SECONDS = 20.0
+CHUNK_SECONDS = 120.0  # encoded at a time; each is heard with 5 s more on both sides
 
 
 class EmbeddingTeacher(Teacher):
