@@ -20,6 +20,7 @@ ELSEWHERE = {
     "experiments/README.md": "more/experiments.md",
     "examples/music/README.md": "more/demo-music.md",
     "musicssl/checkpoints/musicssl-small/README.md": "more/musicssl-small.md",
+    "musicssl/checkpoints/musicssl-nano/README.md": "more/musicssl-nano.md",
     "CHANGELOG.md": "more/changelog.md",
     "CONTRIBUTING.md": "more/contributing.md",
     "SECURITY.md": "more/security.md",

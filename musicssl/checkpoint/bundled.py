@@ -48,8 +48,10 @@ class _Facts:
 
 
 def bundled_models() -> dict[str, Path]:
-    """Return the folder of each bundled model, by name."""
-    return {path.parent.name: path.parent for path in sorted(CHECKPOINTS.glob(f"*/{CONFIG}"))}
+    """Return the folder of each bundled model by name, that of the default first."""
+    names = sorted(path.parent.name for path in CHECKPOINTS.glob(f"*/{CONFIG}"))
+    names.sort(key=lambda name: name != DEFAULT_MODEL)
+    return {name: CHECKPOINTS / name for name in names}
 
 
 def list_models() -> list[ModelInfo]:
