@@ -49,8 +49,8 @@ class _Facts:
 
 def bundled_models() -> dict[str, Path]:
     """Return the folder of each bundled model by name, that of the default first."""
-    names = sorted(path.parent.name for path in CHECKPOINTS.glob(f"*/{CONFIG}"))
-    names.sort(key=lambda name: name != DEFAULT_MODEL)
+    names = [path.parent.name for path in CHECKPOINTS.glob(f"*/{CONFIG}")]
+    names.sort(key=lambda name: (name != DEFAULT_MODEL, name))
     return {name: CHECKPOINTS / name for name in names}
 
 

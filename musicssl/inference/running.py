@@ -93,21 +93,22 @@ def in_threads(
             sources = chain([first], sources)
             if jobs > 1 and divide and not model.encoder.memory:
                 settings = _divided(settings, first, model, jobs)
-            apart = not _in_one_piece(settings, first)  # a thread costs a millisecond to start
+            seconds = _duration(first)  # in one piece: a thread costs a millisecond to start
+            apart = seconds is None or seconds > settings.chunk_seconds
         crew = held.enter_context(Crew(jobs)) if apart else None
         yield Engine(model, settings, crew).run(sources)
 
 
-def _in_one_piece(settings: Settings, source: Source) -> bool:
-    """Tell whether a source is known to be encoded all at once."""
+def _duration(source: Source) -> float | None:
+    """Return the seconds of a source, None where they are not known or it could not be opened."""
     seconds = getattr(source, "duration", None)
-    return isinstance(seconds, (int, float)) and seconds <= settings.chunk_seconds
+    return seconds if isinstance(seconds, (int, float)) else None
 
 
 def _divided(settings: Settings, source: Source, model: Network, jobs: int) -> Settings:
     """Return settings that cut a source whose length is known into chunks for all jobs."""
-    seconds = getattr(source, "duration", None)
-    if not isinstance(seconds, (int, float)):
+    seconds = _duration(source)
+    if seconds is None:
         return settings
     least = SHORTEST * model.context / model.sample_rate  # the rest of a chunk is heard twice
     chunk = max(seconds / jobs, least, model.hop / model.sample_rate)

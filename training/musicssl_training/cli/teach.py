@@ -22,17 +22,12 @@ def add_teach(parser: argparse.ArgumentParser) -> None:
 
 def run_teach(args: argparse.Namespace) -> None:
     """Ask a teacher about packs, with one thread of torch a job."""
-    import torch
-
+    from musicssl.inference.crew import one_thread
     from musicssl_training.teachers import load_teacher
     from musicssl_training.teachers.teach import teach
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         teacher = load_teacher(args.teacher)
         for pack in args.packs:
             rows = teach(pack, teacher, args.jobs)
             print(f"{pack}: {rows:,} rows of {teacher.facts.name}", file=sys.stderr)
-    finally:
-        torch.set_num_threads(before)

@@ -19,7 +19,7 @@ from musicssl.audio.resample import resampled_length
 from musicssl.errors import AudioError, ConfigError
 from musicssl_training.data.index import leave_out, read_rows
 from musicssl_training.data.pack import RATE, Row
-from musicssl_training.data.resampled import MARGIN, whole_samples_before
+from musicssl_training.data.resampled import Stretch
 from musicssl_training.data.teaching import Lessons
 from musicssl_training.midi.score import Score
 from musicssl_training.progress import track
@@ -117,14 +117,13 @@ def _stretch(path: Path, sample_rate: int, start: int, samples: int) -> NDArray[
     """Return samples at another rate, the same as those of the whole file."""
     with soundfile.SoundFile(path) as file:
         rate = file.samplerate
-        first = whole_samples_before(start, rate, sample_rate)
-        file.seek(first * rate // sample_rate)
-        wanted = -(-(start - first + samples + MARGIN) * rate // sample_rate)
+        first, length, skip = Stretch.around(start, samples, rate, sample_rate)
+        file.seek(first)
         mixer = np.full(file.channels, 1 / file.channels, np.float32)
-        mono: NDArray[np.float32] = file.read(wanted, dtype="float32", always_2d=True) @ mixer
+        mono: NDArray[np.float32] = file.read(length, dtype="float32", always_2d=True) @ mixer
     if rate != sample_rate:
         mono = soxr.resample(mono, rate, sample_rate)
-    return mono[start - first : start - first + samples]
+    return mono[skip : skip + samples]
 
 
 def _decoded(path: Path, sample_rate: int, start: int, samples: int) -> NDArray[np.float32]:

@@ -1,6 +1,7 @@
 """A pack as a source of excerpts at a lower sample rate, for encoders that hear less."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import soxr
@@ -14,10 +15,20 @@ from musicssl_training.midi.score import Score
 MARGIN = 1024  # samples on both sides of an excerpt, for the resampler
 
 
-def whole_samples_before(start: int, rate: int, sample_rate: int) -> int:
-    """Return a sample, `MARGIN` or more before `start`, that coincides with one at `rate`."""
-    step = sample_rate // math.gcd(rate, sample_rate)  # that many come from whole ones
-    return max(0, (start - MARGIN) // step) * step
+class Stretch(NamedTuple):
+    """Samples to read at one rate, so that a stretch at another is that of the whole recording."""
+
+    first: int
+    length: int  # if there is so much
+    skip: int  # of the resampled ones, before the stretch begins
+
+    @classmethod
+    def around(cls, start: int, samples: int, rate: int, sample_rate: int) -> "Stretch":
+        """Return what to read at `rate` for a stretch at `sample_rate`, with `MARGIN` around it."""
+        step = sample_rate // math.gcd(rate, sample_rate)  # that many come from whole ones
+        first = max(0, (start - MARGIN) // step) * step
+        length = -(-(start - first + samples + MARGIN) * rate // sample_rate)
+        return cls(first * rate // sample_rate, length, start - first)
 
 
 class ResampledPack:
@@ -43,13 +54,11 @@ class ResampledPack:
     def excerpt(self, item: int, start: int, samples: int) -> NDArray[np.float32]:
         """Return a stretch of a recording in [-1, 1], the same as that of the whole, (samples,)."""
         rate = self.rates[item]
-        first = whole_samples_before(start, rate, self.sample_rate)
-        begin = first * rate // self.sample_rate
-        wanted = -(-(start - first + samples + MARGIN) * rate // self.sample_rate)
-        wanted = min(wanted, self.pack.items[item]["samples"] - begin)
-        audio = soxr.resample(self.pack.excerpt(item, begin, wanted), rate, self.sample_rate)
+        first, length, skip = Stretch.around(start, samples, rate, self.sample_rate)
+        length = min(length, self.pack.items[item]["samples"] - first)
+        audio = soxr.resample(self.pack.excerpt(item, first, length), rate, self.sample_rate)
         out = np.zeros(samples, np.float32)  # the resampler may round the last sample away
-        part = audio[start - first : start - first + samples]
+        part = audio[skip : skip + samples]
         out[: len(part)] = part.clip(-1, 1)
         return out
 
