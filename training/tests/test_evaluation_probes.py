@@ -160,6 +160,21 @@ def test_linear_probes_are_those_of_scikit_learn(items: int) -> None:
     np.testing.assert_allclose(ridge(new), Ridge(10.0).fit(x, numbers.y).predict(new), atol=1e-8)
 
 
+def test_an_svd_that_does_not_converge_stops_no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:  # as gesdd does now and then at low rank
+        raise np.linalg.LinAlgError("SVD did not converge")
+
+    x, new = RNG.standard_normal((20, 30)), RNG.standard_normal((50, 30))
+    x[:, 20:] = new[:, 20:] = 0
+    classes, numbers = labels_of(Multiclass, 20), labels_of(Regression, 20)
+    (before,) = ridge_path(x, numbers.y, (10.0,))
+    monkeypatch.setattr(np.linalg, "svd", fail)
+    (ridge,) = ridge_path(x, numbers.y, (10.0,))
+    np.testing.assert_allclose(ridge(new), before(new), atol=1e-8)
+    (rule,) = logistic_path(x, classes.targets, (1.0,), multinomial=True)
+    assert (rule(x).argmax(axis=1) == classes.y).mean() > 0.9
+
+
 @pytest.mark.parametrize("probe", PROBES)
 @pytest.mark.parametrize("kind", [Multiclass, Regression, Multilabel, Tempo])
 def test_a_perfect_embedding_scores_one_and_seeds_repeat_bit_for_bit(

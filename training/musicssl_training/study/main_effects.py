@@ -23,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from musicssl_training.linalg import svd
+
 Array = NDArray[np.float64]
 Term = tuple[str, ...]  # a factor, or two
 POOL = 0.25  # level at which seeds are found to disagree about a factor
@@ -286,5 +288,5 @@ def _products(a: Array, b: Array) -> Array:
 
 def _basis(x: Array) -> Array:
     """Return an orthonormal basis of the columns of `x`."""
-    u, s, _ = np.linalg.svd(x, full_matrices=False)
+    u, s, _ = svd(x)
     return u[:, s > s[0] * max(x.shape) * np.finfo(float).eps * 10]

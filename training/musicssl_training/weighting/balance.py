@@ -11,6 +11,7 @@ from scipy.optimize import brentq
 from torch import Tensor
 
 from musicssl.errors import ConfigError, pick
+from musicssl_training.linalg import svd
 from musicssl_training.weighting.base import DEAD, SMALLEST, Weighting, WeightingConfig
 from musicssl_training.weighting.generator import SavedGenerator
 from musicssl_training.weighting.nnls import (
@@ -253,7 +254,7 @@ class AlignedMtl(Balance):
     """
 
     def solve(self, gradients: Array, losses: Array) -> Array:
-        _, lengths, axes = np.linalg.svd(gradients, full_matrices=False)
+        _, lengths, axes = svd(gradients)
         weights: Array = axes.T @ (lengths.min() / lengths * axes.mean(axis=1))
         return weights
 

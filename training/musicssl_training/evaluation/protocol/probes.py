@@ -30,6 +30,7 @@ from musicssl_training.evaluation.protocol.labels import (
     Regression,
 )
 from musicssl_training.evaluation.protocol.tempo import Tempo
+from musicssl_training.linalg import svd
 
 Array = NDArray[np.float64]
 Array32 = NDArray[np.float32]
@@ -148,7 +149,8 @@ def logistic_path(
     """
     basis = None
     if x.shape[0] < x.shape[1]:
-        _, _, basis = np.linalg.svd(x, full_matrices=False)  # (items, dim)
+        # not by singular values, whose computation now and then fails where dimensions are constant
+        basis = np.linalg.qr(x.T)[0].T  # (items, dim)
         x = x @ basis.T
     x32, y32 = x.astype(np.float32), y.astype(np.float32)
     weights = np.zeros((x.shape[1] + 1, y.shape[1]))
@@ -191,7 +193,7 @@ def _logistic_loss(
 def ridge_path(x: Array, y: Array, alphas: tuple[float, ...]) -> Iterator[LinearModel]:
     """Yield a ridge regression for each alpha, from one singular value decomposition."""
     mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)
-    u, s, vt = np.linalg.svd(x - mean_x, full_matrices=False)
+    u, s, vt = svd(x - mean_x)
     projected = u.T @ (y - mean_y)
     for alpha in alphas:
         slopes = vt.T @ (projected * (s / (s**2 + alpha))[:, None])
