@@ -4,11 +4,8 @@ import argparse
 import os
 from pathlib import Path
 
-from huggingface_hub import metadata_load
-from yaml import YAMLError
-
 from musicssl.checkpoint.bundled import bundled_models
-from musicssl.checkpoint.names import CARD
+from musicssl.checkpoint.card import stated_license
 from musicssl.cli.stdout import DONE
 from musicssl.cli.terminal import printable, say
 from musicssl.export import TOLERANCE, export_onnx
@@ -41,10 +38,4 @@ def _license_of_card(model: str | None) -> str | None:
     """Return what the card of a checkpoint folder says, if there is one that says it."""
     if model is None or model in bundled_models():
         return None
-    card = Path(os.path.expanduser(model)) / CARD  # noqa: PTH111 - of nobody's home
-    try:
-        found = metadata_load(card) if card.is_file() else None
-    except (OSError, ValueError, YAMLError):
-        return None
-    license = (found or {}).get("license")
-    return license if isinstance(license, str) else None
+    return stated_license(Path(os.path.expanduser(model)))  # noqa: PTH111 - of nobody's home

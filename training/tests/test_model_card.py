@@ -175,3 +175,9 @@ def test_a_worker_with_a_label_learns_from_what_it_is_and_not_from_what_it_is_ca
         "teachers": [],
         "unknown": [],
     }
+
+
+def test_a_worker_with_a_label_imitates_its_teacher(model: MusicEncoder) -> None:
+    labeled: Any = {"name": "teacher:mine", "label": "low", "layer": 0}
+    told = text(model, facts("teacher:mine", labeled), PRIVATE)
+    assert "Of the workers, teacher:mine imitates mine; low imitates mine." in told

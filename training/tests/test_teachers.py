@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from musicssl_training.data import Pack
 from musicssl_training.data.teaching import Facts, Lessons
 from musicssl_training.teachers import TEACHERS, load_teacher
 from musicssl_training.teachers import base as base_module
+from musicssl_training.teachers.embedding import licence_of
 from musicssl_training.teachers.teach import blocks, teach
 
 FILES = ("teacher-loudness.f16", "teacher-loudness.jsonl")
@@ -84,10 +86,31 @@ def test_a_model_of_ours_says_every_fourth_frame_of_its_own(pack: Path) -> None:
     assert found is not None
     np.testing.assert_allclose(found.times, frames.times[::4], atol=1e-9)
     np.testing.assert_allclose(found.values, frames.values[::4], rtol=1e-3, atol=2e-3)
+    assert teacher.facts.licence == "CC-BY-SA-4.0"  # what its card says
     told = teacher.facts.trained_on
     assert "hours of music" in told and "scores" in told and "last.fm" in told  # also its teacher's
     with pytest.raises(ModelError):
         load_teacher("musicssl:no-such-model")
+    with pytest.raises(ConfigError, match="call it musicssl:musicssl-small"):
+        load_teacher("musicssl-small")
+
+
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        ("---\nlicense: mit\n---\n", "MIT"),
+        ("---\nlicense: other\n---\n", "other: see the model card of mine"),
+        ("# A card without front matter\n", "not stated here: see the model card of mine"),
+        ("---\nlicense: [\n---\n", "not stated here: see the model card of mine"),
+        (None, "not stated here: see the model card of mine"),
+    ],
+)
+def test_the_licence_of_a_model_of_ones_own_is_what_its_card_says(
+    card: str | None, licence: str, tmp_path: Path
+) -> None:
+    if card is not None:
+        (tmp_path / "README.md").write_text(card)
+    assert licence_of(tmp_path, "mine") == licence
 
 
 class Counting(Loudness):
@@ -128,8 +151,21 @@ def test_values_that_were_copied_in_part_are_refused(pack: Path) -> None:
 
 def test_another_teacher_of_that_name_is_refused(pack: Path) -> None:
     teach(pack, Loudness("patches"))
-    with pytest.raises(ConfigError, match="by another teacher of that name"):
+    message = r"by another teacher of that name \(a meter, abab.*this one is a meter, cdcd"
+    with pytest.raises(ConfigError, match=message):
         teach(pack, Loudness("patches", sha256="cd" * 32))
+
+
+def test_other_words_on_licence_and_training_are_no_other_teacher(pack: Path) -> None:
+    teach(pack, Loudness("patches"))
+    whole = contents(pack)
+    index = pack / FILES[1]
+    index.write_bytes(b"".join(whole[1].splitlines(keepends=True)[:4]))
+    reworded = Loudness("patches")
+    reworded.facts = replace(reworded.facts, licence="CC0-1.0", trained_on="nothing at all")
+    assert teach(pack, reworded) == 72
+    assert contents(pack) == whole
+    assert not reworded.facts.same_values(replace(reworded.facts, model="another layer"))
 
 
 class Broken(Loudness):

@@ -23,7 +23,7 @@ from musicssl_training.teachers.teach import teach
 from musicssl_training.train import PretrainConfig, pretrain
 from musicssl_training.train.inputs import load_batch
 from musicssl_training.train.setup import make_lessons, make_sampler
-from musicssl_training.workers import SELECTIONS, WORKERS, Batch, resolve
+from musicssl_training.workers import SELECTIONS, WORKERS, Batch, resolve, worker_configs
 from musicssl_training.workers.pairing import PairHead
 from musicssl_training.workers.teacher import (
     Distillation,
@@ -160,12 +160,18 @@ def test_names_of_teachers_are_a_selection_of_their_own() -> None:
     assert "teacher:musicnn-msd" in SELECTIONS["teachers"]
     assert not set(SELECTIONS["teachers"]) & {*WORKERS, *resolve(["all", "music", "score"])}
     chosen = resolve(["chroma", "teachers", "-teacher:musicnn-mtt", "teacher:mine"])
-    assert set(taught_by(chosen)) == {*TEACHERS, "mine"} - {"musicnn-mtt"}
+    known = taught_by(worker_configs(chosen).values())
+    assert set(known) == {*TEACHERS, "mine"} - {"musicnn-mtt"}
     assert chosen[0] == "chroma"
     assert chosen[-1] == "teacher:mine"
     for wrong in ("teacher:", "teacher:module:make", "teacher:My.own"):
         with pytest.raises(ConfigError, match="names no teacher"):
             resolve([wrong])
+
+
+def test_workers_of_one_teacher_may_have_labels_alone() -> None:
+    low, high = ({"name": "teacher:mine", "label": name} for name in ("low", "high"))
+    assert taught_by(worker_configs(["chroma", low, high]).values()) == ("mine",)
 
 
 @pytest.fixture
@@ -244,8 +250,14 @@ def test_moments_are_those_of_the_packs_by_their_shares(taught_pack: Path, tmp_p
 def test_a_teacher_that_nobody_asked_or_two_of_a_name_are_refused(
     toy_config: PretrainConfig, toy_pack: Path, taught_pack: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="musicssl-train teach PACK --teacher loudness"):
-        pretrain(config_with(toy_config, toy_pack), tmp_path / "run")
+    for name, asked in (
+        ("loudness", r"\.\.\."),  # of one's own: its module is not known
+        ("swift-f0", "swift-f0"),
+        ("musicssl-small", "musicssl:musicssl-small"),
+    ):
+        workers = replace(config_with(toy_config, toy_pack), workers=(f"teacher:{name}",))
+        with pytest.raises(ConfigError, match=f"musicssl-train teach PACK --teacher {asked}`"):
+            pretrain(workers, tmp_path / "run")
     other = tmp_path / "other"
     shutil.copytree(toy_pack, other)
     teach(other, Loudness("patches", sha256="cd" * 32))
@@ -259,7 +271,8 @@ def test_a_teacher_that_nobody_asked_or_two_of_a_name_are_refused(
 def test_a_taught_run_goes_on_and_its_card_names_the_teacher(
     toy_config: PretrainConfig, taught_pack: Path, tmp_path: Path
 ) -> None:
-    config = replace(config_with(toy_config, taught_pack), steps=4, save_every=2)
+    labeled = ("chroma", {"name": "teacher:loudness", "label": "loud", "layer": 0})
+    config = replace(config_with(toy_config, taught_pack), steps=4, save_every=2, workers=labeled)
     whole = pretrain(config, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         pretrain(config, tmp_path / "cut", stop=lambda: True)
@@ -267,9 +280,9 @@ def test_a_taught_run_goes_on_and_its_card_names_the_teacher(
     for a, b in zip(whole.parameters(), cut.parameters(), strict=True):
         assert torch.equal(a, b)
     first = json.loads((tmp_path / "whole" / "log.jsonl").read_text().splitlines()[0])
-    assert first["loss/teacher:loudness"] == pytest.approx(1, rel=0.5)
-    assert first["start/teacher:loudness"] == 1
-    assert first["r2/teacher:loudness"] is not None
+    assert first["loss/loud"] == pytest.approx(1, rel=0.5)
+    assert first["start/loud"] == 1
+    assert first["r2/loud"] is not None
 
     about = ReleaseConfig(summary="A toy.", data_licences="CC0", licence="cc0-1.0")
     out = release(tmp_path / "whole", tmp_path / "model", about)
@@ -280,7 +293,7 @@ def test_a_taught_run_goes_on_and_its_card_names_the_teacher(
     assert len(told["values_sha256"]["taught"]) == 64
     card = " ".join((out / "README.md").read_text().split())
     assert "Self-supervised only" not in card
-    assert "teacher:loudness imitates loudness" in card
+    assert "loud imitates loudness" in card
     assert "| loudness | a meter | CC0 | nothing | abababababababab |" in card
     assert "- knowledge-distillation" in card
 

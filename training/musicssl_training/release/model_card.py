@@ -147,8 +147,8 @@ def supervision(facts: dict[str, Any]) -> str:
     before = all_before(facts)
     if all(set(filled(kinds(one))) == {"audio"} for one in (facts, *before)):
         return "Self-supervised only: no worker used scores or imitated another model."
-    told = [f"Of the workers, {sources(kinds(facts))}."]
-    told += [f"Of the workers of {one['model']}, {sources(kinds(one))}." for one in before]
+    told = [f"Of the workers, {sources(facts)}."]
+    told += [f"Of the workers of {one['model']}, {sources(one)}." for one in before]
     return "\n".join(told)
 
 
@@ -179,15 +179,18 @@ def filled(kinds: dict[str, list[str]]) -> dict[str, list[str]]:
     return {kind: names for kind, names in kinds.items() if names}
 
 
-def sources(kinds: dict[str, list[str]]) -> str:
-    """Return which of the workers learnt from what, for a sentence."""
-    told = []
-    if kinds["scores"]:
-        told.append(f"{', '.join(kinds['scores'])} used scores")
-    told += [f"{name} imitates {name.removeprefix(PREFIX)}" for name in kinds["teachers"]]
-    if kinds["unknown"]:
-        told.append(f"it is not known here what {', '.join(kinds['unknown'])} learnt from")
-    if kinds["audio"]:
+def sources(facts: dict[str, Any]) -> str:
+    """Return which of a model's workers learnt from what, for a sentence."""
+    found, told = kinds(facts), []
+    if found["scores"]:
+        told.append(f"{', '.join(found['scores'])} used scores")
+    if found["teachers"]:
+        configs = worker_configs(facts["settings"]["workers"])
+        taught = ((name, configs[name].name.removeprefix(PREFIX)) for name in found["teachers"])
+        told += [f"{name} imitates {teacher}" for name, teacher in taught]
+    if found["unknown"]:
+        told.append(f"it is not known here what {', '.join(found['unknown'])} learnt from")
+    if found["audio"]:
         others = "the others are" if told else "all are"
         told.append(f"{others} self-supervised")
     return "; ".join(told)

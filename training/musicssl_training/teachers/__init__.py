@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from importlib import import_module
 
+from musicssl.checkpoint.bundled import bundled_models
 from musicssl.errors import ConfigError, pick
 from musicssl_training.teachers.base import Facts, Teacher
 
@@ -33,8 +34,6 @@ TEACHERS: dict[str, Callable[[], Teacher]] = {
     "basic-pitch": _basic_pitch,
     "swift-f0": _swift_f0,
 }
-
-
 OWN = "musicssl"  # in place of a module: one of our own models
 
 
@@ -64,6 +63,8 @@ def load_teacher(name: str) -> Teacher:
     """
     module, colon, function = name.partition(":")
     if not colon:
+        if name not in TEACHERS and name in bundled_models():
+            raise ConfigError(f"teacher {name!r} is a model of ours: call it {OWN}:{name}.")
         return pick(TEACHERS, name, "teacher")()
     if module == OWN:
         return _embedding(function)

@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from musicssl import MusicEncoder, Stream, load_model
+from musicssl.checkpoint.card import stated_license
+from musicssl.checkpoint.hub import find_checkpoint
 from musicssl_training.release.lineage import all_before, all_teachers, facts_of
 from musicssl_training.release.model_card import kinds
 from musicssl_training.teachers.base import Facts, Teacher
@@ -25,15 +28,17 @@ class EmbeddingTeacher(Teacher):
         On the CPU.
     facts
         Of its training.
+    licence
+        Of its weights.
     """
 
-    def __init__(self, model: MusicEncoder, facts: dict[str, Any]) -> None:
+    def __init__(self, model: MusicEncoder, facts: dict[str, Any], licence: str) -> None:
         self.model, self.sample_rate = model, model.sample_rate
         self.facts = Facts(
             name=slug(str(facts["model"])),
             model=f"{facts['model']}, layer {', '.join(map(str, model.config.layer))}",
             sha256=str(facts["weights_sha256"]),
-            licence="that of its weights: see its model card",
+            licence=licence,
             trained_on=told(facts),
             kind="frames",
             size=model.dim,
@@ -49,7 +54,9 @@ class EmbeddingTeacher(Teacher):
         ModelError
             If there is none.
         """
-        return cls(load_model(name, device="cpu"), facts_of(name))
+        model = load_model(name, device="cpu")
+        found = find_checkpoint(name)
+        return cls(model, facts_of(name), licence_of(found.folder, found.model_id))
 
     def values(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
         stream = Stream(self.model, self.sample_rate, dtype="float32", chunk_seconds=CHUNK_SECONDS)
@@ -63,6 +70,14 @@ class EmbeddingTeacher(Teacher):
         for block in blocks:
             yield kept(stream.push(block).values)
         yield kept(stream.flush().values)
+
+
+def licence_of(folder: Path, model: str) -> str:
+    """Return the licence of a model's weights, or where it may be found."""
+    stated = stated_license(folder)
+    if stated is None or stated == "other":
+        return f"{stated or 'not stated here'}: see the model card of {model}"
+    return stated.upper()  # as our own cards write it
 
 
 def slug(name: str) -> str:

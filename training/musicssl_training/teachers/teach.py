@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.audio.resample import SoxrResampler, resampled_length
-from musicssl.errors import ConfigError, OutputError
+from musicssl.errors import ConfigError
+from musicssl.folder.paths import writing
 from musicssl_training.data.pack import RATE, Pack, cut, in_order, whole_lines
 from musicssl_training.data.teaching import Place, check_places, files, read_places, to_line
 from musicssl_training.progress import track
@@ -48,31 +49,30 @@ def teach(folder: Path, teacher: Teacher, jobs: int = 1) -> int:
     facts = teacher.facts
     values, index = files(folder, facts.name)
     before, places = read_places(index)
-    if before is not None and before != facts:
+    if before is not None and not before.same_values(facts):
         raise ConfigError(
             f"{index} was written by another teacher of that name ({before.model}, "
-            f"{before.sha256[:12]}); delete {values.stem}.* to begin anew."
+            f"{before.sha256[:12]}; this one is {facts.model}, {facts.sha256[:12]}). Delete "
+            f"{values.stem}.* to begin anew, or give this one another name."
         )
     rows = check_places(folder, facts, places, pack.items)
     known = {place.path for place in places}
     todo = [item for item in pack.items if item["path"] not in known]
-    try:
-        with (
-            cut(values, rows * 2 * facts.size) as data,
-            whole_lines(index) as lines,
-            closing(in_order(todo, lambda item: said(teacher, pack, item), jobs)) as results,
-        ):
-            if before is None:
-                lines.write(to_line(facts))
-            for item, result in track(results, "recordings", total=len(todo)):
-                found = result.result()
-                data.write(found.tobytes())
-                data.flush()
-                lines.write(to_line(Place(item["path"], item["samples"], rows, len(found))))
-                lines.flush()
-                rows += len(found)
-    except OSError as error:
-        raise OutputError(f"{values} cannot be written ({error}).") from error
+    with (
+        writing(values),
+        cut(values, rows * 2 * facts.size) as data,
+        whole_lines(index) as lines,
+        closing(in_order(todo, lambda item: said(teacher, pack, item), jobs)) as results,
+    ):
+        if before is None:
+            lines.write(to_line(facts))
+        for item, result in track(results, "recordings", total=len(todo)):
+            found = result.result()
+            data.write(found.tobytes())
+            data.flush()
+            lines.write(to_line(Place(item["path"], item["samples"], rows, len(found))))
+            lines.flush()
+            rows += len(found)
     return rows
 
 

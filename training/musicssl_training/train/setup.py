@@ -15,7 +15,7 @@ from torch import distributed, nn
 
 from musicssl.atomic import atomic_write_text
 from musicssl.encoders import ENCODERS, Encoder
-from musicssl.errors import OutputError
+from musicssl.folder.paths import writing
 from musicssl.inference.device import cpu_has_bf16
 from musicssl_training.data import Sampler, open_sources
 from musicssl_training.provenance import git_commit, versions
@@ -104,7 +104,7 @@ def make_sampler(
         recordings=data.recordings,
         per_recording=data.per_recording,
         layered=data.layered,
-        teachers=taught_by(tuple(config.worker_configs())),
+        teachers=taught_by(config.worker_configs().values()),
         rank=rank,
         ranks=ranks,
         parts=config.optim.accumulate,
@@ -189,9 +189,7 @@ def write_settings(
         "sources": {source.name: source.digest() for source in sampler.sources},
         "teachers": {name: lesson.facts.sha256 for name, lesson in lessons.items()},
     }
-    try:
+    with writing(folder / CONFIG):
         atomic_write_text(folder / CONFIG, json.dumps(write_config(config), indent=1))
-        with (folder / RUNS).open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(start) + "\n")
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written ({error}).") from error
+    with writing(folder / RUNS), (folder / RUNS).open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps(start) + "\n")

@@ -1,6 +1,6 @@
 """Distillation: predict what a teacher, a model of somebody else's, says of the clean sound."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from musicssl.checkpoint.bundled import bundled_models
 from musicssl.errors import ConfigError
 from musicssl_training.data.teaching import Facts, Lessons, Taught
 from musicssl_training.distributed import mean_over_all
 from musicssl_training.targets.features import FrameGrid
+from musicssl_training.teachers import OWN, TEACHERS
 from musicssl_training.workers.base import NO_EXTRAS, Batch, Extras, Worker, WorkerConfig
 from musicssl_training.workers.heads import mlp, pooled
 from musicssl_training.workers.statistics import RunningMoments
@@ -153,11 +155,12 @@ def join(name: str, lessons: Sequence[Lessons | None], shares: Sequence[float]) 
     if not known:
         raise ConfigError(
             f"worker '{PREFIX}{name}': no source has values of that teacher. Run "
-            f"`musicssl-train teach PACK --teacher {name}`, or leave it out: '-{PREFIX}{name}'."
+            f"`musicssl-train teach PACK --teacher {_asked(name)}`, or leave it out: "
+            f"'-{PREFIX}{name}'."
         )
     facts = known[0][0].facts
     for other, _ in known:
-        if other.facts != facts:
+        if not other.facts.same_values(facts):
             raise ConfigError(
                 f"{known[0][0].file} and {other.file} are of different teachers "
                 f"({facts.model}, {facts.sha256[:12]}; {other.facts.model}, "
@@ -171,6 +174,14 @@ def join(name: str, lessons: Sequence[Lessons | None], shares: Sequence[float]) 
     return Lesson(facts, mean, weights @ (variances + (means - mean) ** 2))
 
 
-def taught_by(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the teachers of the workers that have one."""
-    return tuple(name.removeprefix(PREFIX) for name in names if name.startswith(PREFIX))
+def _asked(name: str) -> str:
+    """Return what `musicssl-train teach` calls the teacher of that name, as far as it is known."""
+    if name in TEACHERS:
+        return name
+    return f"{OWN}:{name}" if name in bundled_models() else "..."
+
+
+def taught_by(configs: Iterable[WorkerConfig]) -> tuple[str, ...]:
+    """Return the teachers of the workers that have one, each once, whatever they are labeled."""
+    taught = (one.name for one in configs if isinstance(one, DistillationConfig))
+    return tuple(dict.fromkeys(name.removeprefix(PREFIX) for name in taught))
