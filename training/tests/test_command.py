@@ -11,15 +11,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from musicssl.checkpoint import ModelConfig
 from musicssl.config import from_dict
 from musicssl.encoders import DilatedConfig
 from musicssl.errors import ConfigError, OutputError
-from musicssl.model import load_model
+from musicssl.model import MusicEncoder, load_model
 from musicssl_training.augment import SpectrogramAugmentConfig
 from musicssl_training.cli.main import main
 from musicssl_training.cli.settings import replace_setting
 from musicssl_training.release.export import STATISTICS_BATCHES, ReleaseConfig, excerpts, release
-from musicssl_training.release.lineage import ancestry
+from musicssl_training.release.lineage import ancestry, facts_of
 from musicssl_training.release.model_card import tell
 from musicssl_training.train import PretrainConfig, loop, pretrain, read_config, write_config
 from musicssl_training.train.setup import make_sampler
@@ -73,7 +74,7 @@ def test_a_run_folder_that_cannot_be_written_is_named(
     toy_config: PretrainConfig, tmp_path: Path
 ) -> None:
     (tmp_path / "run" / "config.json").mkdir(parents=True)  # in the way
-    with pytest.raises(OutputError, match="run cannot be written"):
+    with pytest.raises(OutputError, match=r"cannot write to .*config\.json"):
         pretrain(toy_config, tmp_path / "run")
 
 
@@ -236,6 +237,21 @@ def test_a_released_model_gives_what_was_trained(
 
 
 @pytest.mark.usefixtures("few_batches")
+def test_a_release_of_short_excerpts_tells_which_layers_nobody_read(
+    toy_config: PretrainConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = replace(toy_config.data, seconds=1.0)
+    pretrain(replace(toy_config, data=data, workers=("chroma:layer=1",), steps=2), tmp_path / "run")
+    config = ReleaseConfig(summary="A toy.", data_licences="CC0", licence="cc0-1.0", layer=(1,))
+    model = load_model(release(tmp_path / "run", tmp_path / "model", config), device="cpu")
+    assert model.centre.isfinite().all()
+    assert (model.spread > 1e-3).any()
+    assert "not trained" not in caplog.text
+    release(tmp_path / "run", tmp_path / "last", replace(config, layer=(0, -1)))
+    assert "layer 2 is not trained by this run, whose workers read layers up to 1" in caplog.text
+
+
+@pytest.mark.usefixtures("few_batches")
 def test_a_release_averages_runs_of_one_line(toy_config: PretrainConfig, tmp_path: Path) -> None:
     config = ReleaseConfig(
         summary="A toy.", data_licences="CC0", licence="cc0-1.0", pooling="meanstd"
@@ -272,10 +288,12 @@ def test_a_release_averages_runs_of_one_line(toy_config: PretrainConfig, tmp_pat
 
 
 def test_a_release_tells_what_the_others_alone_have_heard(tmp_path: Path) -> None:
-    own = {"pack": "own", "sources": [{"source": "a", "licence": "CC0"}]}
-    other = {"pack": "other", "sources": [{"source": "b", "licence": "CC BY 4.0"}]}
+    much = {"recordings": 1, "hours": 0.5}
+    own = {"pack": "own", "sources": [{"source": "a", "licence": "CC0"} | much]}
+    other = {"pack": "other", "sources": [{"source": "b", "licence": "CC BY 4.0"} | much]}
+    effort = {"steps": 3, "hours_heard": 0.1, "hours_of_computing": 0.1}
     folder = load_model("musicssl-small", device="cpu").save_pretrained(tmp_path / "before")
-    (folder / "training.json").write_text(json.dumps({"steps": 3, "data": [own, other]}))
+    (folder / "training.json").write_text(json.dumps(effort | {"data": [own, other]}))
     facts = ancestry({"data": [own]}, str(folder), ())
     assert facts["data"] == [own, other]
     assert facts["began_with"]["steps"] == 3
@@ -283,6 +301,35 @@ def test_a_release_tells_what_the_others_alone_have_heard(tmp_path: Path) -> Non
     (folder / "training.json").unlink()
     facts = ancestry({"data": [own]}, "", [str(folder)])
     assert facts["averaged_with"][0].keys() == {"model", "weights_sha256"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"data": 5}',
+        '{"data": [{"pack": "a"}]}',
+        '{"data": [{"pack": "a", "sources": [{"source": "b", "licence": "c", "hours": "1"}]}]}',
+        '{"teachers": [{"name": "a"}]}',
+        '{"steps": 3}',
+        '{"settings": 3}',
+        '{"began_with": {"model": "a", "data": 5}}',
+        '{"averaged_with": {"model": "a"}}',
+        "[" * 100_000,
+        "\xe9",
+    ],
+)
+def test_of_a_model_with_damaged_provenance_nothing_is_known(
+    text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = MusicEncoder(
+        ModelConfig(encoder=DilatedConfig(dim=8, inner=8, dilations=(1,)), layer=(0,))
+    ).save_pretrained(tmp_path / "before")
+    (folder / "training.json").write_bytes(text.encode("latin-1"))
+    assert facts_of(str(folder)).keys() == {"model", "weights_sha256"}
+    assert "training.json" in caplog.text
+    assert "how the model was trained is taken as unknown" in caplog.text
 
 
 def test_a_card_tells_the_line_that_a_model_comes_from() -> None:

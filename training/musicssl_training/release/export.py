@@ -29,6 +29,7 @@ from musicssl_training.train.config import PretrainConfig, read_config, write_co
 from musicssl_training.train.inputs import load_batch, uses_augmentation
 from musicssl_training.train.setup import CONFIG, make_sampler
 from musicssl_training.train.state import Progress, read_ema_encoder
+from musicssl_training.workers import layers_read
 
 log = logging.getLogger(__name__)
 STATISTICS_BATCHES = 60
@@ -106,6 +107,7 @@ def release(
     model = MusicEncoder(ModelConfig(encoder=shape, pooling=config.pooling, layer=config.layer))
     model.encoder.load_state_dict(encoder.state_dict())
     model = model.requires_grad_(False).eval().to(device)
+    warn_of_untrained(model, settings)
     model.centre, model.spread = layer_statistics(model, sampler, settings, show)
     model.save_pretrained(out)
     loaded = MusicEncoder.from_pretrained(out).to(device)
@@ -132,20 +134,33 @@ def read_run(folder: Path) -> tuple[PretrainConfig, Encoder, Progress]:
     return settings, *read_ema_encoder(folder, settings.encoder)
 
 
+def warn_of_untrained(model: MusicEncoder, settings: PretrainConfig) -> None:
+    """Log it if a layer that the model embeds with lies above all that the run's workers read."""
+    last = max(layers_read(settings.worker_configs(), model.layers).values())
+    if above := [layer for layer in model.pick_layers(None) if layer > last]:
+        log.warning(
+            "layer %s is not trained by this run, whose workers read layers up to %d",
+            ", ".join(map(str, above)),
+            last,
+        )
+
+
 @torch.inference_mode()
 def layer_statistics(
     model: MusicEncoder, sampler: Sampler, settings: PretrainConfig, show: Callable[[], object]
 ) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation of every layer's values over music: (layers, dim) each.
 
-    Frames within 1 s of an excerpt's ends, where the context is cut off, are left out.
+    Frames within 1 s of an excerpt's ends, where the context is cut off, are left out; of short
+    excerpts, a quarter at each end.
     """
-    edge = round(model.frame_rate)
     count, total, squares = 0, torch.zeros(()), torch.zeros(())
     for step in range(STATISTICS_BATCHES):
         audio = excerpts(sampler, settings, step).to(model.device)
-        layers = torch.stack(model.encoder(audio))[:, :, edge:-edge]
-        values = layers.flatten(1, 2).double()  # (layers, frames, dim)
+        layers = torch.stack(model.encoder(audio))
+        frames = layers.shape[2]
+        edge = min(round(model.frame_rate), frames // 4)
+        values = layers[:, :, edge : frames - edge].flatten(1, 2).double()  # (layers, frames, dim)
         count += values.shape[1]
         total = total + values.sum(dim=1)
         squares = squares + values.square().sum(dim=1)

@@ -1,8 +1,9 @@
 """Encoders that come from other encoders: begun with their weights, or averaged with them."""
 
 import copy
-import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,10 +11,14 @@ import torch
 from musicssl.checkpoint.files import hash_weights_file
 from musicssl.checkpoint.hub import find_checkpoint
 from musicssl.checkpoint.names import TRAINING_INFO
+from musicssl.checkpoint.untrusted import DamageError, parse_json
 from musicssl.encoders import Encoder, EncoderConfig
 from musicssl.errors import ConfigError
+from musicssl.folder.paths import reason
 from musicssl.model import load_model
 
+log = logging.getLogger(__name__)
+Fields = Mapping[str, type | tuple[type, ...]]
 TOLD = (  # of a model that came before; what it heard is told with the data
     "model",
     "weights_sha256",
@@ -26,6 +31,11 @@ TOLD = (  # of a model that came before; what it heard is told with the data
     "averaged_with",
     "teachers",
 )
+NUMBER = (int, float)
+PACK: Fields = {"pack": str, "sources": list}
+SOURCE: Fields = {"source": str, "licence": str, "recordings": int, "hours": NUMBER}
+TEACHER: Fields = dict.fromkeys(("name", "model", "sha256", "licence", "trained_on"), str)
+EFFORT: Fields = dict.fromkeys(("steps", "hours_heard", "hours_of_computing"), NUMBER)
 
 
 def load_encoder(model: str, config: EncoderConfig, setting: str) -> Encoder:
@@ -71,12 +81,54 @@ def averaged(encoders: Sequence[Encoder]) -> Encoder:
 
 
 def facts_of(model: str) -> dict[str, Any]:
-    """Return how a model was trained: its training.json, with its name and its weights' hash."""
+    """Return how a model was trained: its training.json, with its name and its weights' hash.
+
+    Of one that has none, or a damaged one, nothing more is known.
+    """
     found = find_checkpoint(model)
-    sha256 = hash_weights_file(found.folder)
-    file = found.folder / TRAINING_INFO
-    facts = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-    return {"model": found.model_id, "weights_sha256": sha256} | facts
+    known = {"model": found.model_id, "weights_sha256": hash_weights_file(found.folder)}
+    return _read_facts(found.folder / TRAINING_INFO) | known
+
+
+def _read_facts(file: Path) -> dict[str, Any]:
+    """Return what training.json says: nothing if it is not there, or not what a release writes."""
+    try:
+        facts = parse_json(file.read_bytes())
+        if not _is_told(facts):
+            raise DamageError("does not say what a release writes")
+    except FileNotFoundError:
+        return {}
+    except (DamageError, OSError) as fault:
+        text = f"cannot be read ({reason(fault)})" if isinstance(fault, OSError) else fault
+        log.warning("%s %s; how the model was trained is taken as unknown.", file, text)
+        return {}
+    told: dict[str, Any] = facts
+    return told
+
+
+def _is_told(facts: Any) -> bool:
+    """Tell whether these are facts of a training, and those before it, as a release writes them."""
+    if not isinstance(facts, dict):
+        return False
+    packs, teachers, others = (facts.get(k, []) for k in ("data", "teachers", "averaged_with"))
+    if not (_has(packs, PACK) and _has(teachers, TEACHER) and isinstance(others, list)):
+        return False
+    before = [*others, *([facts["began_with"]] if "began_with" in facts else [])]
+    return (
+        all(_has(pack["sources"], SOURCE) for pack in packs)
+        and ("steps" not in facts or _has([facts], EFFORT))
+        and isinstance(facts.get("settings", {}), dict)
+        and _has(before, {"model": str})
+        and all(map(_is_told, before))
+    )
+
+
+def _has(rows: Any, fields: Fields) -> bool:
+    """Tell whether these are tables with such values."""
+    return isinstance(rows, list) and all(
+        isinstance(row, dict) and all(isinstance(row.get(k), v) for k, v in fields.items())
+        for row in rows
+    )
 
 
 def all_before(facts: dict[str, Any]) -> list[dict[str, Any]]:
