@@ -1,5 +1,6 @@
 """What goes wrong with one model or one probe is noted; the rest of an evaluation is measured."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from musicssl.checkpoint import ModelConfig
 from musicssl.encoders import DilatedConfig
+from musicssl.errors import ConfigError
 from musicssl.model import MusicEncoder
 from musicssl_training.evaluation.embedders.adapters import (
     ArrayEmbedder,
@@ -111,6 +113,55 @@ def test_a_function_of_the_wrong_shape_does_not_end_the_others(root: Path) -> No
     report = run(models, root, probes=("knn",))
     assert {r.model for r in report.results} == {"spectrum"}
     assert any(gap["task"] == "drum class (cube)" for gap in report.missing)
+
+
+def test_a_function_that_fails_on_one_recording_does_not_end_the_others(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard = []
+
+    def fragile(audio: NDArray[np.float32], sr: int) -> NDArray[np.float32]:
+        heard.append(audio)
+        return np.ones(3, np.float32) / (5 - len(heard)) if len(heard) < 5 else heard[99]
+
+    def words(audio: NDArray[np.float32], sr: int) -> NDArray[np.str_]:
+        return np.array(["loud", "soft"])
+
+    functions = (fragile, words, spectrum)
+    report = run([FunctionEmbedder(f, f.__name__, "1") for f in functions], root, probes=("knn",))
+    assert {r.model for r in report.results} == {"spectrum"}
+    gaps = {gap["task"]: gap["reason"] for gap in report.missing}
+    assert "'4.wav': IndexError: list index out of range" in gaps["drum class (fragile)"]
+    assert "heard[99]" in caplog.text  # where it failed
+    assert "of <U4, not numbers" in gaps["drum class (words)"]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda file: np.savez(file, other=np.ones(3)),
+        lambda file: np.savez(file, embedding=np.array([{}], object)),
+        lambda file: file.write_bytes(b"no array"),
+        lambda file: file.write_bytes(b""),
+        lambda file: file.write_bytes(b"PK\x03\x04 and no more"),
+    ],
+)
+def test_an_array_that_cannot_be_read_is_named(write: Callable[[Path], Any], root: Path) -> None:
+    folder = root / "arrays"
+    folder.mkdir()
+    for i in range(36):
+        np.savez(folder / f"{i}.wav.npz", embedding=np.ones(3) * i)
+    write(folder / "7.wav.npz")
+    report = run([ArrayEmbedder(folder, "arrays"), BaselineEmbedder("mfcc")], root, probes=("knn",))
+    assert {r.model for r in report.results} == {"mfcc"}
+    (gap,) = (gap for gap in report.missing if gap["task"] == "drum class (arrays)")
+    assert "7.wav.npz holds no array to be read" in gap["reason"]
+
+
+def test_frames_are_no_pooling_of_clips() -> None:
+    config = ModelConfig(encoder=DilatedConfig(dim=8, inner=8, dilations=(1,)), layer=(0,))
+    with pytest.raises(ConfigError, match="mine: pooling must be mean, max or meanstd"):
+        ModelEmbedder(MusicEncoder(config), "mine", pooling="none")
 
 
 def test_stored_arrays_have_no_frames(root: Path) -> None:

@@ -55,10 +55,10 @@ def partition(data: Collection, *own: Task) -> Partition:
 
 
 def clips_of(
-    part: str, task: Task, data: Collection
+    part: str, data: Collection, halves: Partition
 ) -> tuple[NDArray[np.int64], NDArray[np.str_] | None]:
     """Return the clips of a part of a collection, and their published sides: see `select_part`."""
-    return select_part(part, partition(data, task), data.columns.get("part"))
+    return select_part(part, halves, data.columns.get("part"))
 
 
 def prepare(
@@ -70,6 +70,7 @@ def prepare(
     part: str,
     seeds: range,
     draws: int = DRAWS,
+    halves: Partition | None = None,
 ) -> Prepared:
     """Return one part of a task's items, their splits, and all models' embeddings of them.
 
@@ -85,13 +86,15 @@ def prepare(
         Of the splits.
     draws
         Of the bootstrap.
+    halves
+        Of the collection, from `partition`, where they are known already.
 
     Raises
     ------
     DataError
         If there is nothing to measure.
     """
-    clips, clip_sides = clips_of(part, task, data)
+    clips, clip_sides = clips_of(part, data, halves or partition(data, task))
     make = _prepare_frames if task.level == "frame" else _prepare_clips
     return make(name, task, data, embedded, clips, clip_sides, seeds, draws)
 

@@ -17,7 +17,7 @@ from musicssl_training.evaluation.embedders.base import Embedder
 from musicssl_training.evaluation.embedders.cache import embed_collection
 from musicssl_training.evaluation.embedders.spec import make_embedder
 from musicssl_training.evaluation.errors import DataError
-from musicssl_training.evaluation.instances import Prepared, prepare
+from musicssl_training.evaluation.instances import Prepared, partition, prepare
 from musicssl_training.evaluation.protocol.metrics import METRICS
 from musicssl_training.evaluation.protocol.regimes import FULL
 from musicssl_training.evaluation.protocol.scoring import predict
@@ -109,7 +109,7 @@ def _make_embedder(
 def _score_collection(
     embedder: Embedder, data: Collection, tasks: Sequence[str], part: str, seed: int, cache: Path
 ) -> dict[str, float]:
-    scores = {}
+    scores, halves = {}, partition(data)
     for level in ("clip", "frame"):
         here = [name for name in tasks if TASKS[name].level == level]
         found = embed_collection(data, [embedder], cache, level)[embedder.name] if here else None
@@ -127,6 +127,7 @@ def _score_collection(
                         {embedder.name: found},
                         part=part,
                         seeds=range(seed, seed + 1),
+                        halves=halves,
                     )
                 )
             except DataError as error:

@@ -3,7 +3,7 @@
 import itertools
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from musicssl_training.evaluation.instances import Prepared, clips_of, partition
 from musicssl_training.evaluation.own import OwnTask
 from musicssl_training.evaluation.protocol.bootstrap import DRAWS
 from musicssl_training.evaluation.protocol.finetune import FINE_TUNED, FineTuneConfig, fine_tune
+from musicssl_training.evaluation.protocol.parts import Partition
 from musicssl_training.evaluation.protocol.probes import PROBES
 from musicssl_training.evaluation.protocol.regimes import FULL, Regime
 from musicssl_training.evaluation.protocol.scoring import (
@@ -210,27 +211,27 @@ class _Evaluation:
     def measure_collection(self, data: Collection, tasks: dict[str, Task]) -> None:
         """Measure all tasks of one collection."""
         self.report.data[data.name] = data.hash
-        self.report.partitions[data.name] = partition(data, *tasks.values()).facts
+        halves = partition(data, *tasks.values())
+        self.report.partitions[data.name] = halves.facts
+        asked, _ = clips_of(self.config.part, data, halves)
         for level in ("clip", "frame"):
             here = {name: task for name, task in tasks.items() if task.level == level}
-            embedded = self._embed(data, level, here) if here else {}
+            embedded = self._embed(data, level, asked, here) if here else {}
             if not embedded:
                 continue
             for name, task in here.items():
                 try:
-                    self._measure(name, task, data, embedded)
+                    self._measure(name, task, data, embedded, halves)
                 except DataError as error:
                     self.report.note_missing(name, error)
 
     def _embed(
-        self, data: Collection, level: str, tasks: Mapping[str, Task]
+        self, data: Collection, level: str, asked: NDArray[np.int64], tasks: Iterable[str]
     ) -> dict[str, CollectionEmbeddings]:
         """Return the embeddings by model, and note the models that have none.
 
-        What is in no task's part of the collection is not embedded, and holds NaN.
+        What is not among the clips that are `asked` for is not embedded, and holds NaN.
         """
-        parts = [clips_of(self.config.part, task, data)[0] for task in tasks.values()]
-        asked = np.unique(np.concatenate(parts))
         every, count = len(asked) == len(data.clips), len(data.clips)
         here = data if every else data.subset(asked)
         embedded: dict[str, CollectionEmbeddings] = {}
@@ -245,13 +246,25 @@ class _Evaluation:
         return embedded
 
     def _measure(
-        self, name: str, task: Task, data: Collection, embedded: dict[str, CollectionEmbeddings]
+        self,
+        name: str,
+        task: Task,
+        data: Collection,
+        embedded: dict[str, CollectionEmbeddings],
+        halves: Partition,
     ) -> None:
         """Measure one task; clip-level tasks get maps, and fine-tuned encoders if asked for."""
         config = self.config
         seeds = range(config.seeds)
         found = prepare(
-            name, task, data, embedded, part=config.part, seeds=seeds, draws=config.draws
+            name,
+            task,
+            data,
+            embedded,
+            part=config.part,
+            seeds=seeds,
+            draws=config.draws,
+            halves=halves,
         )
         self._probe(found)
         if found.clips is None:

@@ -2,6 +2,8 @@
 
 import hashlib
 import inspect
+import logging
+import zipfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from musicssl.errors import AudioError
+from musicssl.errors import AudioError, ConfigError
 from musicssl.inference.options import EmbedOptions
 from musicssl.model import MusicEncoder
 from musicssl.space import Space
@@ -26,6 +28,8 @@ from musicssl_training.evaluation.embedders.baselines import (
 from musicssl_training.evaluation.embedders.supervision import HAND_CRAFTED, UNKNOWN
 from musicssl_training.evaluation.errors import DataError
 
+log = logging.getLogger(__name__)
+
 
 class ModelEmbedder(Embedder):
     """A `MusicEncoder`, optionally with another layer and pooling."""
@@ -33,7 +37,12 @@ class ModelEmbedder(Embedder):
     def __init__(self, model: MusicEncoder, name: str, **options: Any) -> None:
         self.model, self.name, self.options = model, name, options
         self.sample_rate = model.sample_rate
-        self.space = Space.of(model, EmbedOptions(**options).resolve(model)).id
+        resolved = EmbedOptions(**options).resolve(model)
+        if resolved.pooling == "none":
+            raise ConfigError(
+                f"{name}: pooling must be mean, max or meanstd: a clip has one vector."
+            )
+        self.space = Space.of(model, resolved).id
 
     def embed(self, clips: Sequence[Clip], audio: Sequence[Audio]) -> list[Vector]:
         return list(self.model.embed(list(audio), self.sample_rate, **self.options))
@@ -71,7 +80,13 @@ class FunctionEmbedder(Embedder):
         return values, (np.arange(n) + 0.5) / n * len(audio) / self.sample_rate
 
     def _call(self, clip: Clip, audio: Audio) -> NDArray[np.float32]:
-        values = self.function(audio, self.sample_rate)
+        try:
+            values = self.function(audio, self.sample_rate)
+        except Exception as error:  # of anybody's code, which must not end what others measure
+            log.warning("%s fails on item %r:", self.name, clip.id, exc_info=error)
+            raise DataError(
+                f"{self.name} fails on item {clip.id!r}: {type(error).__name__}: {error}"
+            ) from error
         if isinstance(values, torch.Tensor):
             values = values.detach().cpu().numpy()
         return _check(np.asarray(values), self.name, clip.id)
@@ -120,9 +135,7 @@ class ArrayEmbedder(Embedder):
             for suffix in (".npy", ".npz"):
                 file = self.folder / f"{start}{suffix}"
                 if file.is_file():
-                    loaded = np.load(file, allow_pickle=False)
-                    values = loaded if suffix == ".npy" else loaded["embedding"]
-                    return _check(np.asarray(values), self.name, clip.id)
+                    return _check(_stored(file), self.name, clip.id)
         raise DataError(
             f"{self.folder} holds no array for item {clip.id!r}; expected {clip.id}.npy or "
             f"{clip.id}.npz with an array named 'embedding'."
@@ -130,6 +143,15 @@ class ArrayEmbedder(Embedder):
 
     def _subfolders(self) -> list[str]:
         return sorted(p.name for p in self.folder.iterdir() if p.is_dir())
+
+
+def _stored(file: Path) -> NDArray[Any]:
+    """Return the array of a file."""
+    try:
+        loaded = np.load(file, allow_pickle=False)
+        return np.asarray(loaded if file.suffix == ".npy" else loaded["embedding"])
+    except (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{file} holds no array to be read ({error}).") from error
 
 
 def _pool(values: NDArray[np.float32]) -> Vector:
@@ -143,6 +165,10 @@ def _check(values: NDArray[Any], name: str, item: str) -> NDArray[np.float32]:
         raise DataError(
             f"{name}: the embedding of item {item!r} has shape {values.shape}; expected (dim,) or "
             "(frames, dim)."
+        )
+    if values.dtype.kind not in "biuf":
+        raise DataError(
+            f"{name}: the embedding of item {item!r} is of {values.dtype}, not numbers."
         )
     values = values.astype(np.float32)
     if not np.isfinite(values).all():
