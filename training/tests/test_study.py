@@ -212,6 +212,8 @@ def test_what_is_wrong_is_said_before_the_first_cell(
         ("sources = [", 'sources = ["nowhere"]#', "nowhere does not exist"),
         ("drum_machines=", "drum_machines=nowhere/", "is no folder"),
         ("seeds = 1", "seeds = 1\nlayer = [9]", "layer 9 does not exist"),
+        ("seeds = 1", 'seeds = 1\npooling = "none"', "pooling must be mean, max or meanstd"),
+        ('"onsets"', '"onsets:layer=2"', "layer of 'onsets:layer=2' must be -2 to 1"),
         (
             'name = ["equal", "rlw"]',
             'name = ["static"]\nweighting.workers = [["notes"]]\nweighting.weights = [[1.0]]',

@@ -24,7 +24,7 @@ from musicssl_training.output import make_output_folder
 from musicssl_training.study.design import Cell
 from musicssl_training.train import PretrainConfig, StepResult, TrainState, pretrain, write_config
 from musicssl_training.weighting import make_weighting
-from musicssl_training.workers import resolve
+from musicssl_training.workers import layers_read, resolve
 
 Stop = Callable[[], bool]
 FACTS = "study.json"  # beside a model: what its training cost and was made of
@@ -140,12 +140,15 @@ def check_cell(cell: Cell) -> None:
         If not.
     """
     make_weighting(cell.config.weighting, resolve(cell.config.workers))
-    _check_layers(cell.config.encoder, cell.evaluate.layer, cell.evaluate.pooling)
+    layers = _check_measured(cell.config.encoder, cell.evaluate.layer, cell.evaluate.pooling)
+    layers_read(cell.config.worker_configs(), layers)
 
 
 @functools.cache
-def _check_layers(encoder: EncoderConfig, layer: tuple[int, ...], pooling: str) -> None:
-    MusicEncoder(ModelConfig(encoder=encoder, pooling=pooling, layer=layer))
+def _check_measured(encoder: EncoderConfig, layer: tuple[int, ...], pooling: str) -> int:
+    """Return the number of layers of an encoder that can be measured so."""
+    model = MusicEncoder(ModelConfig(encoder=encoder))
+    return ModelEmbedder(model, "encoder", layer=layer, pooling=pooling).model.layers
 
 
 def _as_model(state: TrainState, config: EncoderConfig) -> MusicEncoder:
