@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from musicssl.errors import AudioError, ConfigError
+from musicssl.errors import AudioError, ConfigError, OutputError
 from musicssl_training.cli.main import main
 from musicssl_training.data import decode, open_sources
 from musicssl_training.data import folder as files_module
@@ -243,7 +243,7 @@ def test_an_index_that_names_absent_files(
 
 def test_manifests_that_cannot_be_written_or_are_damaged(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=r"cannot be written .* choose another --out"):
+    with pytest.raises(OutputError, match=r"cannot write to .*\.jsonl: .*; choose another --out"):
         write_manifest(folder, tmp_path / "file" / "manifest.jsonl")
     lines = (folder / "manifest.jsonl").read_text()
     (tmp_path / "cut.jsonl").write_text(lines[:-20])

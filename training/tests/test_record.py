@@ -155,7 +155,7 @@ def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     with MetricLogger(tmp_path, 0, tensorboard=False) as record, monkeypatch.context() as patch:
         patch.setattr(record, "_lines", Full())
-        with pytest.raises(OutputError, match=r"log\.jsonl cannot be written .*No space left"):
+        with pytest.raises(OutputError, match=r"cannot write to .*log\.jsonl: No space left"):
             record.write(1, {"norm": 1.0})
 
 

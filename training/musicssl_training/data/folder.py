@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from musicssl.atomic import atomic_write_text
 from musicssl.audio import AUDIO_EXTENSIONS, open_source
 from musicssl.audio.resample import resampled_length
-from musicssl.errors import AudioError, ConfigError
+from musicssl.errors import AudioError, ConfigError, OutputError
+from musicssl.folder.paths import reason
 from musicssl_training.data.index import leave_out, read_rows
 from musicssl_training.data.pack import RATE, Row
 from musicssl_training.data.resampled import Stretch
@@ -168,7 +169,9 @@ def write_manifest(
     Raises
     ------
     ConfigError
-        If `root` is no folder, holds no audio, `index` cannot be read, or `out` not be written.
+        If `root` is no folder, holds no audio, or `index` cannot be read.
+    OutputError
+        If `out` cannot be written.
     """
     if not root.is_dir():
         raise ConfigError(f"{root} is not a folder.")
@@ -237,7 +240,9 @@ def _save(file: Path, out: Path, root: Path, rows: Iterable[Row]) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         atomic_write_text(file, text, part=out.with_name(f"{out.name}.new"))
     except OSError as error:
-        raise ConfigError(f"{out} cannot be written ({error}); choose another --out.") from error
+        raise OutputError(
+            f"cannot write to {out}: {reason(error)}; choose another --out."
+        ) from error
 
 
 def _read(root: Path, path: str, before: Row | None) -> Row | AudioError:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from musicssl.atomic import atomic_write_text
-from musicssl.errors import ConfigError, OutputError
+from musicssl.errors import ConfigError
+from musicssl.folder.paths import writing
 from musicssl_training.study.design import Cell
 from musicssl_training.study.locks import is_stale
 
@@ -124,8 +125,6 @@ def write_text(file: Path, text: str) -> None:
         If it cannot be written.
     """
     part = file.with_name(f".{file.name}-{os.getpid()}")
-    try:
+    with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         atomic_write_text(file, text, part=part)
-    except OSError as error:
-        raise OutputError(f"{file} cannot be written: {error.strerror or error}.") from error

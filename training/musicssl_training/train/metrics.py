@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from musicssl.atomic import atomic_write
-from musicssl.errors import ConfigError, OutputError
+from musicssl.errors import ConfigError
 from musicssl.folder.paths import writing
 from musicssl_training.weighting.base import DEAD
 
@@ -91,15 +91,13 @@ class MetricLogger:
             key: float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
             for key, value in flat.items()
         }
-        try:
+        with writing(self.folder / LOG):
             self._lines.write(json.dumps(line) + "\n")
             self._lines.flush()
             if self._board is not None:
                 for key, value in flat.items():
                     self._board.add_scalar(key, value, step)
                 self._board.flush()
-        except OSError as error:
-            raise OutputError(f"{self.folder / LOG} cannot be written ({error}).") from error
 
 
 def flatten(values: Values) -> dict[str, float]:
