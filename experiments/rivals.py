@@ -13,6 +13,8 @@ CREPE: Kim et al., 2018, in torchcrepe (``pip install --no-deps torchcrepe``).
 BYOL-A: Niizumi et al., 2021. The environment names a checkout of nttcslab/byol-a, which has its own
 licence (``BYOL_A``), and mean and deviation of the data's log-mel spectra, as its authors subtract
 and divide (``BYOL_A_STATISTICS=-3.2,3.7``; `byol_a_statistics` finds them).
+EfficientAT: Schmid et al., 2023. The environment names released weights (``EFFICIENTAT``), such
+as ``mn04_as_mAP_432.pt``.
 """
 
 import argparse
@@ -37,6 +39,7 @@ from musicssl_training.evaluation.embedders.spec import make_embedder
 
 RATE = 16_000  # Hz, of all of them
 PATCH = 3 * RATE  # samples of musicnn's shortest input
+SHORTEST = 3_200  # samples at 32 kHz, that EfficientAT hears
 CREPE_HOP, CREPE_WINDOW = 320, 1024  # samples
 BYOL_WINDOW = 0.95  # seconds, on which it was trained
 
@@ -44,10 +47,17 @@ Audio = NDArray[np.float32]
 Embed = Callable[[Audio, int], Any]
 
 
-def at_16_khz(function: Embed) -> Embed:
-    """Mark a function as taking audio at 16 kHz."""
-    function.sample_rate = RATE  # type: ignore[attr-defined]
-    return function
+def at_rate(rate: int) -> Callable[[Embed], Embed]:
+    """Return a decorator that marks a function as taking audio at a rate in Hz."""
+
+    def mark(function: Embed) -> Embed:
+        function.sample_rate = rate  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+at_16_khz = at_rate(RATE)
 
 
 @cache
@@ -74,6 +84,26 @@ def musicnn_msd(audio: Audio, sr: int) -> Audio:
 def musicnn_mtt(audio: Audio, sr: int) -> Audio:
     """Return musicnn's values, trained on tags of MagnaTagATune."""
     return _penultimate(audio, "MTT")
+
+
+@cache
+def _efficientat() -> Any:
+    from musicssl_training.teachers.efficientat import EfficientAt
+
+    return EfficientAt(Path(os.environ["EFFICIENTAT"]))
+
+
+@at_rate(32_000)
+@torch.inference_mode()
+def efficientat(audio: Audio, sr: int) -> Audio:
+    """Return the mean feature maps of each patch of 3 s, or of a shorter sound."""
+    teacher = _efficientat()
+    patches = [*teacher.values([audio])]
+    if patches:
+        return np.concatenate(patches)
+    padded = np.pad(audio, (0, max(0, SHORTEST - len(audio))))
+    features: Tensor = teacher.network(teacher.log_mel(torch.from_numpy(padded[None])))[0]
+    return features.numpy()
 
 
 @cache

@@ -15,7 +15,7 @@ def add_teach(parser: argparse.ArgumentParser) -> None:
         "--teacher",
         required=True,
         metavar="NAME",
-        help="or musicssl:MODEL, or MODULE:FUNCTION that returns one",
+        help="or musicssl:MODEL, efficientat:FILE, or MODULE:FUNCTION that returns one",
     )
     add("--jobs", type=count, default=1, help="recordings at a time (default: %(default)s)")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 
 from musicssl.checkpoint.bundled import bundled_models
 from musicssl.errors import ConfigError, pick
@@ -43,14 +44,25 @@ def _embedding(model: str) -> Teacher:
     return EmbeddingTeacher.load(model)
 
 
+def _efficientat(file: str) -> Teacher:
+    from musicssl_training.teachers.efficientat import EfficientAt
+
+    return EfficientAt(Path(file).expanduser())
+
+
+# what a colon may follow that is no module: what comes after it says which
+FAMILIES: dict[str, Callable[[str], Teacher]] = {OWN: _embedding, "efficientat": _efficientat}
+
+
 def load_teacher(name: str) -> Teacher:
     """Return a teacher.
 
     Parameters
     ----------
     name
-        A name of `TEACHERS`; ``musicssl:MODEL`` for a model that `musicssl.load_model` finds; or
-        ``module:function`` of one that returns a `Teacher`.
+        A name of `TEACHERS`; ``musicssl:MODEL`` for a model that `musicssl.load_model` finds;
+        ``efficientat:FILE`` for released weights of EfficientAT; or ``module:function`` of one
+        that returns a `Teacher`.
 
     Raises
     ------
@@ -66,8 +78,8 @@ def load_teacher(name: str) -> Teacher:
         if name not in TEACHERS and name in bundled_models():
             raise ConfigError(f"teacher {name!r} is a model of ours: call it {OWN}:{name}.")
         return pick(TEACHERS, name, "teacher")()
-    if module == OWN:
-        return _embedding(function)
+    if module in FAMILIES:
+        return FAMILIES[module](function)
     try:
         make = getattr(import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
