@@ -11,7 +11,7 @@ from musicssl.encoders import DilatedConfig
 from musicssl.model import MusicEncoder, load_model
 
 MODEL_HELP = (
-    "bundled model, checkpoint folder or Hugging Face repository (default: the bundled one); "
+    "bundled model, checkpoint folder or Hugging Face repository (default: musicssl-small); "
     "'random' for the default architecture with random weights"
 )
 

@@ -13,7 +13,7 @@ from musicssl.model import MusicEncoder
 
 
 def load_model(model_file_path: str = "") -> MusicEncoder:
-    """Load a checkpoint folder, a Hugging Face repository, or, by default, the bundled model.
+    """Load a checkpoint folder, a Hugging Face repository, or, by default, musicssl-small.
 
     Returns
     -------

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from musicssl import arguments, forking
-from musicssl.checkpoint.bundled import DEFAULT_MODEL, bundled_models
-from musicssl.checkpoint.names import CONFIG, WEIGHTS
+from musicssl.checkpoint.bundled import bundled_models
+from musicssl.checkpoint.names import CONFIG, DEFAULT_MODEL, WEIGHTS
 from musicssl.model import MusicEncoder, load_model
 
 Key = tuple[object, ...]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import musicssl
-from musicssl.checkpoint.bundled import CHECKPOINTS, DEFAULT_MODEL, bundled_models, describe_model
+from musicssl.checkpoint.bundled import CHECKPOINTS, bundled_models, describe_model
+from musicssl.checkpoint.names import DEFAULT_MODEL
 from musicssl.inference.device import cpu_has_bf16
 from musicssl.model import MusicEncoder
 

@@ -1,7 +1,7 @@
 """Writers: what is in the files, and that they appear whole or not at all."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -287,6 +287,15 @@ def test_differences_name_what_is_empty() -> None:
     assert differences(found, SPACE, "npz") == [
         f"weights_sha256 is empty there, {SPACE.weights_sha256} was asked for"
     ]
+
+
+def test_another_model_is_told_by_its_name() -> None:
+    found = VALUES | {"mono": "mean", "format": "npz"}
+    asked = replace(SPACE, model="other", weights_sha256="0" * 64)
+    assert differences(found, asked, "npz") == [
+        f"model is {SPACE.model} there, other was asked for"
+    ]
+    assert differences(found, replace(SPACE, model="other"), "npz") == []
 
 
 def test_one_run_at_a_time(tmp_path: Path) -> None:

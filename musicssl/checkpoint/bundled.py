@@ -7,12 +7,11 @@ from typing import Any
 
 import safetensors
 
-from musicssl.checkpoint.names import CARD, CONFIG, WEIGHTS
+from musicssl.checkpoint.names import CARD, CONFIG, DEFAULT_MODEL, WEIGHTS
 from musicssl.config import from_dict
 from musicssl.errors import ConfigError, ModelError
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"  # one folder per bundled model
-DEFAULT_MODEL = "musicssl-small"
 CODE_LICENCE = "MIT"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from musicssl import __version__
+from musicssl.checkpoint.names import DEFAULT_MODEL
 from musicssl.cli.completion import add_completion
 from musicssl.cli.interrupts import interrupts
 from musicssl.cli.models import print_models
@@ -104,7 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--title", default="Map of music", help="of the page")
 
     add = command("export", "write a model as an ONNX file, for other runtimes", _export)
-    where = "bundled name, checkpoint folder or repository (default: the bundled one)"
+    where = f"bundled name, checkpoint folder or repository (default: {DEFAULT_MODEL})"
     add("model", nargs="?", metavar="MODEL", help=where)
     add("--revision", help="branch, tag or commit of a repository")
     add(
@@ -149,7 +150,7 @@ def _add_export_choices(add: Any) -> None:
         action=argparse.BooleanOptionalAction,
         help="compare with torch in onnxruntime (default: where that is installed)",
     )
-    add("--license", metavar="NAME", help="of the weights (default: the bundled model's own)")
+    add("--license", metavar="NAME", help="of the weights (default: what the model's card says)")
 
 
 def _similar(args: argparse.Namespace) -> int:

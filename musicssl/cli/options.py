@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from musicssl import __version__
+from musicssl.checkpoint.names import DEFAULT_MODEL
 from musicssl.cli.completion import add_completion
 from musicssl.cli.stdout import answer, print_lines
 from musicssl.cli.terminal import one_line, say
@@ -167,7 +168,7 @@ def _add_embedding(group: argparse._ArgumentGroup) -> None:
         metavar="{mean,left,right}",
         help="of stereo (default: %(default)s)",
     )
-    add("--model", help="name, folder, or Hugging Face repository (default: the bundled one)")
+    add("--model", help=f"name, folder, or Hugging Face repository (default: {DEFAULT_MODEL})")
     add("--revision", help="branch, tag or commit of a repository")
     add("--cache-dir", type=_path, help="where downloaded models are kept")
     add("--offline", action="store_true", help="use the network for nothing")

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from musicssl.checkpoint.bundled import DEFAULT_MODEL, bundled_models
+from musicssl.checkpoint.bundled import bundled_models
 from musicssl.checkpoint.hub.messages import say_lacking
 from musicssl.checkpoint.hub.repository import check_revision, open_repository
-from musicssl.checkpoint.names import CONFIG, WEIGHTS
+from musicssl.checkpoint.names import CONFIG, DEFAULT_MODEL, WEIGHTS
 from musicssl.checkpoint.untrusted import printable
 from musicssl.errors import ModelError, nearest, shown
 

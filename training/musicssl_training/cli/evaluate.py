@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from musicssl.checkpoint.names import DEFAULT_MODEL
 from musicssl.errors import ConfigError, nearest, pick
 from musicssl_training.pairs import split_pair
 
@@ -24,9 +25,10 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
         "models",
         nargs="*",
         metavar="MODEL",
-        help="bundled model (the default), checkpoint folder or Hub repository, optionally with "
-        "options as in NAME:layer=6,pooling=meanstd; log-mel, mfcc or handcrafted; random or "
-        "random=MODEL for random weights; module:function; a folder of arrays",
+        help=f"bundled model (default: {DEFAULT_MODEL}), checkpoint folder or Hub repository, "
+        "optionally with options as in NAME:layer=6,pooling=meanstd; log-mel, mfcc or "
+        "handcrafted; random or random=MODEL for random weights; module:function; a folder of "
+        "arrays",
     )
     parser.add_argument(
         "-o",
@@ -272,7 +274,6 @@ def find_roots(args: argparse.Namespace, own: "Sequence[OwnTask]" = ()) -> dict[
 
 def _make_embedders(args: argparse.Namespace) -> "list[Embedder]":
     """Return the embedders to measure: the baselines, then the given models."""
-    from musicssl.checkpoint.bundled import DEFAULT_MODEL
     from musicssl_training.evaluation.embedders.adapters import ModelEmbedder
     from musicssl_training.evaluation.embedders.spec import make_embedder
 

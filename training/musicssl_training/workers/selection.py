@@ -167,7 +167,7 @@ def layers_read(configs: Mapping[str, WorkerConfig], n_layers: int) -> dict[str,
         if not -n_layers <= config.layer < n_layers:
             raise ConfigError(
                 f"workers: layer of {name!r} must be {-n_layers} to {n_layers - 1}, as the encoder "
-                f"has {n_layers} layers, got {config.layer}."
+                f"has {n_layers} layer{'s' if n_layers > 1 else ''}, got {config.layer}."
             )
     return {name: config.layer % n_layers for name, config in configs.items()}
 
