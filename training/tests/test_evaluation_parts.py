@@ -211,9 +211,14 @@ def test_a_quick_score_is_that_of_the_suite(tmp_path: Path) -> None:
     )
     report = evaluate([make_embedder("mfcc")], roots, tmp_path / "cache", quick)
     leading = {r.task: r.seeds for r in report.results if r.metric == "accuracy"}
+    kept = {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").rglob("*.npz")}
     for seed in (0, 1):
-        found = score_encoder(make_embedder("mfcc"), roots, quick.tasks, seed=seed)
+        found = score_encoder(
+            make_embedder("mfcc"), roots, quick.tasks, seed=seed, cache=tmp_path / "cache"
+        )
         assert found == {task: leading[task][seed] for task in quick.tasks}
+    again = {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").rglob("*.npz")}
+    assert kept == again  # nothing was embedded but what the suite had
     assert list(score_encoder("mfcc", roots, part="test")) == [
         *("instrument", "pitch class", "octave")
     ]

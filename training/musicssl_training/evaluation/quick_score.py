@@ -14,10 +14,10 @@ from musicssl.network import Layer
 from musicssl_training.evaluation.datasets import Collection
 from musicssl_training.evaluation.embedders.adapters import ModelEmbedder
 from musicssl_training.evaluation.embedders.base import Embedder
-from musicssl_training.evaluation.embedders.cache import embed_collection
+from musicssl_training.evaluation.embedders.cache import embed_some
 from musicssl_training.evaluation.embedders.spec import make_embedder
 from musicssl_training.evaluation.errors import DataError
-from musicssl_training.evaluation.instances import Prepared, partition, prepare
+from musicssl_training.evaluation.instances import Prepared, clips_of, partition, prepare
 from musicssl_training.evaluation.protocol.metrics import METRICS
 from musicssl_training.evaluation.protocol.regimes import FULL
 from musicssl_training.evaluation.protocol.scoring import predict
@@ -110,9 +110,10 @@ def _score_collection(
     embedder: Embedder, data: Collection, tasks: Sequence[str], part: str, seed: int, cache: Path
 ) -> dict[str, float]:
     scores, halves = {}, partition(data)
+    asked, _ = clips_of(part, data, halves)
     for level in ("clip", "frame"):
         here = [name for name in tasks if TASKS[name].level == level]
-        found = embed_collection(data, [embedder], cache, level)[embedder.name] if here else None
+        found = embed_some(data, asked, [embedder], cache, level)[embedder.name] if here else None
         if isinstance(found, MusicSSLError):
             log.warning("%s: not measured: %s", ", ".join(here), found)
             continue

@@ -16,7 +16,7 @@ from musicssl.errors import ConfigError, MusicSSLError, pick
 from musicssl_training.evaluation.datasets import COLLECTIONS, Collection
 from musicssl_training.evaluation.embedders.adapters import ModelEmbedder
 from musicssl_training.evaluation.embedders.base import Embedder
-from musicssl_training.evaluation.embedders.cache import CollectionEmbeddings, embed_collection
+from musicssl_training.evaluation.embedders.cache import CollectionEmbeddings, embed_some
 from musicssl_training.evaluation.errors import DataError
 from musicssl_training.evaluation.instances import Prepared, clips_of, partition, prepare
 from musicssl_training.evaluation.own import OwnTask
@@ -232,15 +232,13 @@ class _Evaluation:
 
         What is not among the clips that are `asked` for is not embedded, and holds NaN.
         """
-        every, count = len(asked) == len(data.clips), len(data.clips)
-        here = data if every else data.subset(asked)
         embedded: dict[str, CollectionEmbeddings] = {}
-        for model, found in embed_collection(here, self.embedders, self.cache, level).items():
+        for model, found in embed_some(data, asked, self.embedders, self.cache, level).items():
             if isinstance(found, MusicSSLError):
                 for name in tasks:
                     self.report.note_missing(f"{name} ({model})", found)
                 continue
-            embedded[model] = found if every else found.spread(asked, count)
+            embedded[model] = found
             before = self.report.embedding_seconds.get(model, 0.0)
             self.report.embedding_seconds[model] = round(before + found.seconds, 3)
         return embedded

@@ -113,6 +113,35 @@ def embed_collection(
     return {k: v if isinstance(v, MusicSSLError) else _concatenate(v) for k, v in results.items()}
 
 
+def embed_some(
+    collection: Collection,
+    index: NDArray[np.int64],
+    embedders: Sequence[Embedder],
+    cache: Path,
+    level: str = "clip",
+) -> dict[str, CollectionEmbeddings | MusicSSLError]:
+    """Return what `embed_collection` does, but embed only some clips: NaN stands for the others.
+
+    Parameters
+    ----------
+    index
+        Of the clips that are embedded, in ascending order.
+
+    Raises
+    ------
+    DataError
+        If one of these clips is missing or cannot be decoded; the message names it.
+    """
+    count = len(collection.clips)
+    if len(index) == count:
+        return embed_collection(collection, embedders, cache, level)
+    found = embed_collection(collection.subset(index), embedders, cache, level)
+    return {
+        name: one if isinstance(one, MusicSSLError) else one.spread(index, count)
+        for name, one in found.items()
+    }
+
+
 class _AudioBlock:
     """The clips of a block, decoded once per requested sample rate."""
 
