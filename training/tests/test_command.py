@@ -248,7 +248,7 @@ def test_a_release_of_short_excerpts_tells_which_layers_nobody_read(
     assert (model.spread > 1e-3).any()
     assert "not trained" not in caplog.text
     release(tmp_path / "run", tmp_path / "last", replace(config, layer=(0, -1)))
-    assert "layer 2 is not trained by this run, whose workers read layers up to 1" in caplog.text
+    assert "layer -1 is not trained by this run, whose workers read layers up to 1" in caplog.text
 
 
 @pytest.mark.usefixtures("few_batches")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-import musicssl
 from musicssl.checkpoint import ModelConfig
+from musicssl.checkpoint.bundled import bundled_models
 from musicssl.config import from_dict
 from musicssl.encoders import PasePlusConfig
 from musicssl.errors import ConfigError
@@ -19,8 +19,7 @@ from musicssl_training.release.export import ReleaseConfig
 from musicssl_training.release.model_card import card, kinds
 from musicssl_training.workers import SELECTIONS, WORKERS
 
-ABOUT = Path(__file__).parent.parent / "configs" / "musicssl-small.about.toml"
-BUNDLED = Path(musicssl.__file__).parent / "checkpoints" / "musicssl-small"
+CONFIGS = Path(__file__).parent.parent / "configs"
 PRIVATE = ReleaseConfig(summary="Mine.", data_licences="all rights are mine", licence="other")
 
 
@@ -156,11 +155,14 @@ def test_of_a_model_without_provenance_nothing_is_claimed(model: MusicEncoder) -
     assert "1.2 hours, without those of silent, which are not known here." in told
 
 
-def test_the_bundled_card_is_what_a_release_writes_today(model: MusicEncoder) -> None:
-    about = from_dict(ReleaseConfig, tomllib.loads(ABOUT.read_text("utf-8")), "about")
-    known = json.loads((BUNDLED / "training.json").read_text("utf-8"))
-    written = card("musicssl-small", model, known, about).split("---\n", 2)
-    stored = (BUNDLED / "README.md").read_text("utf-8").split("---\n", 2)
+@pytest.mark.parametrize("name", bundled_models())
+def test_a_bundled_card_is_what_a_release_writes_today(name: str) -> None:
+    folder = bundled_models()[name]
+    about = (CONFIGS / f"{name}.about.toml").read_text("utf-8")
+    config = from_dict(ReleaseConfig, tomllib.loads(about), "about")
+    known = json.loads((folder / "training.json").read_text("utf-8"))
+    written = card(name, load_model(name, device="cpu"), known, config).split("---\n", 2)
+    stored = (folder / "README.md").read_text("utf-8").split("---\n", 2)
     assert stored[2] == written[2]
     front = yaml.safe_load(stored[1])
     del front["model-index"]  # `evaluate --card` adds it

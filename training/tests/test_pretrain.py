@@ -33,7 +33,7 @@ from musicssl_training.train.metrics import read_log
 from musicssl_training.train.schedule import learning_rate_at
 from musicssl_training.train.setup import make_encoder, make_fabric, make_sampler, make_state
 from musicssl_training.weighting import WEIGHTINGS
-from musicssl_training.workers import SELECTIONS, WORKERS, Batch, layers_read
+from musicssl_training.workers import SELECTIONS, WORKERS, Batch, check_layers, layers_read
 
 
 class Setup:
@@ -175,6 +175,20 @@ def test_a_layer_that_the_encoder_has_not(toy_config: PretrainConfig, tmp_path: 
     config = replace(toy_config, workers=("log_mel", {"name": "chroma", "layer": 3}))
     with pytest.raises(ConfigError, match=r"layer of 'chroma' must be -3 to 2, .* got 3"):
         pretrain(config, tmp_path / "run")
+
+
+def test_layers_that_are_measured_exist_and_are_told_if_nothing_trains_them(
+    toy_config: PretrainConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    configs = replace(toy_config, workers=("chroma:layer=0", "mfcc:layer=-2")).worker_configs()
+    check_layers(configs, 3, [0, 1, -2, -3], "layer")
+    assert not caplog.records
+    check_layers(configs, 3, [0, 2, -1], "evaluate.layer")
+    assert "evaluate.layer 2, -1 is not trained by this run" in caplog.text
+    assert "read layers up to 1 of 0 to 2" in caplog.text
+    probe = ProbeConfig(every=2, collections=("emotify=nowhere",), layer=(3,))
+    with pytest.raises(ConfigError, match=r"probe\.layer must be -3 to 2, got 3"):
+        pretrain(replace(toy_config, probe=probe), tmp_path / "run")
 
 
 def test_logging_cosines_changes_nothing(toy_config: PretrainConfig, tmp_path: Path) -> None:

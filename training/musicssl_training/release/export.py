@@ -29,7 +29,7 @@ from musicssl_training.train.config import PretrainConfig, read_config, write_co
 from musicssl_training.train.inputs import load_batch, uses_augmentation
 from musicssl_training.train.setup import CONFIG, make_sampler
 from musicssl_training.train.state import Progress, read_ema_encoder
-from musicssl_training.workers import layers_read
+from musicssl_training.workers import check_layers
 
 log = logging.getLogger(__name__)
 STATISTICS_BATCHES = 60
@@ -107,7 +107,7 @@ def release(
     model = MusicEncoder(ModelConfig(encoder=shape, pooling=config.pooling, layer=config.layer))
     model.encoder.load_state_dict(encoder.state_dict())
     model = model.requires_grad_(False).eval().to(device)
-    warn_of_untrained(model, settings)
+    check_layers(settings.worker_configs(), model.layers, config.layer, "layer")
     model.centre, model.spread = layer_statistics(model, sampler, settings, show)
     model.save_pretrained(out)
     loaded = MusicEncoder.from_pretrained(out).to(device)
@@ -132,17 +132,6 @@ def read_run(folder: Path) -> tuple[PretrainConfig, Encoder, Progress]:
         raise ConfigError(f"{folder} holds no {CONFIG}: not a pre-training run.")
     settings = read_config(json.loads((folder / CONFIG).read_text("utf-8")))
     return settings, *read_ema_encoder(folder, settings.encoder)
-
-
-def warn_of_untrained(model: MusicEncoder, settings: PretrainConfig) -> None:
-    """Log it if a layer that the model embeds with lies above all that the run's workers read."""
-    last = max(layers_read(settings.worker_configs(), model.layers).values())
-    if above := [layer for layer in model.pick_layers(None) if layer > last]:
-        log.warning(
-            "layer %s is not trained by this run, whose workers read layers up to %d",
-            ", ".join(map(str, above)),
-            last,
-        )
 
 
 @torch.inference_mode()

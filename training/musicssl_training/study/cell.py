@@ -24,7 +24,7 @@ from musicssl_training.output import make_output_folder
 from musicssl_training.study.design import Cell
 from musicssl_training.train import PretrainConfig, StepResult, TrainState, pretrain, write_config
 from musicssl_training.weighting import make_weighting
-from musicssl_training.workers import layers_read, resolve
+from musicssl_training.workers import check_layers, resolve
 
 Stop = Callable[[], bool]
 FACTS = "study.json"  # beside a model: what its training cost and was made of
@@ -141,7 +141,8 @@ def check_cell(cell: Cell) -> None:
     """
     make_weighting(cell.config.weighting, resolve(cell.config.workers))
     layers = _check_measured(cell.config.encoder, cell.evaluate.layer, cell.evaluate.pooling)
-    layers_read(cell.config.worker_configs(), layers)
+    where = f"cell {cell.name}: evaluate.layer"
+    check_layers(cell.config.worker_configs(), layers, cell.evaluate.layer, where)
 
 
 @functools.cache

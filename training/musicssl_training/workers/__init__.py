@@ -16,6 +16,7 @@ from musicssl_training.workers.base import (
 from musicssl_training.workers.regression import Regression, RegressionConfig
 from musicssl_training.workers.selection import (
     Entry,
+    check_layers,
     layers_read,
     parse,
     read_workers,
@@ -38,6 +39,7 @@ __all__ = [
     "Worker",
     "WorkerConfig",
     "WorkerDict",
+    "check_layers",
     "layers_read",
     "make_workers",
     "parse",

@@ -1,5 +1,6 @@
 """Which workers a run has, and how each is set: from its settings to their configurations."""
 
+import logging
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -12,6 +13,7 @@ from musicssl_training.workers.base import WorkerConfig
 from musicssl_training.workers.table import SELECTIONS, WORKERS
 from musicssl_training.workers.teacher import PREFIX, DistillationConfig
 
+log = logging.getLogger(__name__)
 Entry = str | dict[str, Any]  # of the setting ``workers``
 
 ALL_BUT = "all-but-"
@@ -170,6 +172,40 @@ def layers_read(configs: Mapping[str, WorkerConfig], n_layers: int) -> dict[str,
                 f"has {n_layers} layer{'s' if n_layers > 1 else ''}, got {config.layer}."
             )
     return {name: config.layer % n_layers for name, config in configs.items()}
+
+
+def check_layers(
+    configs: Mapping[str, WorkerConfig], n_layers: int, layers: Sequence[int], setting: str
+) -> None:
+    """Make sure that layers exist, and log it if they lie above all that the workers read.
+
+    Parameters
+    ----------
+    configs, n_layers
+        As for `layers_read`.
+    layers
+        That are to be used; negative ones count from the last.
+    setting
+        That names them.
+
+    Raises
+    ------
+    ConfigError
+        If the encoder has no such layer, or not one that a worker reads.
+    """
+    last = max(layers_read(configs, n_layers).values())
+    for layer in layers:
+        if not -n_layers <= layer < n_layers:
+            raise ConfigError(f"{setting} must be {-n_layers} to {n_layers - 1}, got {layer}.")
+    above = [str(layer) for layer in layers if layer % n_layers > last]
+    if above:
+        log.warning(
+            "%s %s is not trained by this run, whose workers read layers up to %d of 0 to %d.",
+            setting,
+            ", ".join(above),
+            last,
+            n_layers - 1,
+        )
 
 
 def parse(name: str) -> tuple[str, dict[str, Any]]:
