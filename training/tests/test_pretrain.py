@@ -31,6 +31,7 @@ from musicssl_training.train import (
 from musicssl_training.train.inputs import EncoderInput, load_batch, make_encoder_input
 from musicssl_training.train.metrics import read_log
 from musicssl_training.train.schedule import learning_rate_at
+from musicssl_training.train.probe import check_probe
 from musicssl_training.train.setup import make_encoder, make_fabric, make_sampler, make_state
 from musicssl_training.weighting import WEIGHTINGS
 from musicssl_training.workers import SELECTIONS, WORKERS, Batch, check_layers, layers_read
@@ -186,9 +187,28 @@ def test_layers_that_are_measured_exist_and_are_told_if_nothing_trains_them(
     check_layers(configs, 3, [0, 2, -1], "evaluate.layer")
     assert "evaluate.layer 2, -1 is not trained by this run" in caplog.text
     assert "read layers up to 1 of 0 to 2" in caplog.text
-    probe = ProbeConfig(every=2, collections=("emotify=nowhere",), layer=(3,))
-    with pytest.raises(ConfigError, match=r"probe\.layer must be -3 to 2, got 3"):
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"layer": (3,)}, "config.probe: layer 3 does not exist"),
+        ({"layer": ()}, "config.probe: layer"),
+        ({"pooling": "men"}, "config.probe: .*Did you mean 'mean'"),
+        ({"pooling": "none"}, "pooling must be mean, max or meanstd"),
+        ({"tasks": ("gender",)}, "config.probe: task 'gender' is unknown.*Did you mean 'genre'"),
+        ({"seeds": 0}, "config.probe: seeds must be at least 1"),
+        ({"collections": ("mine=nowhere",)}, "probe.collections: collection 'mine' is unknown"),
+    ],
+)
+def test_a_probe_that_would_fail_is_refused_before_the_run_starts(
+    wrong: dict[str, Any], message: str, toy_config: PretrainConfig, tmp_path: Path
+) -> None:
+    probe = ProbeConfig(**{"every": 5000, "collections": ("emotify=nowhere",)} | wrong)
+    with pytest.raises(ConfigError, match=message):
         pretrain(replace(toy_config, probe=probe), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    check_probe(replace(toy_config, probe=replace(probe, every=0)))
 
 
 def test_logging_cosines_changes_nothing(toy_config: PretrainConfig, tmp_path: Path) -> None:

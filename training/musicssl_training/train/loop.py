@@ -16,6 +16,7 @@ from musicssl_training.train.config import PretrainConfig
 from musicssl_training.train.ema import update_ema
 from musicssl_training.train.inputs import make_encoder_input
 from musicssl_training.train.loader import BatchLoader, ExcerptStream
+from musicssl_training.train.probe import check_probe
 from musicssl_training.train.report import Reporter, is_due
 from musicssl_training.train.schedule import set_learning_rate
 from musicssl_training.train.setup import (
@@ -83,7 +84,7 @@ def pretrain(
     Raises
     ------
     ConfigError
-        If `folder` holds another run, or a source cannot be used.
+        If `folder` holds another run, a source cannot be used, or the probe does not fit the run.
     OutputError
         If `folder` cannot be made, or the state not be written.
     MusicSSLError
@@ -91,6 +92,7 @@ def pretrain(
     KeyboardInterrupt
         After `stop`.
     """
+    check_probe(config)  # its random numbers are drawn before the seed is set
     make_output_folder(folder)
     fabric = fabric or make_fabric(config)
     torch.manual_seed(config.seed)  # the same weights in every process

@@ -24,7 +24,7 @@ from musicssl_training.targets.features import make_grid
 from musicssl_training.train.config import PRECISIONS, PretrainConfig, write_config
 from musicssl_training.train.state import TrainState
 from musicssl_training.weighting import make_weighting
-from musicssl_training.workers import check_layers, make_workers
+from musicssl_training.workers import layers_read, make_workers
 from musicssl_training.workers.teacher import Lesson, join, taught_by
 
 log = logging.getLogger(__name__)
@@ -137,11 +137,10 @@ def make_state(
     Raises
     ------
     ConfigError
-        If a worker reads, or the probe measures, a layer that there is not.
+        If a worker reads a layer that there is not.
     """
     configs = config.worker_configs()
-    probed = config.probe.layer if config.probe.every else ()
-    check_layers(configs, encoder.n_layers, probed, "probe.layer")  # before anything is computed
+    layers_read(configs, encoder.n_layers)  # raises before anything is computed
     encoder = encoder.to(device)
     workers = make_workers(configs, encoder.dim, make_grid(encoder), lessons).to(device)
     return TrainState(
