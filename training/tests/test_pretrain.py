@@ -30,8 +30,8 @@ from musicssl_training.train import (
 )
 from musicssl_training.train.inputs import EncoderInput, load_batch, make_encoder_input
 from musicssl_training.train.metrics import read_log
-from musicssl_training.train.schedule import learning_rate_at
 from musicssl_training.train.probe import check_probe
+from musicssl_training.train.schedule import learning_rate_at
 from musicssl_training.train.setup import make_encoder, make_fabric, make_sampler, make_state
 from musicssl_training.weighting import WEIGHTINGS
 from musicssl_training.workers import SELECTIONS, WORKERS, Batch, check_layers, layers_read
