@@ -469,6 +469,12 @@ def test_the_time_comes_from_finished_cells_or_from_a_timing(
     assert (plans[0].state, plans[0].train_seconds) == ("finished", 0.0)
     assert (plans[4].source, plans[4].train_seconds) == (MEASURED, 90.0)
     assert plans[1].source in (LIKE, TIMED) and plans[1].evaluate_seconds == 30.0
+    del asked[:]
+    folder = StudyFolder(tmp_path / "trained")
+    for cell in study.cells:
+        folder.model(cell).mkdir(parents=True)
+    plans = make_plan(study, folder, timing)  # what is trained takes no time, and is not timed
+    assert not asked and {(plan.train_seconds, plan.source) for plan in plans} == {(0.0, "")}
 
 
 def test_a_dry_run_lists_the_cells_and_runs_none(

@@ -62,14 +62,14 @@ def make_plan(
         if state == "finished":
             plans.append(Plan(cell, state, 0.0, 0.0, ""))
             continue
-        step, source = _from_results(cell, results)
+        trained = folder.model(cell).exists()
+        step, source = (0.0, "") if trained else _from_results(cell, results)
         if step is None:
             key = str(_load(write_config(cell.config)))
             if key not in timed:
                 timed[key] = _time(cell, timing)
             step, source = timed[key], TIMED if timed[key] is not None else UNKNOWN
-        trained = folder.model(cell).exists()
-        seconds = 0.0 if trained else None if step is None else step * cell.config.steps
+        seconds = None if step is None else step * cell.config.steps
         plans.append(Plan(cell, state, seconds, _evaluate_seconds(cell, results), source))
     return plans
 
