@@ -167,14 +167,19 @@ def all_reduce(values: Tensor, fabric: Fabric, how: str) -> Tensor:
 
 
 def all_reduce_gradients(parameters: Sequence[nn.Parameter], fabric: Fabric) -> None:
-    """Average the gradients over all processes, in one message."""
+    """Average the gradients over all processes, in one message.
+
+    What no process has a gradient of, such as a layer that no worker reads, still has none: of a
+    zero, weight decay would make a step.
+    """
     if fabric.world_size == 1:
         return
     gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
-    mean = all_reduce(torch.cat([g.flatten() for g in gradients]), fabric, "mean")
-    sizes = [p.numel() for p in parameters]
-    for parameter, part in zip(parameters, torch.split(mean, sizes), strict=True):
-        parameter.grad = part.view_as(parameter)
+    known = gradients[0].new_tensor([p.grad is not None for p in parameters])
+    mean = all_reduce(torch.cat([known, *(g.flatten() for g in gradients)]), fabric, "mean")
+    known, *parts = torch.split(mean, [len(known), *(p.numel() for p in parameters)])
+    for parameter, part, share in zip(parameters, parts, known.tolist(), strict=True):
+        parameter.grad = part.view_as(parameter) if share > 0 else None
 
 
 def clip_gradients(state: TrainState, optim: OptimConfig) -> tuple[float, float]:
