@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from musicssl.atomic import atomic_write
 from musicssl.audio.resample import SoxrResampler, resampled_length
 from musicssl.errors import ConfigError
 from musicssl.folder.paths import writing
@@ -26,7 +27,8 @@ def teach(folder: Path, teacher: Teacher, jobs: int = 1) -> int:
     """Write a teacher's values of a pack, going on with what is there; return the rows it has.
 
     A run that was killed leaves whole recordings. The files are the same whatever `jobs` is. Of a
-    recording for which the teacher gives values that are not finite, nothing is kept.
+    recording for which the teacher gives values that are not finite, nothing is kept. What is told
+    of the teacher's licence and training is what this one tells.
 
     Parameters
     ----------
@@ -56,6 +58,9 @@ def teach(folder: Path, teacher: Teacher, jobs: int = 1) -> int:
             f"{values.stem}.* to begin anew, or give this one another name."
         )
     rows = check_places(folder, facts, places, pack.items)
+    if before is not None and before != facts:
+        with writing(index), atomic_write(index) as file:
+            file.write(b"".join(map(to_line, (facts, *places))))
     known = {place.path for place in places}
     todo = [item for item in pack.items if item["path"] not in known]
     with (
