@@ -60,7 +60,7 @@ def teach(folder: Path, teacher: Teacher, jobs: int = 1) -> int:
     rows = check_places(folder, facts, places, pack.items)
     if before is not None and before != facts:
         with writing(index), atomic_write(index) as file:
-            file.write(b"".join(map(to_line, (facts, *places))))
+            file.writelines([to_line(facts), *map(to_line, places)])
     known = {place.path for place in places}
     todo = [item for item in pack.items if item["path"] not in known]
     with (
