@@ -271,6 +271,8 @@ def test_the_command_asks_teachers_of_ones_own(
     for name, message in (
         ("musicnn", "Did you mean 'musicnn-m"),
         ("fake_teachers:nobody", "must return a musicssl_training.teachers.Teacher, got str"),
+        ("json:dumps", "can be called without arguments: missing a required argument: 'obj'"),
+        ("math:pi", "can be called without arguments: 3.14"),
         ("fake_teachers:patch", "cannot be imported"),
         ("no_such_module:make", "cannot be imported"),
     ):

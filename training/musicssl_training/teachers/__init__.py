@@ -1,5 +1,6 @@
 """Other people's models whose values an encoder can learn to predict."""
 
+import inspect
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -84,6 +85,12 @@ def load_teacher(name: str) -> Teacher:
         make = getattr(import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"teacher {name!r} cannot be imported: {error}.") from error
+    try:
+        inspect.signature(make).bind()
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"teacher {name!r} must be a function that can be called without arguments: {error}."
+        ) from None
     teacher = make()
     if not isinstance(teacher, Teacher):
         raise ConfigError(
