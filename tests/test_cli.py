@@ -80,7 +80,7 @@ def test_a_folder(embed: Any, music: Path, out: Path, capsys: Out) -> None:
     assert said.out == ""
     (line,) = said.err.splitlines()  # no terminal, no bar
     assert re.match(
-        r"3 embedded; 0\.00 h of audio in [\d.]+ s, \d+ x real time; results are in \S+ "
+        r"3 embedded; [\d.]+ s of audio in [\d.]+ s, \d+ x real time; results are in \S+ "
         r"\(tiny@\w{8}/clip/mean/layers=2/soxr\)$",
         line,
     )

@@ -85,7 +85,7 @@ def test_a_log_gets_a_line_now_and_then(
         assert said.wait(30)
     first = log.getvalue().splitlines()[0]
     assert first == (
-        "musicssl-embed: 1 of 3 files, 20.0 s left, 0.1 files/s, 0.03 h of audio, 9 x real time"
+        "musicssl-embed: 1 of 3 files, 20.0 s left, 0.1 files/s, 1:30 of audio, 9 x real time"
     )
     assert "\r" not in log.getvalue()
 
@@ -111,7 +111,7 @@ def test_nothing_done_has_no_speed(shown: Callable[..., Progress], clock: list[f
     display.add({"status": "failed", "source": "b", "error": "is damaged"})
     assert display.facts() == ["1 failed"]
     display.add(OK)
-    assert display.facts() == ["0.4 files/s", "0.03 h of audio", "18 x real time", "1 failed"]
+    assert display.facts() == ["0.4 files/s", "1:30 of audio", "18 x real time", "1 failed"]
 
 
 def test_a_file_that_takes_long_is_named(

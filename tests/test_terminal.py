@@ -341,7 +341,7 @@ def test_a_current_folder_that_was_removed(
 
 
 def test_a_narrow_bar_keeps_the_time_left() -> None:
-    said = "2.5 files/s, 0.12 h of audio, 70 x real time, 3 failed"
+    said = "2.5 files/s, 7:12 of audio, 70 x real time, 3 failed"
     for columns in (60, 80, 200):
         line = tqdm.format_meter(
             15, 277, 6.0, ncols=columns, bar_format=BAR, postfix=said, unit="files"

@@ -187,7 +187,7 @@ class Progress(logging.Handler):
         facts = [f"in {name}"] if (name := self.long_file()) else []
         if self.done:
             facts += [f"{(self.done + self.failed) / took:.1f} files/s"]
-            facts += [f"{self.audio_seconds / 3600:.2f} h of audio"]
+            facts += [f"{clock(self.audio_seconds)} of audio"]
             facts += [f"{self.audio_seconds / took:.0f} x real time"]
         if self.failed:
             facts += [f"{self.failed} failed"]
@@ -230,7 +230,7 @@ class Progress(logging.Handler):
             counts += [f"{number} {what}"] if number else []
         word = "interrupted: " if summary.interrupted else ""
         speed = (
-            f"{summary.audio_seconds / 3600:.2f} h of audio in {clock(summary.wall_seconds)}, "
+            f"{clock(summary.audio_seconds)} of audio in {clock(summary.wall_seconds)}, "
             f"{summary.times_real_time:.0f} x real time; "
         )
         out = printable(str(summary.out))
