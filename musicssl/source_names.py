@@ -37,12 +37,14 @@ def absolute(path: str | os.PathLike[str]) -> Path:
         ) from error
 
 
-def listed_name(path: str | os.PathLike[str]) -> str:
+def listed_name(path: str | os.PathLike[str], here: Path | None = None) -> str:
     """Return how the result of a path in a list is called.
 
-    As seen from the current folder, or from the root for what lies outside it.
+    As seen from `here`, the current folder, or from the root for what lies outside it.
     """
-    whole, here = absolute(path), _here()
+    if here is None:
+        path, here = absolute(path), current_folder()
+    whole = Path(path)
     if here is not None and whole.is_relative_to(here):
         return "/".join(whole.relative_to(here).parts)
     return "/".join(_parts(whole))
@@ -68,11 +70,12 @@ def root_names(paths: list[Path]) -> list[str]:
             taken[i] += 1
 
 
-def _here() -> Path | None:
+def current_folder() -> Path | None:
+    """Return the current folder, None if it was removed."""
     try:
         return Path.cwd()
     except OSError:
-        return None  # it was removed
+        return None
 
 
 def _parts(path: Path) -> tuple[str, ...]:

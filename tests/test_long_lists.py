@@ -9,10 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from musicssl.cli import main as command
+from musicssl.cli.options import build_parser
+from musicssl.errors import ConfigError
 from musicssl.folder import runs as runs_module
 from musicssl.folder.digests import DigestMap
 from musicssl.folder.formats import FORMATS
 from musicssl.folder.ledger import FileStat, Ledger
+from musicssl.folder.listing import Listing
 from musicssl.folder.output import Row
 from musicssl.folder.parts import Parts, order
 from musicssl.folder.records import json_line
@@ -239,3 +243,62 @@ def test_stores_are_merged_from_runs(
     assert {key: r.values[0] for key, r in found.items()} == {
         key: i for i, key in enumerate(keys) if i != 2
     }
+
+
+# Lists of paths
+
+
+def listing_of(data: bytes, folder: Path, *options: str) -> Listing:
+    """Return what the command makes of a list."""
+    (folder / "list").write_bytes(data)
+    parser = build_parser()
+    args = parser.parse_args(["--files-from", str(folder / "list"), *options])
+    return command._listing(parser, args)
+
+
+def test_a_list_of_paths_is_held_as_its_bytes(tmp_path: Path) -> None:
+    names = [f"{i // 100:06d}/{i:09d} a title of a song.flac" for i in range(5_000)]
+    data = "".join(f"{name}\n" for name in names).encode()
+    listing_of(data, tmp_path)  # imports
+    tracemalloc.start()
+    try:
+        listing = listing_of(data, tmp_path)
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert sum(1 for _ in listing.roots) == 5_000
+    assert held < 2 * len(data)
+    assert peak < 4 * len(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "expected"),
+    [
+        (b"a.wav\r\n\n b.wav \nc.wav", (), ["a.wav", " b.wav ", "c.wav"]),
+        (b"\xef\xbb\xbfa.wav\n", (), ["a.wav"]),
+        ("\ufeffä.wav\r\nb.wav\r\n".encode("utf-16-le"), (), ["ä.wav", "b.wav"]),
+        (b"a\nb.wav\0c.wav\r\0", ("-0",), ["a\nb.wav", "c.wav\r"]),
+        (b"a.wav\n./a.wav\na.wav\n", (), ["a.wav"]),
+        (b"\xff.wav\n", (), ["\udcff.wav"]),
+        (b"", (), []),
+    ],
+)
+def test_lists_of_paths_are_read_as_ever(
+    data: bytes,
+    options: tuple[str, ...],
+    expected: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    listing = listing_of(data, tmp_path, *options)
+    for _ in range(2):  # it can be run through again
+        items = list(listing)
+        assert [item.key for item in items] == expected
+        assert [item.path for item in items] == [tmp_path / name for name in expected]
+        assert all(item.error == "no such file" for item in items)
+
+
+def test_a_path_in_a_list_of_urls_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="mix URLs and others"):
+        listing_of(b"gs://bucket/a.wav\nb.wav\n", tmp_path)

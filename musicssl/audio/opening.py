@@ -10,7 +10,8 @@ from musicssl.audio.arrays import open_array
 from musicssl.audio.decode import open_file
 from musicssl.audio.decoder import Decoder
 from musicssl.audio.mix import MIXES
-from musicssl.audio.remote import is_url, shown_url
+from musicssl.audio.remote import is_url
+from musicssl.audio.remote_errors import shown_url
 from musicssl.audio.resample import RESAMPLERS
 from musicssl.audio.source import Source, check_rate
 from musicssl.errors import AudioError, pick

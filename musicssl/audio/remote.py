@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
-from urllib.parse import urlsplit
 
+from musicssl.audio.remote_errors import plain, protocols, shown_url, status_of, told
 from musicssl.errors import AudioError, DependencyError
 from musicssl.source_names import is_url as is_url
 
@@ -22,31 +22,16 @@ T = TypeVar("T")
 WAITS = (0.5, 1.0, 2.0, 4.0)  # seconds before each further try, where one may help
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ImportError)
 _AGAIN = frozenset({408, 425, 429})  # answers of HTTP below 500 that another try may change
-_GONE = (404, 410)
-_CLIENTS = {"aiohttp", "aiobotocore", "botocore", "gcsfs", "requests", "urllib3", "huggingface_hub"}
-_ADVICE = {
-    "NoCredentialsError": "give credentials as its own tools take them (for s3: AWS_ACCESS_KEY_ID "
-    "and AWS_SECRET_ACCESS_KEY, or ~/.aws), or set FSSPEC_S3_ANON=true for a public bucket",
-    "PermissionError": "the credentials do not allow it",
+_CLIENTS = {
+    *("aiohttp", "aiobotocore", "azure", "botocore", "gcsfs", "google", "httpcore", "httpx"),
+    *("huggingface_hub", "requests", "urllib3"),
 }
-
-
-def shown_url(url: str) -> str:
-    """Return a URL for messages: without a password, and without what is often a key.
-
-    Examples
-    --------
-    >>> shown_url("https://me:secret@example.org/song.mp3?token=5")
-    'https://example.org/song.mp3'
-    """
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # such as an unclosed "["
-        return url.partition("://")[0] + "://..."
-    host = parts.netloc.rpartition("@")[2]
-    if parts.scheme not in ("http", "https"):  # elsewhere "?" and "#" are letters of names
-        return url.replace(parts.netloc, host, 1)
-    return parts._replace(netloc=host, query="", fragment="").geturl()
+# What reads them beside the packages of musicssl[remote].
+_PACKAGES = {
+    **{"gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "abfss": "adlfs"},
+    **{"hf": "huggingface_hub", "github": "requests", "sftp": "paramiko", "ssh": "paramiko"},
+    **{"smb": "smbprotocol", "webdav": "webdav4", "oss": "ossfs"},
+}
 
 
 @contextlib.contextmanager
@@ -134,9 +119,9 @@ def retried(work: Callable[[], T], name: str) -> T:
         except AudioError:
             raise
         except Exception as caught:
-            error = _unhidden(caught)
-            status = getattr(error, "status", None)
-            refused = isinstance(status, int) and status < 500 and status not in _AGAIN
+            error = plain(caught)
+            status = status_of(error)
+            refused = status is not None and status < 500 and status not in _AGAIN
             if wait is None or refused or not _may_pass(error):
                 if error is caught:
                     raise
@@ -146,36 +131,11 @@ def retried(work: Callable[[], T], name: str) -> T:
     raise AssertionError
 
 
-def _unhidden(error: Exception) -> Exception:
-    """Return what fsspec hides: it says of a web server that fails that there is no such file."""
-    cause = error.__cause__
-    if not isinstance(error, FileNotFoundError) or not isinstance(cause, Exception):
-        return error
-    status = getattr(cause, "status", None)
-    failed = isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError)
-    return cause if failed or (isinstance(status, int) and status not in _GONE) else error
-
-
 def _may_pass(error: Exception) -> bool:
     """Tell whether an error may be gone at the next try."""
-    if isinstance(error, _FINAL) or type(error).__name__ in _ADVICE:
+    if isinstance(error, _FINAL) or "Credentials" in type(error).__name__:
         return False
     return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _CLIENTS
-
-
-def told(error: Exception, url: str) -> str:
-    """Return what went wrong with a URL, in a line, with a remedy where one is known."""
-    kind = type(error).__name__
-    why = " ".join(str(error).split()).replace(url, shown_url(url))[:200]
-    advice = _ADVICE.get(kind) or next(
-        (
-            text
-            for name, text in _ADVICE.items()
-            if name in {t.__name__ for t in type(error).__mro__}
-        ),
-        "",
-    )
-    return f"{kind}: {why}" + (f"; {advice}" if advice else "")
 
 
 def filesystem(url: str) -> tuple[Any, str]:
@@ -190,18 +150,39 @@ def filesystem(url: str) -> tuple[Any, str]:
     """
     try:
         core = import_module("fsspec.core")
-        system, path = core.url_to_fs(
-            _SCHEME.sub(lambda name: name[0].lower(), url), use_listings_cache=False
-        )
+        lower = _SCHEME.sub(lambda name: name[0].lower(), url)
+        system, path = retried(lambda: _opened(core, lower), shown_url(url))
     except ImportError as error:
-        kind = url.partition("://")[0]
+        kind = _not_installed(url)
+        package = f" {_PACKAGES[kind]}" if kind in _PACKAGES else ""
         said = "" if error.name == "fsspec" else f" ({' '.join(str(error).split())[:200]})"
         raise DependencyError(
             f"{kind}:// needs fsspec and what it reads {kind} with: "
-            f"pip install 'musicssl[remote]'{said}. Or fetch the file yourself."
+            f"pip install 'musicssl[remote]'{package}{said}. Or fetch the file yourself."
         ) from error
-    except ValueError as error:  # of a protocol that it does not know
-        raise AudioError(f"is a URL that fsspec cannot read ({error}).") from error
     except Exception as error:  # of an archive inside which it points, or of credentials
-        raise AudioError(f"cannot be opened ({told(error, url)}).") from error
+        if isinstance(error, ValueError) and "Protocol not known" in str(error):
+            raise AudioError(f"is a URL that fsspec cannot read ({error}).") from error
+        raise AudioError(f"cannot be opened ({told(plain(error), url)}).") from error
     return system, path
+
+
+def _opened(core: Any, url: str) -> tuple[Any, str]:
+    try:
+        found: tuple[Any, str] = core.url_to_fs(url, use_listings_cache=False)
+    except TypeError as error:  # sftp hands options on to paramiko
+        if "use_listings_cache" not in str(error):
+            raise
+        found = core.url_to_fs(url)
+    return found
+
+
+def _not_installed(url: str) -> str:
+    """Return which protocol of a chain lacks its package."""
+    kinds = protocols(url)
+    for kind in kinds:
+        try:
+            import_module("fsspec").get_filesystem_class(kind)
+        except (ImportError, ValueError):
+            return kind
+    return kinds[-1]

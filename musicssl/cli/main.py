@@ -1,15 +1,13 @@
 """The command `musicssl-embed`."""
 
 import argparse
-import codecs
 import contextlib
 import importlib
 import json
 import logging
-import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +23,7 @@ from musicssl.source_names import is_url
 if TYPE_CHECKING:
     from musicssl.cli.progress import Progress
     from musicssl.folder.listing import Listing
+    from musicssl.folder.path_lists import PathLines
     from musicssl.folder.summary import Summary
     from musicssl.ray import RayEngine
 
@@ -64,19 +63,24 @@ def _listing(parser: argparse.ArgumentParser, args: argparse.Namespace) -> "List
     if args.segments:
         rows = [row for file in args.segments for row in parse_segments(file)]
         return SegmentListing(rows, shard=shard)
-    paths = _lines(args.files_from, null=args.null) if args.files_from else args.paths
+    paths: Iterable[str] = args.paths
+    if args.files_from:
+        paths = _lines(args.files_from, null=args.null)
     wanted = args.ext.split(",") if args.ext else AUDIO_EXTENSIONS
     extensions = {dotted(ext) for ext in wanted}
     listed = bool(args.files_from)
-    if urls := [path for path in paths if is_url(path)]:
-        if len(urls) < len(paths):
-            raise ConfigError("PATHs mix URLs and others; give either.")
-        return RemoteListing(urls, extensions=extensions, listed=listed, shard=shard)
+    kinds = {is_url(path) for path in paths}
+    if len(kinds) > 1:
+        raise ConfigError("PATHs mix URLs and others; give either.")
+    if True in kinds:
+        return RemoteListing(paths, extensions=extensions, listed=listed, shard=shard)
     return Listing(paths, extensions=extensions, listed=listed, shard=shard)
 
 
-def _lines(name: str, *, null: bool) -> list[str]:
+def _lines(name: str, *, null: bool) -> "PathLines":
     """Return a file's lines, as file names."""
+    from musicssl.folder.path_lists import PathLines
+
     try:
         if name != "-":
             data = Path(name).read_bytes()
@@ -84,18 +88,13 @@ def _lines(name: str, *, null: bool) -> list[str]:
             raise ConfigError("--files-from -: there is no stdin.")
         else:
             data = sys.stdin.buffer.read()
-        end = "\0" if null else "\n"
-        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # PowerShell's >
-            lines = data.decode("utf-16").split(end)
-        else:
-            lines = os.fsdecode(data.removeprefix(codecs.BOM_UTF8)).split(end)
+        return PathLines(data, null=null)
     except OSError as error:
         raise ConfigError(f"--files-from {name}: {error.strerror}.") from error
     except ValueError as error:  # closed, or no text
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"--files-from {name}: {error}.") from error
-    return [path for line in lines if (path := line if null else line.removesuffix("\r"))]
 
 
 def _embed(listing: "Listing", args: argparse.Namespace) -> int:

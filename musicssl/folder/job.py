@@ -212,7 +212,7 @@ class FolderJob(FolderRun):
 
     def _reuse(self, item: Item, seen: FileStat) -> str | None:
         """Give a file that was moved the result that it had, and return its name before."""
-        if self.tag or self.overwrite or not self.ledger or item.error or item.origin:
+        if self.tag or self.overwrite or not self.ledger or item.error:
             return None
         if self._moves is None:
             self._moves = Moves(self.listing, self.summary.space, self.ledger)
@@ -225,7 +225,7 @@ class FolderJob(FolderRun):
             try:
                 output = self.output.target(item.key).relative_to(self.out).as_posix()
                 record = _with_columns(found, item)
-                record |= {"source": item.key, "path": str(item.path), "output": output}
+                record |= {"source": item.key, "path": item.name, "output": output}
                 record |= seen.facts | {"mount": item.mount}
                 if row is None:
                     return None

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 import stat
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -14,9 +13,10 @@ from musicssl.errors import AudioError, ConfigError
 from musicssl.folder.digests import DigestMap
 from musicssl.folder.ledger import FileStat
 from musicssl.folder.origin import Origin
+from musicssl.folder.path_lists import ListedRoots, on_disk
 from musicssl.folder.paths import STATE, holds_results, is_results_name
 from musicssl.folder.records import digest
-from musicssl.source_names import absolute, listed_name, root_names
+from musicssl.source_names import root_names
 
 MOST_SHARDS = 1_000_000
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
@@ -132,10 +132,11 @@ class Listing:
         self.shard = shard
         self.listed = listed
         self.wrong: list[tuple[str, str]] = []  # what was given and is no file: name and error
-        unique = list(dict.fromkeys(map(_on_disk, paths)))
+        self.roots: Iterable[tuple[str, Path]]
         if listed:
-            self.roots = [(listed_name(path), path) for path in unique]
+            self.roots = ListedRoots(paths)
             return
+        unique = list(dict.fromkeys(map(on_disk, paths)))
         kinds = {path: _kind(path) for path in unique}
         for path, (_, error) in kinds.items():
             if error is not None:
@@ -161,12 +162,18 @@ class Listing:
 
     def locate(self, key: str) -> tuple[Path, Path] | None:
         """Return which of the paths covers a result's name, and where its source would be."""
-        for name, path in self.roots:
+        roots = self.roots
+        for name, path in roots.kept if isinstance(roots, ListedRoots) else roots:
             if key == name:
                 return path, path
             if not name or key.startswith(f"{name}/"):
                 return path, path / key[len(name) + 1 if name else 0 :]
         return None
+
+    def place_of(self, key: str) -> str | None:
+        """Return where the source of a result would be, as an item's name says it."""
+        located = self.locate(key)
+        return None if located is None else str(located[1])
 
     def holds_music(self, root: Path) -> bool:
         """Tell whether there is any file to embed in one of the paths."""
@@ -274,22 +281,6 @@ class _Folder:
     entries: "Iterator[os.DirEntry[str]]"
     mount: str | None = None
     results: bool = False  # of earlier runs are in it or in one above
-
-
-def _on_disk(path: str | Path) -> Path:
-    """Return an absolute path, unless it is a URL, of which `Path` leaves one slash.
-
-    Raises
-    ------
-    AudioError
-        If it is one.
-    """
-    if re.match(r"[A-Za-z][\w+.-]+:/", str(path)) and not os.path.lexists(path):
-        raise AudioError(
-            f"{path} is a URL in a Path, which has lost a slash; give it as a str, such as "
-            "'s3://bucket/music'."
-        )
-    return absolute(path)
 
 
 def _kind(path: Path) -> tuple[bool, str | None]:

@@ -11,8 +11,10 @@ from pathlib import Path
 from musicssl.folder.digests import DigestMap
 from musicssl.folder.ledger import FileStat, Ledger
 from musicssl.folder.listing import Item, Listing
+from musicssl.folder.origin import RemoteFile, content_etag, is_there
 from musicssl.folder.paths import NO_SUCH, TakenError, lexists, reason
 from musicssl.folder.records import Record, digest, read_places
+from musicssl.source_names import is_url
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ def recognize(record: Record, item: Item, seen: FileStat) -> Record | None:
         return _recognize_object(record, item, seen)
     owner = Path(str(record.get("path", item.path)))
     others = owner != item.path and _is_another(owner, item.path)
+    fetched = is_url(record.get("path"))  # from where it was embedded before
     sized = record["size"] == seen.size and item.error is None and part_of(record) == item.part
     timed = sized and record["mtime_ns"] == seen.mtime_ns
     inode, ctime_ns = record.get("inode"), record.get("ctime_ns")
@@ -65,7 +68,7 @@ def recognize(record: Record, item: Item, seen: FileStat) -> Record | None:
         known = ctime_ns in (None, seen.ctime_ns) and inode in (None, seen.inode)
     else:
         known = False
-    if not known and (timed or (sized and others)):
+    if not known and (timed or (sized and (others or fetched))):
         known = content is not None and content == content_of(item.path, seen.size, seen.mtime_ns)
     if known:
         fleeting = ctime_ns == seen.ctime_ns and inode != seen.inode
@@ -89,12 +92,21 @@ def _recognize_object(record: Record, item: Item, seen: FileStat) -> Record | No
         same = same and record["mtime_ns"] == seen.mtime_ns and record.get("path") == item.name
     if same:
         return record | {"path": item.name} | seen.facts
-    if record.get("path") != item.name:
+    path = str(record.get("path", item.name))
+    if path != item.name and _is_there(path):
         raise TakenError(
-            f"{item.key} is already the result of {record.get('path')}. Give both in one run, or "
-            "choose another folder; overwrite (--overwrite) replaces it."
+            f"{item.key} is already the result of {path}, which is still there. Give both in one "
+            "run, or choose another folder; overwrite (--overwrite) replaces it."
         )
     return None
+
+
+def _is_there(name: str) -> bool:
+    """Tell whether a file or an object is there; yes, if that cannot be found out."""
+    try:
+        return is_there(name) if is_url(name) else lexists(Path(name))
+    except (OSError, ValueError):
+        return True
 
 
 def part_of(record: Record) -> Record:
@@ -127,7 +139,9 @@ class Moves:
         self.places = DigestMap(1)  # by digest of the content, where its record stands
         for i, path in enumerate(ledger.paths):
             for start, record in read_places(path):
-                content = record.get("content")
+                content = record.get("content") or content_etag(
+                    str(record.get("path")), record.get("etag")
+                )
                 if record["status"] == "ok" and record["space"] == space and content:
                     self.sizes.add(record["size"])
                     place = start * len(ledger.paths) + i
@@ -137,13 +151,20 @@ class Moves:
         """Return the record of the file that an item was before, if it was one."""
         if seen.size not in self.sizes:
             return None
-        content = content_of(item.path, seen.size, seen.mtime_ns)
+        if item.origin is None:
+            content = content_of(item.path, seen.size, seen.mtime_ns)
+        elif isinstance(item.origin, RemoteFile):
+            content = content_etag(item.name, seen.etag)
+        else:
+            return None
         known_as = _known_as(content, item.part)
         if not content or (found := self.places.get(known_as)) is None:
             return None
         (place,) = found
         record = self.ledger.read(place)
-        if record is None or record.get("content") != content:
+        if record is None or record["size"] != seen.size:
+            return None
+        if content not in (record.get("content"), content_etag(item.name, record.get("etag"))):
             return None
         if not self.ledger.counts(record["source"], place) or not self._is_gone(record):
             return None
@@ -152,12 +173,9 @@ class Moves:
 
     def _is_gone(self, record: Record) -> bool:
         """Tell whether a source is neither where it was nor where it would be now."""
-        located = self.listing.locate(record["source"])
-        paths = [Path(str(record.get("path"))), *([located[1]] if located else [])]
-        try:
-            return not any(lexists(path) for path in paths)
-        except (OSError, ValueError):
-            return False
+        before = str(record.get("path"))
+        now = self.listing.place_of(record["source"]) or before
+        return not any(map(_is_there, {before, now}))
 
 
 def _known_as(content: object, part: Record) -> int:

@@ -7,16 +7,45 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from musicssl.audio.remote import fetch, retried, told
-from musicssl.errors import AudioError
+from musicssl.audio.remote import fetch, filesystem, is_url, retried
+from musicssl.audio.remote_errors import protocols, told
+from musicssl.errors import AudioError, DependencyError
 from musicssl.folder.ledger import FileStat
 
 # What file systems call the facts that tell whether an object has changed.
-_ETAGS = ("ETag", "etag", "md5Hash", "blob_id", "Content-MD5", "Digest", "VersionId")
+# Those of the content come first: they stay when a bucket is copied.
+_ETAGS = (
+    *("md5Hash", "blob_id", "sha", "CRC", "Content-MD5", "Digest"),
+    *("ETag", "etag", "VersionId"),
+)
 _TIMES = (
     *("LastModified", "last_modified", "Last-Modified", "mtime", "updated", "modified"),
     "created",
 )
+
+
+# Where an etag is a hash of the content, as a rule, so that it tells a moved object again. Those of
+# web servers often are a size and a time, which the stems of one song share.
+_HASHED = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf"}
+
+
+def content_etag(name: str, etag: object) -> str | None:
+    """Return what tells an object's content, wherever it lies; None if nothing does."""
+    if not isinstance(etag, str) or not is_url(name) or protocols(name)[0] not in _HASHED:
+        return None
+    return f"etag {etag}"
+
+
+def is_there(name: str) -> bool:
+    """Tell whether an object is there; yes, if that cannot be found out."""
+    try:
+        system, path = filesystem(name)
+        asked(lambda: system.info(path), name)
+    except AudioError as error:
+        return not isinstance(error.__cause__, FileNotFoundError)
+    except DependencyError:
+        return True
+    return True
 
 
 class Origin(Protocol):
@@ -62,6 +91,9 @@ class RemoteFile:
 def stat_of(info: dict[str, Any]) -> FileStat:
     """Return the facts of an object that change when it does."""
     etag = next((str(info[name]).strip('"') for name in _ETAGS if info.get(name)), None)
+    settings = info.get("content_settings")  # of adlfs
+    if settings and (md5 := settings.get("content_md5")):
+        etag = bytes(md5).hex()
     time = next((info[name] for name in _TIMES if info.get(name)), None)
     if isinstance(time, datetime.datetime):
         time = time.timestamp()

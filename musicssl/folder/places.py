@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from musicssl.atomic import atomic_write
-from musicssl.audio.remote import filesystem, retried, shown_url, told
+from musicssl.audio.remote import filesystem, retried
+from musicssl.audio.remote_errors import shown_url, told
 from musicssl.errors import AudioError, OutputError
 from musicssl.folder.paths import make_folder, not_a_link, reason, writing
 from musicssl.source_names import is_url
@@ -13,6 +14,8 @@ from musicssl.source_names import is_url
 PARTS = "parts"  # folder
 # Stores in which an object appears whole when its upload ends. Elsewhere a file is renamed.
 _WHOLE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "hf", "memory"}
+
+_ARCHIVES = {"zip", "tar", "libarchive"}  # which can only be read
 
 
 class Place(Protocol):
@@ -74,13 +77,20 @@ class Store:
         except AudioError as error:
             raise OutputError(f"{self.name}: {error}") from error
         kinds = self.system.protocol
-        self.whole = not _WHOLE.isdisjoint([kinds] if isinstance(kinds, str) else kinds)
+        kinds = {kinds} if isinstance(kinds, str) else {*kinds}
+        self.whole = not _WHOLE.isdisjoint(kinds)
+        self.archive = not _ARCHIVES.isdisjoint(kinds)
 
     def _asked(self, question: Any, name: str, what: str) -> Any:
         try:
             return retried(question, f"{self.name}/{name}")
         except FileNotFoundError:
             raise
+        except NotImplementedError as error:
+            raise OutputError(
+                f"{self.name}: nothing can be written there; results go to a folder on a disk or "
+                "into a bucket."
+            ) from error
         except Exception as error:  # of any package that fsspec uses
             why = told(error, self.url)
             raise OutputError(f"{self.name}/{name} cannot be {what} ({why}).") from error
@@ -98,6 +108,8 @@ class Store:
         path = f"{self.path}/{name}"
 
         def put() -> None:
+            if self.archive:
+                raise NotImplementedError
             if self.whole:
                 self.system.pipe_file(path, data)
                 return
@@ -116,6 +128,7 @@ class Store:
 
     def names(self) -> list[str]:
         folder = f"{self.path}/{PARTS}"
+        self.system.invalidate_cache()  # hf:// keeps listings, and others write here too
         try:
             found = self._asked(lambda: self.system.ls(folder, detail=False), PARTS, "listed")
         except FileNotFoundError:
