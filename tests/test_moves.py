@@ -12,12 +12,14 @@ import pytest
 from folder_trees import manifest, noise, tree
 
 from musicssl.audio import AUDIO_EXTENSIONS
+from musicssl.cli.similar import moved_note
 from musicssl.errors import ConfigError, NoAudioError
 from musicssl.folder import reading
 from musicssl.folder.api import embed_folder
 from musicssl.folder.formats import FORMATS
 from musicssl.folder.listing import Listing
 from musicssl.folder.moves import content_of
+from musicssl.folder.records import json_line
 from musicssl.model import MusicEncoder
 
 NAMES = ["a/one.wav", "a/two.wav", "b/three.wav"]
@@ -462,3 +464,28 @@ def test_a_listing_counts_once_it_is_run_through(music: Path) -> None:
     listing = Listing([music], extensions=AUDIO_EXTENSIONS)
     assert len(list(listing.items(passed))) == 3 == len(list(listing))
     assert passed == {".txt": 1}
+
+
+def test_neighbors_that_have_moved_are_told(tmp_path: Path) -> None:
+    here = noise(tmp_path / "here.wav")
+    gone = str(tmp_path / "gone.wav")
+    assert moved_note([str(here), "s3://bucket/unasked.wav"]) is None
+    told = moved_note([str(here), gone])
+    assert told is not None
+    assert told.startswith(f"1 of 2 files are no longer where they were embedded, such as {gone}.")
+    assert "musicssl-embed NEW-PLACE -o EMBEDDINGS" in told
+
+
+def test_what_was_fetched_from_a_store_is_known_again(
+    music: Path, model: MusicEncoder, out: Path
+) -> None:
+    embed_folder(music, out, model=model)
+    lines = [
+        record | {"path": f"memory://bucket/{record['source']}", "mtime_ns": 0, "inode": None}
+        for record in manifest(out).values()
+    ]
+    (out / "manifest.jsonl").write_bytes(b"".join(map(json_line, lines)))
+    (music / "a/one.wav").write_bytes((music / "a/two.wav").read_bytes())
+    summary = embed_folder(music, out, model=model)
+    assert (summary.done, summary.skipped) == (1, 2)
+    assert manifest(out)["a/two.wav"]["path"] == str(music / "a/two.wav")

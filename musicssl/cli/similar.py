@@ -23,6 +23,8 @@ def similar(args: argparse.Namespace) -> int:
     if not found:
         say(f"musicssl similar: there is nothing else in {printable(str(args.index))}")
         return NOTHING
+    if note := moved_note([neighbor.path for neighbor in found]):
+        say(f"musicssl similar: {note}")
     if args.json:
         query = os.fsdecode(args.song)
         values = {"query": query, "space": index.space, "similar": [n._asdict() for n in found]}
@@ -30,6 +32,18 @@ def similar(args: argparse.Namespace) -> int:
     if args.m3u:
         return print_m3u(found)
     return print_lines([f"{n.score:6.3f}  {_told(n)}" for n in found])
+
+
+def moved_note(paths: list[str]) -> str | None:
+    """Say that files are no longer where they were embedded; URLs are not asked."""
+    gone = [path for path in paths if not is_url(path) and not os.path.lexists(path)]
+    if not gone:
+        return None
+    return (
+        f"{len(gone)} of {len(paths)} files are no longer where they were embedded, such as "
+        f"{printable(gone[0])}. Moved? musicssl-embed NEW-PLACE -o EMBEDDINGS notes where they are "
+        "now, and embeds nothing twice."
+    )
 
 
 def _told(neighbor: Neighbor) -> str:
