@@ -86,8 +86,11 @@ def _dataset_name(key: str) -> str:
 
 def _entries(group: Any, escaped: bool) -> Iterator[tuple[str, str]]:
     """Yield the parts of sources' names in a group in order, and what stands for them there."""
-    names = ((name if name.strip(_OWN) or not escaped else name[:-1], name) for name in group)
-    return iter(sorted(names))
+
+    def part(name: str) -> str:
+        return name if name.strip(_OWN) or not escaped else name[:-1]
+
+    return ((part(name), name) for name in sorted(group, key=part))
 
 
 def _dataset(file: Any, key: str, name: str) -> Row:
