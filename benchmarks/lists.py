@@ -19,8 +19,10 @@ from timing import Row, child, table
 from musicssl.folder.columns import Columns
 from musicssl.folder.formats import FORMATS
 from musicssl.folder.ledger import Ledger
+from musicssl.folder.listing import Listing
 from musicssl.folder.manifest import Manifest
 from musicssl.folder.output import Row as Result
+from musicssl.folder.path_lists import PathLines
 from musicssl.folder.records import json_line
 
 SPACE, DIM = "benchmark/l6/mean/00000000", 512
@@ -72,7 +74,13 @@ def stages(out: Path, count: int, format: str) -> dict[str, Callable[[], object]
             raise RuntimeError("a result is missing")
         output.close(finished=True)
 
+    def paths() -> None:
+        lines = PathLines("".join(f"/mnt/music/{name(i)}\n" for i in range(count)).encode())
+        if sum(1 for _ in Listing(lines, extensions=(), listed=True)) != count:
+            raise RuntimeError("a path is missing")
+
     return {
+        "a list of paths": paths,
         "what earlier runs did": lambda: Ledger([manifest], SPACE),
         "records that count": lambda: sum(1 for _ in Manifest(out).last()),
         "columns of the table": lambda: Columns([manifest], None),
