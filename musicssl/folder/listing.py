@@ -16,6 +16,7 @@ from musicssl.folder.origin import Origin
 from musicssl.folder.path_lists import ListedRoots, on_disk
 from musicssl.folder.paths import STATE, holds_results, is_results_name
 from musicssl.folder.records import digest
+from musicssl.folder.roots import Roots
 from musicssl.source_names import root_names
 
 MOST_SHARDS = 1_000_000
@@ -132,7 +133,7 @@ class Listing:
         self.shard = shard
         self.listed = listed
         self.wrong: list[tuple[str, str]] = []  # what was given and is no file: name and error
-        self.roots: Iterable[tuple[str, Path]]
+        self.roots: Roots
         if listed:
             self.roots = ListedRoots(paths)
             return
@@ -147,7 +148,7 @@ class Listing:
         folders = {path for path, (folder, _) in kinds.items() if folder}
         kept = [p for p in unique if not any(self._covers(f, p) for f in folders & {*p.parents})]
         single = len(kept) == 1 and kept[0] in folders
-        self.roots = list(zip([""] if single else root_names(kept), kept, strict=True))
+        self.roots = Roots(list(zip([""] if single else root_names(kept), kept, strict=True)))
 
     def __iter__(self) -> Iterator[Item]:
         return self.items(Counter())
@@ -162,13 +163,7 @@ class Listing:
 
     def locate(self, key: str) -> tuple[Path, Path] | None:
         """Return which of the paths covers a result's name, and where its source would be."""
-        roots = self.roots
-        for name, path in roots.kept if isinstance(roots, ListedRoots) else roots:
-            if key == name:
-                return path, path
-            if not name or key.startswith(f"{name}/"):
-                return path, path / key[len(name) + 1 if name else 0 :]
-        return None
+        return self.roots.locate(key)
 
     def place_of(self, key: str) -> str | None:
         """Return where the source of a result would be, as an item's name says it."""
@@ -177,8 +172,7 @@ class Listing:
 
     def holds_music(self, root: Path) -> bool:
         """Tell whether there is any file to embed in one of the paths."""
-        (name,) = (name for name, path in self.roots if path == root)
-        return any(item.error is None for item in self._root(name, root, Counter()))
+        return any(item.error is None for item in self._root("", root, Counter()))
 
     def _all(self, passed_over: Counter[str]) -> Iterator[Item]:
         for name, path in self.roots:

@@ -191,7 +191,6 @@ class Pruning:
     """
 
     def __init__(self, listing: Listing) -> None:
-        self.roots = [path for _, path in listing.roots]
         self.listing = listing
         self.found_again: list[Record] = []  # as they are to be: the whole library has moved
         self.kept: dict[str, int] = {}  # why, and how many
@@ -202,7 +201,7 @@ class Pruning:
         for record in records:
             try:
                 path = Path(str(record["path"]))
-                root = next((root for root in self.roots if path.is_relative_to(root)), None)
+                root = self.listing.roots.covering(path)
                 if root is None:
                     self._find_again(record)
                 elif path != root and not lexists(path):

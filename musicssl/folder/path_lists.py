@@ -6,10 +6,10 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from musicssl.errors import AudioError
+from musicssl.folder.roots import Roots
 from musicssl.source_names import absolute, current_folder, listed_name
 
 
@@ -41,14 +41,25 @@ class PathLines:
         object.__setattr__(self, "data", data)
 
     def __iter__(self) -> Iterator[str]:
-        end, start = b"\0" if self.null else b"\n", 0
+        return (path for _, path in self.placed())
+
+    def placed(self) -> Iterator[tuple[int, str]]:
+        """Yield each path with the byte that its line begins at."""
+        start = 0
         while start < len(self.data):
-            stop = self.data.find(end, start)
-            stop = len(self.data) if stop < 0 else stop
-            line = self.data[start:stop]
-            if line := line if self.null else line.removesuffix(b"\r"):
-                yield os.fsdecode(line)
-            start = stop + 1
+            line = self._line(start)
+            if path := line if self.null else line.removesuffix(b"\r"):
+                yield start, os.fsdecode(path)
+            start += len(line) + 1
+
+    def at(self, start: int) -> str:
+        """Return the path whose line begins at a byte."""
+        line = self._line(start)
+        return os.fsdecode(line if self.null else line.removesuffix(b"\r"))
+
+    def _line(self, start: int) -> bytes:
+        stop = self.data.find(b"\0" if self.null else b"\n", start)
+        return self.data[start : len(self.data) if stop < 0 else stop]
 
 
 def on_disk(path: str | Path, here: Path | None = None) -> Path:
@@ -67,19 +78,23 @@ def on_disk(path: str | Path, here: Path | None = None) -> Path:
     return absolute(path if here is None else here / path)
 
 
-class ListedRoots:
+class ListedRoots(Roots):
     """The names and absolute paths of a list's paths; made while it is iterated."""
 
     def __init__(self, paths: Iterable[str | Path]) -> None:
-        self._paths = list(paths) if isinstance(paths, Iterator) else paths
+        super().__init__()
+        self._given = paths if isinstance(paths, PathLines | list | tuple) else list(paths)
         self._here = current_folder()
 
-    def __iter__(self) -> Iterator[tuple[str, Path]]:
-        for given in self._paths:
-            path = on_disk(given, self._here)
-            yield listed_name(path, self._here), path
+    def placed(self) -> Iterator[tuple[int, tuple[str, Path]]]:
+        given = self._given
+        placed = given.placed() if isinstance(given, PathLines) else enumerate(given)
+        return ((place, self._root(path)) for place, path in placed)
 
-    @cached_property
-    def kept(self) -> list[tuple[str, Path]]:
-        """All of them, for looking up one after the other: in memory from then on."""
-        return list(self)
+    def at(self, place: int) -> tuple[str, Path]:
+        given = self._given
+        return self._root(given.at(place) if isinstance(given, PathLines) else given[place])
+
+    def _root(self, given: str | Path) -> tuple[str, Path]:
+        path = on_disk(given, self._here)
+        return listed_name(path, self._here), path
