@@ -25,6 +25,7 @@ class DilatedConfig(EncoderConfig):
     name: ClassVar[str] = "dilated"
     spectrum: DualSpectrumConfig = field(default_factory=DualSpectrumConfig)
     pitch_channels: tuple[Size, ...] = (16, 24)
+    pitch_every: Annotated[int, Range(1, 2)] = 1  # 2: one spectrum for pitch a frame, not two
     mel_channels: Size = 128
     dim: Size = 256
     inner: Size = 768
@@ -61,20 +62,24 @@ class Dilated(Encoder):
         self.dim = config.dim
         self.n_layers = len(config.dilations) + 1
         trunk = config.kernel // 2 * sum(config.dilations) * self.hop
-        self.context = trunk + Stem.reach * config.spectrum.hop + self.spectrum.reach
+        reach = Stem.reach * config.pitch_every * config.spectrum.hop
+        self.context = trunk + reach + self.spectrum.reach
 
     @property
     def spectrogram(self) -> DualSpectrum:
         return self.spectrum
 
     def features(self, audio: Tensor) -> Spectra:
-        return self.spectrum(audio, self.stride * self.frames(audio.shape[-1]))
+        spectra = self.stride * self.frames(audio.shape[-1])
+        return self.spectrum(audio, spectra, self.config.pitch_every)
 
     def encode(self, features: Features, last: int | None = None) -> list[Tensor]:
-        spectra, mask = Spectra(*features.values), features.inside
+        spectra, mask, every = Spectra(*features.values), features.inside, self.config.pitch_every
+        if every > 1 and spectra.pitch.shape[2] == spectra.mel.shape[2]:  # training has them all
+            spectra = Spectra(spectra.pitch[..., ::every], spectra.mel)
         if mask is not None:
             inside = mask.repeat_interleave(self.stride, dim=1)[:, None]
-            spectra = Spectra(spectra.pitch * inside, spectra.mel * inside)
+            spectra = Spectra(spectra.pitch * inside[..., ::every], spectra.mel * inside)
         x = self.stem(spectra)
         layers = [x]
         for block in itertools.islice(self.blocks, last):
@@ -88,13 +93,14 @@ class Dilated(Encoder):
 class Stem(nn.Module):
     """Spectra to frames: (batch, bands, 2 * frames) twice to (batch, frames, dim)."""
 
-    reach = 2  # spectra heard on each side of the frame's own
+    reach = 2  # spectra for pitch heard on each side of the frame's own
     block = 512  # frames at a time over the batch: the work stays in the processor's cache
 
     def __init__(self, config: DilatedConfig) -> None:
         super().__init__()
         first, second = config.pitch_channels
-        self.pitch_1 = nn.Conv2d(1, first, 5, stride=(1, Dilated.stride), padding=(2, 0))
+        self.step = Dilated.stride // config.pitch_every  # spectra for pitch a frame
+        self.pitch_1 = nn.Conv2d(1, first, 5, stride=(1, self.step), padding=(2, 0))
         self.pitch_2 = nn.Conv2d(first, second, (5, 1), stride=(2, 1), padding=(2, 0))
         self.pitch_out = nn.Linear(-(-config.spectrum.pitch_bands // 2) * second, config.dim)
         self.mel = nn.Conv1d(config.spectrum.mels, config.mel_channels, 3, stride=Dilated.stride)
@@ -111,9 +117,10 @@ class Stem(nn.Module):
         block = max(1, self.block // len(mel))
         parts = []
         for first in range(0, frames, block):
-            start = first * Dilated.stride
-            stop = min(first + block, frames) * Dilated.stride
-            parts.append(self._frames(pitch[..., start : stop + 3], mel[..., start : stop + 1]))
+            last = min(first + block, frames)
+            heard = pitch[..., first * self.step : (last - 1) * self.step + 5]
+            start, stop = first * Dilated.stride, last * Dilated.stride
+            parts.append(self._frames(heard, mel[..., start : stop + 1]))
         return torch.cat(parts, dim=1)
 
     def _frames(self, pitch: Tensor, mel: Tensor) -> Tensor:

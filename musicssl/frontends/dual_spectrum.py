@@ -58,7 +58,7 @@ class DualSpectrumConfig:
 class Spectra(NamedTuple):
     """Output of a `DualSpectrum`: log10(1 + power / knee), so silence is 0, full scale ~6."""
 
-    pitch: Tensor  # (batch, pitch_bands, spectra)
+    pitch: Tensor  # (batch, pitch_bands, spectra), or every n-th of them
     mel: Tensor  # (batch, mels, spectra)
 
 
@@ -96,21 +96,26 @@ class DualSpectrum(ConstantBuffers):
         """Samples that a spectrum hears on each side of its centre."""
         return max(self.config.pitch_fft, self.config.mel_fft) // 2
 
-    def forward(self, audio: Tensor, spectra: int) -> Spectra:
-        """Return the first `spectra` spectra of `audio`, shape (batch, samples), in [-1, 1]."""
+    def forward(self, audio: Tensor, spectra: int, pitch_every: int = 1) -> Spectra:
+        """Return the first `spectra` spectra of `audio`, shape (batch, samples), in [-1, 1].
+
+        Of those for pitch, only every `pitch_every`-th is computed.
+        """
         with torch.autocast(audio.device.type, enabled=False):
             audio = audio.float()
             return Spectra(
-                self._log_power(audio, "pitch", spectra),
+                self._log_power(audio, "pitch", -(-spectra // pitch_every), pitch_every),
                 self._log_power(audio, "mel", spectra),
             )
 
-    def power(self, audio: Tensor, window: Tensor, bins: int, first: int, spectra: int) -> Tensor:
+    def power(
+        self, audio: Tensor, window: Tensor, bins: int, first: int, spectra: int, every: int = 1
+    ) -> Tensor:
         """Return the power of `spectra` spectra from number `first` on: (batch, spectra, bins).
 
-        A full-scale sine on a bin gives 1.
+        A full-scale sine on a bin gives 1. With `every` the spectra are as many hops apart.
         """
-        n_fft, hop = len(window), self.config.hop
+        n_fft, hop = len(window), every * self.config.hop
         start = first * hop - n_fft // 2
         stop = (first + spectra - 1) * hop + n_fft - n_fft // 2
         samples = audio.shape[-1]
@@ -127,14 +132,14 @@ class DualSpectrum(ConstantBuffers):
         """Return the spectra of powers computed elsewhere, as `power` gives them, of all bins."""
         return Spectra(self._bands(pitch, "pitch"), self._bands(mel, "mel"))
 
-    def _log_power(self, audio: Tensor, name: str, spectra: int) -> Tensor:
+    def _log_power(self, audio: Tensor, name: str, spectra: int, every: int = 1) -> Tensor:
         window = self.get_buffer(f"window_{name}")
         bins = self.get_buffer(f"bank_{name}").shape[1]
         if is_exporting():
-            return self._bands(self.power(audio, window, bins, 0, spectra), name)
+            return self._bands(self.power(audio, window, bins, 0, spectra, every), name)
         block = max(1, self.block // len(audio)) if audio.device.type == "cpu" else spectra
         blocks = [
-            self._bands(self.power(audio, window, bins, j, min(block, spectra - j)), name)
+            self._bands(self.power(audio, window, bins, j, min(block, spectra - j), every), name)
             for j in range(0, spectra, block)
         ]
         return torch.cat(blocks, dim=2)
