@@ -21,6 +21,10 @@ from musicssl.source_names import root_names
 
 MOST_SHARDS = 1_000_000
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
+_CLASH = (
+    "an earlier file of the list has the name {} too: names are paths from the current folder or, "
+    "outside it, from the root. Run in another folder, or embed this file into another output."
+)
 
 
 class Item(NamedTuple):
@@ -29,6 +33,7 @@ class Item(NamedTuple):
     key: str  # its name among the results, "/" between folders
     path: Path
     error: str | None = None  # why it cannot be read, where that is known already
+    clash: bool = False  # its name is that of another file of the list
     given: bool = False  # by its own path, so that it is wanted whatever it is
     mount: str | None = None  # the folder, as a key, where another disk than its PATH's begins
     start: float | None = None  # seconds, of a part of the file; None: all of it
@@ -180,11 +185,14 @@ class Listing:
 
     def _once(self, passed_over: Counter[str]) -> Iterator[Item]:
         """Yield what a list names, but nothing twice: it may name a folder and what is in it."""
-        seen = DigestMap()
+        seen = DigestMap(1)
         for item in self._all(passed_over):
-            if (key := digest(item.key)) not in seen:
-                seen.set(key)
+            key, name = digest(item.key), digest(item.name)
+            if (before := seen.get(key)) is None:
+                seen.set(key, name)
                 yield item
+            elif before != (name,):  # "/a.wav", and "a.wav" in the current folder
+                yield item._replace(clash=True, error=_CLASH.format(item.key))
 
     def _root(self, name: str, path: Path, passed_over: Counter[str]) -> Iterator[Item]:
         folder, error = _kind(path)

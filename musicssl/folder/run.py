@@ -52,9 +52,18 @@ class FolderRun(ABC):
 
     def todo(self) -> Iterator[Taken]:
         """Yield what an earlier run has not done, with what is known of it unread."""
-        self.report_wrong()
-        items = self.listing.items(self.summary.passed_over)
-        yield from self.expansion().todo(takewhile(lambda _: not self.stop.is_set(), items))
+        items = takewhile(lambda _: not self.stop.is_set(), self.items())
+        yield from self.expansion().todo(items)
+
+    def items(self) -> Iterator[Item]:
+        """Yield what is listed, and report what is wrong with the list."""
+        for name, error in self.listing.wrong:
+            self._report_wrong(name, name, error)
+        for item in self.listing.items(self.summary.passed_over):
+            if item.clash:  # the manifest and the results have the other file under this name
+                self._report_wrong(item.key, item.name, item.error)
+            else:
+                yield item
 
     def expansion(self) -> Expansion:
         """Return what looks into tar files."""
@@ -85,11 +94,9 @@ class FolderRun(ABC):
             if self.on_file:
                 self.on_file(record)
 
-    def report_wrong(self) -> None:
-        """Report what was given and is no file."""
-        for name, error in self.listing.wrong:
-            failed = {"source": name, "path": name, "status": "failed", "error": error}
-            self.report(failed | self.off)
+    def _report_wrong(self, key: str, name: str, error: str | None) -> None:
+        failed = {"source": key, "path": name, "status": "failed", "error": error}
+        self.report(failed | self.off)
 
     def report_todo(self) -> None:
         """Report what there is to do, where nothing is to be done."""

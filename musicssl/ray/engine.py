@@ -162,9 +162,8 @@ class RayEngine:
 
     def _todo(self, run: DatasetRun) -> Iterator[Taken]:
         """Yield what is to be done; tar files as they are, for workers to look into."""
-        run.report_wrong()
         expansion = run.expansion()
-        for item in run.listing.items(run.summary.passed_over):
+        for item in run.items():
             if run.stop.is_set():
                 return
             taken = expansion.opened(item) if is_archive(item) else run.look(item)
