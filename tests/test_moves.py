@@ -4,24 +4,20 @@ import json
 import logging
 import os
 import shutil
-import sys
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from folder_trees import manifest, noise, tree
 
-from musicssl.audio import AUDIO_EXTENSIONS
+from musicssl.audio import AUDIO_EXTENSIONS, open_source
 from musicssl.cli.similar import moved_note
 from musicssl.errors import ConfigError, NoAudioError
-from musicssl.folder import reading
 from musicssl.folder.api import embed_folder
 from musicssl.folder.formats import FORMATS
 from musicssl.folder.listing import Listing
-from musicssl.folder.moves import Pruning, content_of
-from musicssl.folder.path_lists import PathLines
+from musicssl.folder.moves import content_of
 from musicssl.folder.records import json_line
 from musicssl.model import MusicEncoder
 
@@ -205,79 +201,6 @@ def test_prune_only_what_the_paths_cover(music: Path, model: MusicEncoder, out: 
     assert summary.pruned == 1 and "a/one.wav" in manifest(out)
     assert embed_folder(music / "a", out, model=model, prune=True).pruned == 2
     assert {"one.wav", "a/one.wav"}.isdisjoint(manifest(out))
-
-
-def test_prune_what_a_list_covers(
-    music: Path, model: MusicEncoder, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(music)
-    noise(music / "a" / "four.wav", 0.3, 4)
-    embed_folder(Listing(["a", "b"], extensions=AUDIO_EXTENSIONS, listed=True), out, model=model)
-    for name in ("a/one.wav", "a/two.wav", "b/three.wav"):
-        (music / name).unlink()
-    # a folder given twice is one; a file by its own path stays, and so does what nothing covers
-    for lines in (b"a/two.wav\na\n./a\n", b"a/two.wav\r\n\na\r\na"):
-        listing = Listing(PathLines(lines), extensions=AUDIO_EXTENSIONS, listed=True)
-        summary = embed_folder(listing, out, model=model, prune=True, dry_run=True)
-        assert summary.pruned == 1
-    assert embed_folder(listing, out, model=model, prune=True).pruned == 1
-    assert set(manifest(out)) == {"a/two.wav", "a/four.wav", "b/three.wav"}
-
-
-def first_covering(roots: Iterable[tuple[str, Path]], path: Path) -> Path | None:
-    return next((root for _, root in roots if path.is_relative_to(root)), None)
-
-
-def first_naming(roots: Iterable[tuple[str, Path]], key: str) -> tuple[Path, Path] | None:
-    for name, path in roots:
-        if not name or f"{key}/".startswith(f"{name}/"):
-            return path, path / key[len(name) :].removeprefix("/")
-    return None
-
-
-@pytest.mark.parametrize("lines", ["a/b\na\n/x\nx", "a\na/b\nx\n/x", ".\na", "/\n.", "a\n..", "b"])
-@pytest.mark.parametrize("kind", [PathLines, list])
-def test_the_first_path_that_covers_a_file_counts(
-    lines: str, kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    paths = PathLines(lines.encode()) if kind is PathLines else lines.split("\n")
-    roots = Listing(paths, extensions=AUDIO_EXTENSIONS, listed=True).roots
-    for name in ("a", "a/b", "a/b/c.wav", "ab", "x", "x/y", "c.wav", "/x", "/x/y", "/", "../a"):
-        path = Path(os.path.normpath(tmp_path / name))
-        assert roots.covering(path) == first_covering(roots, path)
-        key = name.strip("/.") or "a/b/c/d"
-        assert roots.locate(key) == first_naming(roots, key)
-
-
-def test_pruning_takes_as_long_as_its_list_and_the_manifest(tmp_path: Path) -> None:
-    def calls(count: int) -> int:
-        """Return how many functions are called to prune after a list of `count` folders."""
-        music = tmp_path / str(count)
-        folders = [music / f"{i}" for i in range(count)]
-        for folder in folders:
-            folder.mkdir(parents=True)
-            (folder / "here.wav").touch()
-        gone = [folder / "gone.wav" for folder in folders]
-        gone += [tmp_path / "elsewhere" / f"{i}.wav" for i in range(count)]
-        records = [{"source": p.name, "path": str(p), "status": "ok"} for p in gone]
-        called = 0
-
-        def count_call(frame: Any, event: str, arg: Any) -> None:
-            nonlocal called
-            called += event in {"call", "c_call"}
-
-        listing = Listing(map(str, folders), extensions=AUDIO_EXTENSIONS, listed=True)
-        sys.setprofile(count_call)
-        try:
-            pruned = list(Pruning(listing).gone(iter(records)))
-        finally:
-            sys.setprofile(None)
-        assert len(pruned) == count
-        return called
-
-    calls(2)  # imports
-    assert calls(200) < 2.2 * calls(100)
 
 
 def test_prune_a_library_that_has_moved(music: Path, model: MusicEncoder, out: Path) -> None:
@@ -509,14 +432,13 @@ def test_a_film_without_sound_is_passed_over(
     music: Path, model: MusicEncoder, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     embed_folder(music, out, model=model)
-    opened = reading.open_source
 
     def silent(path: Path, **options: Any) -> Any:
         if path.name == "two.wav":
             raise NoAudioError(f"{path}: no audio stream")
-        return opened(path, **options)
+        return open_source(path, **options)
 
-    monkeypatch.setattr(reading, "open_source", silent)
+    monkeypatch.setattr("musicssl.folder.reading.open_source", silent)
     for _ in range(2):
         summary = embed_folder(music, out, model=model, overwrite=True)
         assert (summary.done, summary.failed) == (2, 0)
@@ -529,7 +451,14 @@ def test_a_film_without_sound_is_passed_over(
 
 def test_nothing_is_listed_twice(music: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(music)
-    paths = ["a", "a/one.wav", Path("a").absolute(), "b/three.wav", "b", "./a/../a"]
+    paths: list[str | Path] = [
+        "a",
+        "a/one.wav",
+        Path("a").absolute(),
+        "b/three.wav",
+        "b",
+        "./a/../a",
+    ]
     listing = Listing(paths, extensions=AUDIO_EXTENSIONS, listed=True)
     assert [item.key for item in listing] == NAMES
 
