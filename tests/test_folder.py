@@ -22,8 +22,8 @@ from musicssl.errors import (
 )
 from musicssl.folder.api import embed_folder
 from musicssl.folder.formats import FORMATS
-from musicssl.folder.given import listing_of
 from musicssl.folder.listing import Listing, Shard
+from musicssl.folder.listing_factory import listing_of
 from musicssl.folder.records import read_lines
 from musicssl.folder.summary import Summary
 from musicssl.inference.ahead import Ahead

@@ -12,15 +12,16 @@ from hypothesis import strategies as st
 from musicssl.cli import main as command
 from musicssl.cli.options import build_parser
 from musicssl.errors import ConfigError
-from musicssl.folder import runs as runs_module
+from musicssl.folder import sorted_runs
 from musicssl.folder.digests import DigestMap
 from musicssl.folder.formats import FORMATS
+from musicssl.folder.keys import order
 from musicssl.folder.ledger import FileStat, Ledger
 from musicssl.folder.listing import Listing
 from musicssl.folder.output import Row
-from musicssl.folder.parts import Parts, order
+from musicssl.folder.pending import Parts
 from musicssl.folder.records import json_line
-from musicssl.folder.runs import Runs
+from musicssl.folder.sorted_runs import Runs
 
 SPACE = "m/l1/mean/00000000"
 
@@ -144,7 +145,7 @@ def test_what_is_dropped_is_gone_in_all_runs(tmp_path: Path) -> None:
 
 def test_many_runs_become_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that not all of them need to be open at once, however many results there are."""
-    monkeypatch.setattr(runs_module, "MOST", 3)
+    monkeypatch.setattr(sorted_runs, "MOST", 3)
     runs = runs_in(tmp_path / "runs")
     for i in range(12):
         runs.add([row(f"{i % 5}", i)], tmp_path / "part")

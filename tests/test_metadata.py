@@ -12,8 +12,8 @@ import musicssl
 from musicssl import ConfigError, MusicEncoder, Segment
 from musicssl.cli.main import main
 from musicssl.folder.api import embed_folder
-from musicssl.folder.matching import Match
 from musicssl.folder.metadata import Metadata
+from musicssl.folder.metadata_match import Match
 
 pq = pytest.importorskip("pyarrow.parquet")
 

@@ -14,9 +14,9 @@ from musicssl.folder.ledger import Ledger
 from musicssl.folder.manifest import Manifest, lock_output, read_space, write_space
 from musicssl.folder.output import Output, Row
 from musicssl.folder.paths import TakenError
+from musicssl.folder.provenance import differences
 from musicssl.folder.records import json_line, read_lines
 from musicssl.folder.single_file import Store
-from musicssl.folder.space import differences
 from musicssl.space import Space
 
 KEYS = ["a/b/song.flac", "a/song.mp3", "a b.wav", "a.wav", "ü/日本.ogg", "z.wav"]

@@ -490,7 +490,7 @@ def test_a_part_that_may_not_be_read_is_not_damaged(
         raise OSError(24, "Too many open files")
 
     with monkeypatch.context() as patch:
-        patch.setattr("musicssl.folder.parts.read_npz", refuse)
+        patch.setattr("musicssl.folder.pending.read_npz", refuse)
         with pytest.raises(OutputError, match="Too many open files"):
             embed_folder(music, out, model=model, format="parquet")
     assert sorted((out / ".musicssl").glob("parts/??/*")) == parts

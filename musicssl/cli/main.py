@@ -51,8 +51,8 @@ def _main(argv: list[str]) -> int:
 def _listing(parser: argparse.ArgumentParser, args: argparse.Namespace) -> "Listing":
     """Return the files that were asked for."""
     from musicssl.audio import AUDIO_EXTENSIONS
-    from musicssl.folder.given import dotted
     from musicssl.folder.listing import Listing, Shard
+    from musicssl.folder.listing_factory import dotted
     from musicssl.folder.remote import RemoteListing
     from musicssl.folder.segments import SegmentListing
     from musicssl.segments.reading import parse_segments

@@ -11,9 +11,9 @@ from musicssl.folder.columns import OWN
 from musicssl.folder.dataset import FORMAT as DATASET
 from musicssl.folder.dataset_run import DatasetRun, WorkEngine
 from musicssl.folder.formats import FORMATS
-from musicssl.folder.given import listing_of
 from musicssl.folder.job import FolderJob
 from musicssl.folder.listing import Listing
+from musicssl.folder.listing_factory import listing_of
 from musicssl.folder.manifest import lock_output
 from musicssl.folder.metadata import Metadata
 from musicssl.folder.records import Record

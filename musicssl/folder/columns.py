@@ -6,9 +6,9 @@ from typing import Any
 
 from musicssl.folder.cells import Kinds, typed
 from musicssl.folder.digests import DigestMap
-from musicssl.folder.matching import Match, Part
+from musicssl.folder.keys import unicode_key, unicode_text
 from musicssl.folder.metadata import Metadata
-from musicssl.folder.parts import unicode_key, unicode_text
+from musicssl.folder.metadata_match import Match, Part
 from musicssl.folder.records import Record, digest, read_at, read_places
 
 # Names and kinds of columns, in their order; the user's own stand before the last one.

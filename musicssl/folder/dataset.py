@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from musicssl import __version__
 from musicssl.errors import DependencyError, OutputError
+from musicssl.folder.keys import unicode_key
 from musicssl.folder.output import Row
-from musicssl.folder.parts import unicode_key
 from musicssl.folder.paths import reason
 from musicssl.folder.places import PARTS, Place
 from musicssl.folder.records import Record, digest

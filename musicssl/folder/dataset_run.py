@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from musicssl.errors import OutputError
 from musicssl.folder.dataset import FORMAT, PART_FILES, DatasetLedger, DatasetWriter
+from musicssl.folder.folder_run import FolderRun
 from musicssl.folder.ledger import FileStat
 from musicssl.folder.listing import Item
 from musicssl.folder.manifest import check_space
@@ -17,11 +18,9 @@ from musicssl.folder.output import Output, Row
 from musicssl.folder.paths import TakenError, proper
 from musicssl.folder.places import Place, place_of
 from musicssl.folder.planning import plan_threads
-from musicssl.folder.provenance import describe_run, describe_vectors
+from musicssl.folder.provenance import describe_run, describe_vectors, differences
 from musicssl.folder.reading import Taken
 from musicssl.folder.records import GONE, Record
-from musicssl.folder.run import FolderRun
-from musicssl.folder.space import differences
 from musicssl.folder.summary import Interrupted, Summary
 from musicssl.folder.threads import EmbedThreads
 from musicssl.inference.options import Settings

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from musicssl.errors import OutputError
 from musicssl.folder.columns import Columns
+from musicssl.folder.folder_run import FolderRun
 from musicssl.folder.ledger import FileStat, Ledger
 from musicssl.folder.listing import Item
 from musicssl.folder.manifest import Manifest, forget_shards, read_space, write_space
@@ -20,7 +21,6 @@ from musicssl.folder.preparation import Preparation
 from musicssl.folder.provenance import describe_run, describe_vectors
 from musicssl.folder.reading import Taken
 from musicssl.folder.records import GONE, Record
-from musicssl.folder.run import FolderRun
 from musicssl.folder.segments import SegmentListing
 from musicssl.folder.summary import Interrupted, Summary
 from musicssl.folder.threads import EmbedThreads

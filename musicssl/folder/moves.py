@@ -93,20 +93,12 @@ def _recognize_object(record: Record, item: Item, seen: FileStat) -> Record | No
     if same:
         return record | {"path": item.name} | seen.facts
     path = str(record.get("path", item.name))
-    if path != item.name and _is_there(path):
+    if path != item.name and is_there(path):
         raise TakenError(
             f"{item.key} is already the result of {path}, which is still there. Give both in one "
             "run, or choose another folder; overwrite (--overwrite) replaces it."
         )
     return None
-
-
-def _is_there(name: str) -> bool:
-    """Tell whether a file or an object is there; yes, if that cannot be found out."""
-    try:
-        return is_there(name) if is_url(name) else lexists(Path(name))
-    except (OSError, ValueError):
-        return True
 
 
 def part_of(record: Record) -> Record:
@@ -175,7 +167,7 @@ class Moves:
         """Tell whether a source is neither where it was nor where it would be now."""
         before = str(record.get("path"))
         now = self.listing.place_of(record["source"]) or before
-        return not any(map(_is_there, {before, now}))
+        return not any(map(is_there, {before, now}))
 
 
 def _known_as(content: object, part: Record) -> int:

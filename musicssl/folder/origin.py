@@ -11,6 +11,7 @@ from musicssl.audio.remote import fetch, filesystem, is_url, retried
 from musicssl.audio.remote_errors import protocols, told
 from musicssl.errors import AudioError, DependencyError
 from musicssl.folder.ledger import FileStat
+from musicssl.folder.paths import lexists
 
 # What file systems call the facts that tell whether an object has changed.
 # Those of the content come first: they stay when a bucket is copied.
@@ -37,13 +38,15 @@ def content_etag(name: str, etag: object) -> str | None:
 
 
 def is_there(name: str) -> bool:
-    """Tell whether an object is there; yes, if that cannot be found out."""
+    """Tell whether a file or an object is there; yes, if that cannot be found out."""
     try:
+        if not is_url(name):
+            return lexists(Path(name))
         system, path = filesystem(name)
         asked(lambda: system.info(path), name)
     except AudioError as error:
         return not isinstance(error.__cause__, FileNotFoundError)
-    except DependencyError:
+    except (DependencyError, OSError, ValueError):
         return True
     return True
 

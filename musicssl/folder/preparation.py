@@ -11,9 +11,9 @@ from musicssl.folder.formats import FORMATS
 from musicssl.folder.manifest import Manifest, read_space
 from musicssl.folder.paths import STATE, lexists, not_a_link, put_aside, writing
 from musicssl.folder.per_file import Files
+from musicssl.folder.provenance import differences
 from musicssl.folder.records import no_manifest
 from musicssl.folder.single_file import Store
-from musicssl.folder.space import differences
 from musicssl.space import Space
 
 

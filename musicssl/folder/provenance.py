@@ -1,6 +1,7 @@
-"""Model, settings and versions of a run, as every line of its manifest has them."""
+"""Model, settings and versions of a run: what a folder says of them, and where another differs."""
 
 import contextlib
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -9,6 +10,18 @@ from musicssl.inference.options import Settings
 from musicssl.model import MusicEncoder
 from musicssl.pooling import POOLINGS
 from musicssl.space import Space
+
+_COMPARED = (
+    "weights_sha256",
+    "level",
+    "pooling",
+    "window",
+    "hop",
+    "layers",
+    "resampler",
+    "mono",
+    "format",
+)
 
 
 def describe_vectors(model: MusicEncoder, settings: Settings) -> dict[str, Any]:
@@ -45,3 +58,17 @@ def describe_run(
         },
         "versions": versions,
     }
+
+
+def differences(found: dict[str, Any], space: Space, kind: str) -> list[str]:
+    """Return, one phrase each, how a folder's space and format differ from those asked for.
+
+    Other weights are told by the model's name, if that is another too.
+    """
+    asked = asdict(space) | {"layers": list(space.layers), "format": kind}
+    differ = [name for name in _COMPARED if found[name] != asked[name]]
+    if "weights_sha256" in differ and found["model"] != asked["model"]:
+        differ[differ.index("weights_sha256")] = "model"
+    return [
+        f"{name} is {found[name] or 'empty'} there, {asked[name]} was asked for" for name in differ
+    ]

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 
 from musicssl.errors import DependencyError, OutputError
 from musicssl.folder.digests import DigestMap
+from musicssl.folder.keys import order, unicode_key
 from musicssl.folder.output import Output, Row
-from musicssl.folder.parts import Parts, order, unicode_key
 from musicssl.folder.paths import (
     SHARD,
     damage,
@@ -25,6 +25,7 @@ from musicssl.folder.paths import (
     remove,
     writing,
 )
+from musicssl.folder.pending import Parts
 from musicssl.folder.records import digest
 
 

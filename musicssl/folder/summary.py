@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from musicssl.folder.parts import order
+from musicssl.folder.keys import order
 
 KEPT_FAILURES = 20
 

@@ -18,10 +18,10 @@ from musicssl.folder.columns import TOLD, listed_cells
 from musicssl.folder.dataset import FORMAT as DATASET
 from musicssl.folder.dataset import read_dataset
 from musicssl.folder.formats import FORMATS
+from musicssl.folder.keys import order
 from musicssl.folder.manifest import Manifest, check_space, read_space
 from musicssl.folder.metadata import Metadata
 from musicssl.folder.output import Output, Row
-from musicssl.folder.parts import order
 from musicssl.folder.paths import looked_at
 from musicssl.folder.per_file import Jsonl, Npz, read_npz
 from musicssl.folder.places import Disk, Place, place_of

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.errors import DependencyError, OutputError
-from musicssl.folder.matching import Match, Part
 from musicssl.folder.metadata import Metadata
+from musicssl.folder.metadata_match import Match, Part
 
 
 @dataclass(frozen=True, eq=False)

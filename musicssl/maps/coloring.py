@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from musicssl.errors import ConfigError, nearest, shown
-from musicssl.folder.matching import Match
 from musicssl.folder.metadata import Metadata
+from musicssl.folder.metadata_match import Match
 from musicssl.library import EmbeddingTable
 
 GROUPS = 8  # colors that can be told apart

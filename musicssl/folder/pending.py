@@ -1,4 +1,4 @@
-"""Results of a run that will be one file: an npz each, then sorted runs, until they are merged."""
+"""`Parts`: pending results of one file: an npz each, then sorted runs, until they are merged."""
 
 import hashlib
 import re
@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from musicssl.folder.keys import order
 from musicssl.folder.output import Row
 from musicssl.folder.paths import (
     SHARD,
@@ -19,11 +20,9 @@ from musicssl.folder.paths import (
     remove_own,
 )
 from musicssl.folder.per_file import Npz, read_npz
-from musicssl.folder.runs import NAME as in_runs
-from musicssl.folder.runs import Runs
+from musicssl.folder.sorted_runs import NAME as in_runs
+from musicssl.folder.sorted_runs import Runs
 
-# What in a name would pass for an escaped byte; its backslash is escaped.
-_LIKE_ESCAPES = re.compile(r"\\((?:x5c)*x[89a-f][0-9a-f])")
 _NAME = re.compile(r"[0-9a-f]{32}\.npz").fullmatch
 
 
@@ -131,18 +130,3 @@ class Parts:
             log.debug("%s cannot be read back", path, exc_info=error)
             return None
         return row if space == self.space else None
-
-
-def order(key: str) -> tuple[bytes, ...]:
-    """Sort as trees are walked: folder by folder."""
-    return tuple(part.encode("utf-8", "surrogateescape") for part in key.split("/"))
-
-
-def unicode_key(key: str) -> str:
-    """Escape what is no Unicode in a file's name, so that no two names become the same."""
-    return unicode_text(_LIKE_ESCAPES.sub(r"\\x5c\1", key))
-
-
-def unicode_text(text: str) -> str:
-    """Escape what is no Unicode: neither parquet nor HDF5 can hold it."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
