@@ -19,6 +19,8 @@ class Layered(Pretrained):
     def pick_layers(self, layer: Layer) -> tuple[int, ...]:
         """Return layer numbers for an int, several, "all", or None for the checkpoint's choice.
 
+        "auto" is that choice too.
+
         Raises
         ------
         ConfigError
@@ -35,7 +37,6 @@ class Layered(Pretrained):
         numbers = arguments.integers(layer, "layer")
         for number in numbers:
             if not -self.layers <= number < self.layers:
-                raise ConfigError(
-                    f"layer {number!r} does not exist; this model has 0 to {self.layers - 1}."
-                )
+                known = f"layers 0 to {self.layers - 1}" if self.layers > 1 else "one layer, 0"
+                raise ConfigError(f"layer {number!r} does not exist; this model has {known}.")
         return tuple(number % self.layers for number in numbers)
