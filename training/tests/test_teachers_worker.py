@@ -29,6 +29,7 @@ from musicssl_training.workers.teacher import (
     Distillation,
     DistillationConfig,
     Lesson,
+    decorrelation,
     join,
     taught_by,
 )
@@ -40,7 +41,7 @@ MEAN, VARIANCE = np.array([3.0, -1.0]), np.array([4.0, 0.25])
 
 def make(kind: str, hidden: int) -> Distillation:
     config = DistillationConfig(name="teacher:loudness", hidden=hidden)
-    return Distillation(config, DIM, GRID, Lesson(Loudness(kind).facts, MEAN, VARIANCE))
+    return Distillation(config, DIM, GRID, Lesson(Loudness(kind).facts, MEAN, np.diag(VARIANCE)))
 
 
 def worker(kind: str) -> Distillation:
@@ -244,7 +245,51 @@ def test_moments_are_those_of_the_packs_by_their_shares(taught_pack: Path, tmp_p
     lesson = join("loudness", [one.lessons("loudness"), None, two.lessons("loudness")], [3, 9, 1])
     values = np.concatenate([rows, rows, rows, rows + np.float16(2)]).astype(np.float64)
     np.testing.assert_allclose(lesson.mean, values.mean(axis=0), rtol=1e-3)
-    np.testing.assert_allclose(lesson.variance, values.var(axis=0), rtol=1e-3)
+    np.testing.assert_allclose(lesson.covariance, np.cov(values.T, bias=True), rtol=1e-3)
+
+
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_whitening_raises_what_varies_little(share: float) -> None:
+    random = np.random.default_rng(0)
+    values = random.standard_normal((5000, 3)) * [1.0, 0.3, 0.05] @ random.standard_normal((3, 3))
+    values = np.column_stack([values, np.full(5000, 7.0)])  # and one that is always the same
+    normal = (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-9)
+    before = np.linalg.eigvalsh(np.cov(normal.T, bias=True))[1:]
+    matrix = decorrelation(np.cov(values.T, bias=True), share).double().numpy()
+    np.testing.assert_array_equal(matrix, matrix.T)
+    after = np.linalg.eigvalsh(np.cov((normal @ matrix).T, bias=True))[1:]
+    faint = 1e-3 * before.sum() / 4
+    expected = before * (before + faint) ** -share
+    np.testing.assert_allclose(after, expected * 4 / expected.sum(), rtol=1e-3)
+    assert after[-1] / after[0] < before[-1] / before[0]
+
+
+def test_whitened_values_start_at_one_and_ask_for_each_direction_alike() -> None:
+    facts = Loudness("frames").facts
+    covariance = np.array([[4.0, 0.98], [0.98, 0.25]])  # correlation 0.98
+    random = np.random.default_rng(1)
+    values = MEAN + random.standard_normal((FRAMES, 2)) @ np.linalg.cholesky(covariance).T
+    taught = Taught(values.astype(np.float32), np.arange(FRAMES) / 25, 0.0)
+    frames = torch.zeros(1, FRAMES, DIM)
+    small = torch.from_numpy((values - MEAN) / np.sqrt(covariance.diagonal()) @ [1, -1]).float()
+    frames[0, :, 0] = small / small.std()  # knows the direction of little variance alone
+    explained = []
+    for whiten in (0.0, 1.0):
+        config = DistillationConfig(name="teacher:loudness", hidden=0, whiten=whiten)
+        made = Distillation(config, DIM, GRID, Lesson(facts, MEAN, covariance))
+        assert made.loss(frames, a_batch([taught])).item() == pytest.approx(1, abs=0.3)
+        optimizer = torch.optim.Adam(made.parameters(), lr=0.05)
+        for _ in range(200):
+            optimizer.zero_grad()
+            made.loss(frames, a_batch([taught])).backward()
+            optimizer.step()
+        explained.append(made.r2.item())
+    assert explained[0] < 0.05 and explained[1] == pytest.approx(0.5, abs=0.1)
+
+
+def test_whitening_is_a_share() -> None:
+    with pytest.raises(ConfigError, match=r"workers\.teacher:loudness\.whiten must be 0 to 1"):
+        DistillationConfig(name="teacher:loudness", whiten=2.0)
 
 
 def test_a_teacher_that_nobody_asked_or_two_of_a_name_are_refused(

@@ -91,7 +91,7 @@ def main(rank: int, processes: int, meeting: Path, out: Path) -> None:
         )
     torch.manual_seed(0)
     rows = torch.arange(ROWS).chunk(processes)[rank].tolist()
-    lesson = Lesson(Loudness("patches").facts, np.array([3.0, 4.0]), np.array([9.0, 9.0]))
+    lesson = Lesson(Loudness("patches").facts, np.array([3.0, 4.0]), np.diag([9.0, 9.0]))
     configs = worker_configs(ENTRIES, hidden=8)
     workers = make_workers(configs, DIM, GRID, {"loudness": lesson})
     found: dict[str, Any] = {name: learnt(worker, rows) for name, worker in workers.items()}

@@ -128,9 +128,11 @@ class Lessons:
         return Taught(values, times, facts.window).within(0.0, seconds)
 
     def moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return mean and variance of each value, of evenly spread rows if there are very many."""
+        """Return mean and covariance of the values; of evenly spread rows if there are many."""
         values = self.values[:: max(1, -(-len(self.values) // ENOUGH))].astype(np.float64)
-        return values.mean(axis=0), values.var(axis=0)
+        mean = values.mean(axis=0)
+        values -= mean
+        return mean, values.T @ values / len(values)
 
     def digest(self) -> str:
         """Return the SHA-256 of the values."""

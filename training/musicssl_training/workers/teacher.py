@@ -21,6 +21,7 @@ from musicssl_training.workers.statistics import RunningMoments
 
 PREFIX = "teacher:"  # of the workers' names
 LIMIT = 6.0  # standard deviations
+FAINT = 1e-3  # of the mean variance of directions
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Lesson:
 
     facts: Facts
     mean: NDArray[np.float64]  # (size,)
-    variance: NDArray[np.float64]  # (size,)
+    covariance: NDArray[np.float64]  # (size, size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,12 @@ class DistillationConfig(WorkerConfig):
     """Size of the head; the name is ``teacher:`` and the teacher's."""
 
     hidden: int = 256  # units
+    # 0: every value counts alike, so mostly what many of them share; 1: every direction does
+    whiten: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.whiten <= 1:
+            raise ConfigError(f"workers.{self.name}.whiten must be 0 to 1, got {self.whiten}.")
 
 
 class Distillation(Worker):
@@ -44,8 +51,9 @@ class Distillation(Worker):
 
     Values of patches and clips are predicted from mean and standard deviation of the frames that
     they span, values of frames from the encoder's nearest frame, of which several share the mean.
-    The first prediction is the mean over the packs, so that the first loss is about 1. Excerpts of
-    which nothing is known carry no loss.
+    With `whiten` the values are decorrelated before, wholly or in part (ZCA). The first prediction
+    is the mean over the packs, so that the first loss is about 1. Excerpts of which nothing is
+    known carry no loss.
 
     Parameters
     ----------
@@ -69,7 +77,10 @@ class Distillation(Worker):
         self.values = RunningMoments(facts.size)
         self.values.seen.fill_(2)  # so that the deviations count
         self.values.mean.copy_(torch.from_numpy(lesson.mean))
-        self.values.spread.copy_(torch.from_numpy(2 * lesson.variance))
+        self.values.spread.copy_(torch.from_numpy(2 * lesson.covariance.diagonal()))
+        whitening = decorrelation(lesson.covariance, config.whiten) if config.whiten else None
+        self.whitening: Tensor | None
+        self.register_buffer("whitening", whitening, persistent=False)
         self.register_buffer("r2", torch.tensor(float("nan")), persistent=False)
 
     def asks(self, batch: Batch, extras: Extras = NO_EXTRAS) -> bool:
@@ -95,6 +106,8 @@ class Distillation(Worker):
         times = np.concatenate([one.times for _, one in known])
         values = torch.from_numpy(np.concatenate([one.values for _, one in known]))
         values = self.values.normalize(values.to(frames.device))
+        if self.whitening is not None:
+            values = values @ self.whitening
         if self.kind == "frames":
             heard, values = self.nearest(frames, rows, times, values)
         else:
@@ -167,11 +180,27 @@ def join(name: str, lessons: Sequence[Lessons | None], shares: Sequence[float]) 
                 f"{other.facts.sha256[:12]}). Delete one and run `musicssl-train teach` again."
             )
     weights = np.array([share for _, share in known]) / sum(share for _, share in known)
-    means, variances = (
+    means, covariances = (
         np.stack(part) for part in zip(*(o.moments() for o, _ in known), strict=True)
     )
     mean = weights @ means
-    return Lesson(facts, mean, weights @ (variances + (means - mean) ** 2))
+    between = (means - mean)[:, :, None] * (means - mean)[:, None, :]
+    return Lesson(facts, mean, np.einsum("s,sij->ij", weights, covariances + between))
+
+
+def decorrelation(covariance: NDArray[np.float64], share: float) -> Tensor:
+    """Return a symmetric matrix for normalised values, (size, size), fp32.
+
+    Directions of variance `v` have `v` to the power of ``1 - share`` after it, scaled to a mean of
+    1; what varies less than `FAINT` of the mean direction is not raised further.
+    """
+    deviation = np.sqrt(covariance.diagonal())
+    deviation[deviation == 0] = np.inf
+    values, axes = np.linalg.eigh(covariance / np.outer(deviation, deviation))
+    values = values.clip(0)
+    factor = (values + FAINT * values.mean()) ** (-share / 2)
+    factor /= np.sqrt((values * factor**2).mean())
+    return torch.from_numpy((axes * factor) @ axes.T).float()
 
 
 def _asked(name: str) -> str:
