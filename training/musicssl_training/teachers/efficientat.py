@@ -9,9 +9,8 @@ References
 .. [2] Howard et al., "Searching for MobileNetV3", ICCV 2019: the network.
 """
 
-import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from musicssl.errors import ModelError
-from musicssl_training.teachers.base import Facts, Teacher, sha256_of
-from musicssl_training.teachers.pieces import pieces
+from musicssl_training.teachers.base import Facts, sha256_of
+from musicssl_training.teachers.tagger import Tagger
 
 RATE = 32_000  # Hz
 N_FFT, WINDOW, HOP, MELS = 1024, 800, 320, 128
 HIGHEST = 15_000.0  # Hz, of the mel bands
 PATCH, STEP = 96_000, 48_000  # samples
-BATCH = 4  # patches
 EPSILON = 1e-3  # of every normalisation
 STRIDES = (1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1)  # of the blocks
 HARD = 7  # the first block whose activation is hard swish, not rectification
@@ -179,7 +177,7 @@ class LogMel(nn.Module):
         return out
 
 
-class EfficientAt(Teacher):
+class EfficientAt(Tagger):
     """The mean feature maps of every patch of 3 s, one each 1.5 s.
 
     Parameters
@@ -194,6 +192,7 @@ class EfficientAt(Teacher):
     """
 
     sample_rate = RATE
+    samples, step = PATCH, STEP
 
     def __init__(self, file: Path) -> None:
         name = FILE.fullmatch(file.name)
@@ -216,20 +215,6 @@ class EfficientAt(Teacher):
             hop=STEP / RATE,
             window=PATCH / RATE,
         )
-
-    def values(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-        for features, _ in self.hear(blocks):
-            yield features
-
-    def hear(
-        self, blocks: Iterable[NDArray[np.float32]]
-    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Yield features and logits, patch by patch; a last one cut short has none."""
-        patches = pieces(blocks, PATCH, STEP, 0)
-        while some := list(itertools.islice(patches, BATCH)):
-            with torch.inference_mode():
-                features, logits = self.network(self.log_mel(torch.from_numpy(np.stack(some))))
-            yield features.numpy(), logits.numpy()
 
 
 def read_weights(file: Path) -> Weights:

@@ -9,8 +9,7 @@ References
    tagging", 2019.
 """
 
-import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from musicssl.errors import ModelError
-from musicssl_training.teachers.base import Facts, Teacher, package_folder, sha256_of
+from musicssl_training.teachers.base import Facts, package_folder, sha256_of
 from musicssl_training.teachers.bundle import read_bundle
-from musicssl_training.teachers.pieces import pieces
+from musicssl_training.teachers.tagger import Tagger
 
 RATE = 16_000  # Hz
 N_FFT, HOP, MELS = 512, 256, 96
 FRAMES = 187  # a patch
-BATCH = 4  # patches; more leave the processor's cache
 EPSILON = 1e-3  # of every normalisation
 INSTALL = "pip install --no-deps musicnn==0.1.0"
 TRAINED_ON = {
@@ -181,7 +179,7 @@ class LogMel(nn.Module):
         return out
 
 
-class Musicnn(Teacher):
+class Musicnn(Tagger):
     """The 200 penultimate values of each whole patch of 3 s, side by side.
 
     Parameters
@@ -200,6 +198,7 @@ class Musicnn(Teacher):
     """
 
     sample_rate = RATE
+    samples, step, around = (FRAMES - 1) * HOP + N_FFT, FRAMES * HOP, N_FFT // 2
 
     def __init__(self, data: str, folder: Path | None = None) -> None:
         folder = (folder or package_folder("musicnn", INSTALL)) / f"{data}_musicnn"
@@ -216,22 +215,6 @@ class Musicnn(Teacher):
             hop=FRAMES * HOP / RATE,
             window=FRAMES * HOP / RATE,
         )
-
-    def values(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-        for penultimate, _ in self.hear(blocks):
-            yield penultimate
-
-    def hear(
-        self, blocks: Iterable[NDArray[np.float32]]
-    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Yield penultimate values and logits, patch by patch; a last one cut short has none."""
-        step, size, around = FRAMES * HOP, (FRAMES - 1) * HOP + N_FFT, N_FFT // 2
-        patches = pieces(blocks, size, step, around, around)
-        while some := list(itertools.islice(patches, BATCH)):
-            with torch.inference_mode():
-                audio = torch.from_numpy(np.stack(some))
-                found, logits = self.network(self.log_mel(audio))
-            yield found.numpy(), logits.numpy()
 
 
 def _convolution(weights: Weights, number: int) -> tuple[Tensor, Tensor]:
