@@ -255,7 +255,7 @@ def test_whitening_raises_what_varies_little(share: float) -> None:
     values = np.column_stack([values, np.full(5000, 7.0)])  # and one that is always the same
     normal = (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-9)
     before = np.linalg.eigvalsh(np.cov(normal.T, bias=True))[1:]
-    matrix = decorrelation(np.cov(values.T, bias=True), share).double().numpy()
+    matrix = decorrelation(np.cov(normal.T, bias=True), share).double().numpy()
     np.testing.assert_array_equal(matrix, matrix.T)
     after = np.linalg.eigvalsh(np.cov((normal @ matrix).T, bias=True))[1:]
     faint = 1e-3 * before.sum() / 4
@@ -285,6 +285,16 @@ def test_whitened_values_start_at_one_and_ask_for_each_direction_alike() -> None
             optimizer.step()
         explained.append(made.r2.item())
     assert explained[0] < 0.05 and explained[1] == pytest.approx(0.5, abs=0.1)
+
+
+def test_whitened_values_stay_exact_where_the_encoder_is_not() -> None:
+    config = DistillationConfig(name="teacher:loudness", whiten=0.5)
+    covariance = np.array([[4.0, 0.98], [0.98, 0.25]])
+    made = Distillation(config, DIM, GRID, Lesson(Loudness("frames").facts, MEAN, covariance))
+    values = torch.from_numpy(said([0.0, 1.0, 2.0], 0.0).values)
+    exact = made.normalized(values)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(made.normalized(values), exact)
 
 
 def test_whitening_is_a_share() -> None:

@@ -78,9 +78,8 @@ class Distillation(Worker):
         self.values.seen.fill_(2)  # so that the deviations count
         self.values.mean.copy_(torch.from_numpy(lesson.mean))
         self.values.spread.copy_(torch.from_numpy(2 * lesson.covariance.diagonal()))
-        whitening = decorrelation(lesson.covariance, config.whiten) if config.whiten else None
         self.whitening: Tensor | None
-        self.register_buffer("whitening", whitening, persistent=False)
+        self.register_buffer("whitening", self.whitening_of(lesson), persistent=False)
         self.register_buffer("r2", torch.tensor(float("nan")), persistent=False)
 
     def asks(self, batch: Batch, extras: Extras = NO_EXTRAS) -> bool:
@@ -105,9 +104,7 @@ class Distillation(Worker):
         rows = np.concatenate([np.full(len(one.times), row) for row, one in known])
         times = np.concatenate([one.times for _, one in known])
         values = torch.from_numpy(np.concatenate([one.values for _, one in known]))
-        values = self.values.normalize(values.to(frames.device))
-        if self.whitening is not None:
-            values = values @ self.whitening
+        values = self.normalized(values.to(frames.device))
         if self.kind == "frames":
             heard, values = self.nearest(frames, rows, times, values)
         else:
@@ -118,6 +115,21 @@ class Distillation(Worker):
             around = target - target.mean(dim=0)
             self.r2 = 1 - wrong.mean() / around.square().mean().clamp(min=1e-6)
         return mean_over_all(wrong.sum(), wrong.new_full((), wrong.numel()))
+
+    def whitening_of(self, lesson: Lesson) -> Tensor | None:
+        """Return what normalised values are multiplied by, if they are to be decorrelated."""
+        if not self.config.whiten:
+            return None
+        deviation = self.values.deviation.numpy()
+        return decorrelation(lesson.covariance / np.outer(deviation, deviation), self.config.whiten)
+
+    def normalized(self, values: Tensor) -> Tensor:
+        """Return values, (steps, size), as they are to be predicted; in fp32 like all targets."""
+        values = self.values.normalize(values)
+        if self.whitening is None:
+            return values
+        with torch.autocast(values.device.type, enabled=False):
+            return values @ self.whitening
 
     def spanned(
         self, frames: Tensor, rows: NDArray[np.int64], times: NDArray[np.float64], window: float
@@ -189,14 +201,12 @@ def join(name: str, lessons: Sequence[Lessons | None], shares: Sequence[float]) 
 
 
 def decorrelation(covariance: NDArray[np.float64], share: float) -> Tensor:
-    """Return a symmetric matrix for normalised values, (size, size), fp32.
+    """Return a symmetric matrix for values of a covariance, (size, size), fp32.
 
     Directions of variance `v` have `v` to the power of ``1 - share`` after it, scaled to a mean of
     1; what varies less than `FAINT` of the mean direction is not raised further.
     """
-    deviation = np.sqrt(covariance.diagonal())
-    deviation[deviation == 0] = np.inf
-    values, axes = np.linalg.eigh(covariance / np.outer(deviation, deviation))
+    values, axes = np.linalg.eigh(covariance)
     values = values.clip(0)
     factor = (values + FAINT * values.mean()) ** (-share / 2)
     factor /= np.sqrt((values * factor**2).mean())
