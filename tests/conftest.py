@@ -2,9 +2,13 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hub_server import no_sockets, server, waits  # noqa: F401
+
+if TYPE_CHECKING:
+    from musicssl.model import MusicEncoder
 
 # before torch is imported: for models this small, threads only cost
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -26,3 +30,11 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(0)
         model = MusicEncoder(ModelConfig(encoder=encoder))
     return model.save_pretrained(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model_folder: Path) -> "MusicEncoder":
+    """That encoder, loaded."""
+    import musicssl
+
+    return musicssl.load_model(tiny_model_folder, device="cpu")

@@ -25,11 +25,6 @@ NAMES = ["000.wav", "001.wav", "inner/002.wav"]
 
 
 @pytest.fixture(scope="module")
-def model(tiny_model_folder: Path) -> MusicEncoder:
-    return musicssl.load_model(tiny_model_folder, device="cpu")
-
-
-@pytest.fixture(scope="module")
 def sounds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("sounds")
     return {name: noise(folder / name, 0.3, i).read_bytes() for i, name in enumerate(NAMES)}

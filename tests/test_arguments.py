@@ -218,11 +218,6 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def model(tiny_model_folder: Path) -> MusicEncoder:
-    return musicssl.load_model(tiny_model_folder, device="cpu")
-
-
-@pytest.fixture(scope="module")
 def calls(
     model: MusicEncoder, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Callable[..., Any]]:

@@ -12,17 +12,11 @@ import pytest
 import soundfile as sf
 import torch
 
-import musicssl
 from musicssl.errors import AudioError
 from musicssl.model import MusicEncoder
 
 RATE = 22_050
 TABLE = Path(__file__).parent.parent / "docs" / "behaviour.md"
-
-
-@pytest.fixture(scope="module")
-def model(tiny_model_folder: Path) -> MusicEncoder:
-    return musicssl.load_model(tiny_model_folder, device="cpu")
 
 
 def tone(seconds: float = 1.0, rate: int = RATE) -> np.ndarray:

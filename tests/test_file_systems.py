@@ -110,11 +110,6 @@ class Repository(Bucket):
 
 
 @pytest.fixture(scope="module")
-def model(tiny_model_folder: Path) -> MusicEncoder:
-    return musicssl.load_model(tiny_model_folder, device="cpu")
-
-
-@pytest.fixture(scope="module")
 def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("music")
     for i, name in enumerate(NAMES):

@@ -20,11 +20,6 @@ RATE = 22_050
 
 
 @pytest.fixture(scope="module")
-def model(tiny_model_folder: Path) -> MusicEncoder:
-    return musicssl.load_model(tiny_model_folder, device="cpu")
-
-
-@pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return noise(tmp_path_factory.mktemp("music") / "noise.wav", seconds=1.0)
 

@@ -18,11 +18,6 @@ from musicssl.folder.metadata_match import Match
 pq = pytest.importorskip("pyarrow.parquet")
 
 
-@pytest.fixture(scope="module")
-def model(tiny_model_folder: Path) -> MusicEncoder:
-    return musicssl.load_model(tiny_model_folder, device="cpu")
-
-
 @pytest.fixture
 def music(tmp_path: Path) -> Path:
     for i, name in enumerate(("x/a.wav", "y/a.wav", "b.wav", "c.wav")):

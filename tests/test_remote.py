@@ -12,17 +12,11 @@ import numpy as np
 import pytest
 from folder_trees import noise
 
-import musicssl
 from musicssl import AudioError, DependencyError, MusicEncoder, Segment
 from musicssl.audio import remote
 from musicssl.folder.api import embed_folder
 
 fsspec = pytest.importorskip("fsspec")
-
-
-@pytest.fixture(scope="module")
-def model(tiny_model_folder: Path) -> MusicEncoder:
-    return musicssl.load_model(tiny_model_folder, device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -117,11 +117,6 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def model(tiny_model_folder: Path) -> MusicEncoder:
-    return musicssl.load_model(tiny_model_folder, device="cpu")
-
-
 def same(out: Any, music: Path, model: MusicEncoder) -> None:
     table = musicssl.load_embeddings(out)
     assert table.sources == [f"{i}.wav" for i in range(COUNT)]

@@ -19,11 +19,6 @@ from musicssl.segments.reading import BadRow, parse_segments
 RATE = 22_050
 
 
-@pytest.fixture(scope="module")
-def model(tiny_model_folder: Path) -> MusicEncoder:
-    return musicssl.load_model(tiny_model_folder, device="cpu")
-
-
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Which files are opened to be decoded."""

@@ -30,11 +30,6 @@ NAMES = ["a/one.wav", "a/two.wav", "b/c/one.wav", "three.wav"]
 
 
 @pytest.fixture(scope="module")
-def model(tiny_model_folder: Path) -> MusicEncoder:
-    return musicssl.load_model(tiny_model_folder, device="cpu")
-
-
-@pytest.fixture(scope="module")
 def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("music")
     for i, name in enumerate(NAMES):

@@ -25,11 +25,6 @@ from musicssl.pooling import POOLINGS
 RATE = 22_050
 
 
-@pytest.fixture(scope="module")
-def model(tiny_model_folder: Path) -> MusicEncoder:
-    return musicssl.load_model(tiny_model_folder, device="cpu")
-
-
 def sound(seconds: float) -> np.ndarray:
     return np.random.default_rng(0).uniform(-0.3, 0.3, round(seconds * RATE)).astype(np.float32)
 
