@@ -37,7 +37,7 @@ from musicssl.audio import open_source
 from musicssl_training.evaluation.datasets import Clip
 from musicssl_training.evaluation.embedders.spec import make_embedder
 
-RATE = 16_000  # Hz, of all of them
+RATE = 16_000  # Hz, of all but EfficientAT
 PATCH = 3 * RATE  # samples of musicnn's shortest input
 SHORTEST = 3_200  # samples at 32 kHz, that EfficientAT hears
 CREPE_HOP, CREPE_WINDOW = 320, 1024  # samples
