@@ -19,10 +19,10 @@ from musicssl.checkpoint.names import CARD, TRAINING_INFO
 from musicssl.encoders import Encoder
 from musicssl.errors import ConfigError, MusicSSLError
 from musicssl.inference.device import pick_device
-from musicssl.model import MusicEncoder
+from musicssl.model import MusicEncoder, load_model
 from musicssl_training.data import Sampler
 from musicssl_training.provenance import git_commit, versions
-from musicssl_training.release.lineage import ancestry, averaged, load_encoder
+from musicssl_training.release.lineage import ancestry, averaged, check_shape
 from musicssl_training.release.model_card import card
 from musicssl_training.targets.features import FrameGrid
 from musicssl_training.train.config import PretrainConfig, read_config, write_config
@@ -101,9 +101,11 @@ def release(
         progress.step,
         STATISTICS_BATCHES,
     )
-    others = [load_encoder(name, shape, "average_with") for name in config.average_with]
+    others = [load_model(name, device="cpu") for name in config.average_with]
+    for name, other in zip(config.average_with, others, strict=True):
+        check_shape(other, shape, f"average_with {name!r}")
     device = pick_device("auto")
-    encoder = averaged([trained, *others]).to(device)
+    encoder = averaged([trained, *(other.encoder for other in others)]).to(device)
     model = MusicEncoder(ModelConfig(encoder=shape, pooling=config.pooling, layer=config.layer))
     model.encoder.load_state_dict(encoder.state_dict())
     model = model.requires_grad_(False).eval().to(device)
@@ -114,6 +116,10 @@ def release(
     similarity = check(encoder, model, loaded, excerpts(sampler, settings, 0).to(device))
     facts = provenance(settings, sampler, progress, uses_augmentation(trained, settings))
     facts = ancestry(facts, settings.start_from, config.average_with)
+    if settings.start_from:
+        began = load_model(settings.start_from, device="cpu")
+        if began.dim != model.dim:
+            facts["widened_from"] = began.dim
     facts["cosine_of_fp16_to_fp32"] = round(similarity, 7)
     atomic_write_text(out / TRAINING_INFO, json.dumps(facts, indent=2) + "\n")
     atomic_write_text(out / CARD, card(out.name, model, facts, config, repository))

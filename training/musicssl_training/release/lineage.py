@@ -15,7 +15,7 @@ from musicssl.checkpoint.untrusted import DamageError, parse_json
 from musicssl.encoders import Encoder, EncoderConfig
 from musicssl.errors import ConfigError
 from musicssl.folder.paths import reason
-from musicssl.model import load_model
+from musicssl.model import MusicEncoder
 
 log = logging.getLogger(__name__)
 Fields = Mapping[str, type | tuple[type, ...]]
@@ -38,32 +38,18 @@ TEACHER: Fields = dict.fromkeys(("name", "model", "sha256", "licence", "trained_
 EFFORT: Fields = dict.fromkeys(("steps", "hours_heard", "hours_of_computing"), NUMBER)
 
 
-def load_encoder(model: str, config: EncoderConfig, setting: str) -> Encoder:
-    """Return the encoder of a model, on the CPU.
-
-    Parameters
-    ----------
-    model
-        Name, folder or repository.
-    config
-        The shape it must have.
-    setting
-        What to call the model in an error.
+def check_shape(model: MusicEncoder, config: EncoderConfig, name: str) -> None:
+    """Refuse a model whose encoder has another shape than `config`.
 
     Raises
     ------
     ConfigError
-        If its encoder has another shape.
-    ModelError
-        If there is no such model.
+        If it has.
     """
-    other = load_model(model, device="cpu")
-    if other.config.encoder != config:
+    if model.config.encoder != config:
         raise ConfigError(
-            f"{setting} {model!r}: its encoder is {other.config.encoder}, "
-            f"the settings say {config}."
+            f"{name}: its encoder is {model.config.encoder}, the settings say {config}."
         )
-    return other.encoder
 
 
 @torch.no_grad()

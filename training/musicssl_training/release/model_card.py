@@ -133,13 +133,20 @@ of audio heard, in {facts["hours_of_computing"]:g} hours of computing in {settin
 {INPUT[facts["distorted"]]}"""
     if "began_with" in facts:
         text += f"""
-It began with the encoder of {tell(facts["began_with"])}."""
+It began with the encoder of {tell(facts["began_with"])}{widening(facts)}."""
     if "averaged_with" in facts:
         known = facts.get("began_with")
         others = (one["model"] if one == known else tell(one) for one in facts["averaged_with"])
         text += f"""
 The weights are the mean of this run's and those of {"; ".join(others)}."""
     return text + "\n" + supervision(facts)
+
+
+def widening(facts: dict[str, Any]) -> str:
+    """Return that the encoder which it began with was widened, as the card says it."""
+    if "widened_from" not in facts:
+        return ""
+    return f", widened from {facts['widened_from']} values a frame"
 
 
 def supervision(facts: dict[str, Any]) -> str:

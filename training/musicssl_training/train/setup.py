@@ -17,12 +17,14 @@ from musicssl.atomic import atomic_write_text
 from musicssl.encoders import ENCODERS, Encoder
 from musicssl.folder.paths import writing
 from musicssl.inference.device import cpu_has_bf16
+from musicssl.model import load_model
 from musicssl_training.data import Sampler, open_sources
 from musicssl_training.provenance import git_commit, versions
-from musicssl_training.release.lineage import load_encoder
+from musicssl_training.release.lineage import check_shape
 from musicssl_training.targets.features import make_grid
 from musicssl_training.train.config import PRECISIONS, PretrainConfig, write_config
 from musicssl_training.train.state import TrainState
+from musicssl_training.train.widening import can_widen, widen
 from musicssl_training.weighting import make_weighting
 from musicssl_training.workers import layers_read, make_workers
 from musicssl_training.workers.teacher import Lesson, join, taught_by
@@ -69,18 +71,22 @@ def make_patient_group(fabric: Fabric) -> distributed.ProcessGroup | None:
 
 
 def make_encoder(config: PretrainConfig) -> Encoder:
-    """Return the encoder, with random weights or those of another model.
+    """Return the encoder, with random weights, or those of another model, widened if need be.
 
     Raises
     ------
     ConfigError
-        If that model's encoder has another shape.
+        If that model's encoder has another shape, and is no narrower one.
     """
     kind, _ = ENCODERS[config.encoder.name]
     encoder: Encoder = kind(config.encoder)
     if config.start_from:
-        other = load_encoder(config.start_from, config.encoder, "start_from")
-        encoder.load_state_dict(other.state_dict())
+        other = load_model(config.start_from, device="cpu")
+        if can_widen(other.encoder, encoder):
+            widen(other.encoder, encoder)
+        else:
+            check_shape(other, config.encoder, f"start_from {config.start_from!r}")
+            encoder.load_state_dict(other.encoder.state_dict())
     return encoder
 
 
