@@ -110,10 +110,10 @@ ONLY = "Self-supervised only"
         (("log_mel", "mfcc:context=3", "contrast"), f"{ONLY}: no worker used scores or"),
         (("key", "log_mel"), "Of the workers, key used scores; the others are self-supervised."),
         (("score",), ", ".join(SELECTIONS["score"]) + " used scores."),
-        (("teacher:musicnn-msd",), "Of the workers, teacher:musicnn-msd imitates musicnn-msd."),
+        (("teacher:musicnn-msd",), "Of the workers, one imitates musicnn-msd."),
         (
             ("beats", "teacher:mine", "notes"),
-            "beats used scores; teacher:mine imitates mine; the others are self-supervised.",
+            "beats used scores; one imitates mine; the others are self-supervised.",
         ),
     ],
 )
@@ -182,4 +182,4 @@ def test_a_worker_with_a_label_learns_from_what_it_is_and_not_from_what_it_is_ca
 def test_a_worker_with_a_label_imitates_its_teacher(model: MusicEncoder) -> None:
     labeled: Any = {"name": "teacher:mine", "label": "low", "layer": 0}
     told = text(model, facts("teacher:mine", labeled), PRIVATE)
-    assert "Of the workers, teacher:mine imitates mine; low imitates mine." in told
+    assert "Of the workers, one imitates mine; low imitates mine." in told

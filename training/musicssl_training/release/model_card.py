@@ -193,8 +193,11 @@ def sources(facts: dict[str, Any]) -> str:
         told.append(f"{', '.join(found['scores'])} used scores")
     if found["teachers"]:
         configs = worker_configs(facts["settings"]["workers"])
-        taught = ((name, configs[name].name.removeprefix(PREFIX)) for name in found["teachers"])
-        told += [f"{name} imitates {teacher}" for name, teacher in taught]
+        for name in found["teachers"]:
+            worker = configs[name].name
+            told.append(
+                f"{'one' if name == worker else name} imitates {worker.removeprefix(PREFIX)}"
+            )
     if found["unknown"]:
         told.append(f"it is not known here what {', '.join(found['unknown'])} learnt from")
     if found["audio"]:
