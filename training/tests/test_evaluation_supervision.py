@@ -35,6 +35,8 @@ def facts(*workers: Any, **more: Any) -> dict[str, Any]:
         (facts("music", "beats"), "self-supervised + scores"),
         (facts("all"), "self-supervised + scores"),
         (facts("all", "-score"), "self-supervised"),
+        (facts("all-but-score"), "self-supervised"),
+        (facts("music", "style"), "self-supervised + scores"),
         (facts("score"), "scores"),
         (
             facts({"name": "contrast", "temperature": 0.2}, {"name": "key"}),

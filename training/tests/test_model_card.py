@@ -109,6 +109,10 @@ ONLY = "Self-supervised only"
     [
         (("log_mel", "mfcc:context=3", "contrast"), f"{ONLY}: no worker used scores or"),
         (("key", "log_mel"), "Of the workers, key used scores; the others are self-supervised."),
+        (
+            ("style", "log_mel"),
+            "Of the workers, style used scores; the others are self-supervised.",
+        ),
         (("score",), ", ".join(SELECTIONS["score"]) + " used scores."),
         (("teacher:musicnn-msd",), "Of the workers, one imitates musicnn-msd."),
         (

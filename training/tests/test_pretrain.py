@@ -34,7 +34,7 @@ from musicssl_training.train.probe import check_probe
 from musicssl_training.train.schedule import learning_rate_at
 from musicssl_training.train.setup import make_encoder, make_fabric, make_sampler, make_state
 from musicssl_training.weighting import WEIGHTINGS
-from musicssl_training.workers import SELECTIONS, WORKERS, Batch, check_layers, layers_read
+from musicssl_training.workers import SCORE_WORKERS, WORKERS, Batch, check_layers, layers_read
 
 
 class Setup:
@@ -247,7 +247,7 @@ def test_every_worker_runs_in_the_loop(
     state = pretrain(config, tmp_path, show=lambda _, result: results.append(result))
     assert state.progress.skipped == 0
     start = state.workers[name].expected_initial_loss
-    if name in SELECTIONS["score"]:
+    if name in SCORE_WORKERS:
         assert results[0].losses == {}  # nothing is asked of recordings without a score
     elif start is not None:
         assert results[0].losses[name] == pytest.approx(start, rel=0.5)

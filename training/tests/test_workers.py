@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from musicssl.config import to_dict
 from musicssl.errors import ConfigError
 from musicssl_training import targets
+from musicssl_training.midi.charts import STYLES
 from musicssl_training.midi.score import Score
 from musicssl_training.targets.base import Target
 from musicssl_training.targets.features import CleanAudio, FrameGrid
@@ -29,6 +30,7 @@ from musicssl_training.workers import (
     worker_configs,
 )
 from musicssl_training.workers import score as score_module
+from musicssl_training.workers.table import BY_NAME
 
 GRID = FrameGrid(sample_rate=4000, hop=80, stride=2)  # 25 frames a second
 ROWS, FRAMES, DIM = 8, 75, 40
@@ -91,6 +93,7 @@ def truth() -> SimpleNamespace:
         chord=chord,
         tempo=lambda scores: torch.tensor([score.tempo for score in scores]),
         key=lambda scores: torch.tensor([score.key for score in scores]),
+        style=lambda scores: torch.tensor([list(STYLES).index(score.style) for score in scores]),
     )
 
 
@@ -111,7 +114,8 @@ def a_score(rng: np.random.Generator) -> Score:
     tempo = float(rng.choice([60.0, 90.0, 120.0, 150.0]))
     times = np.arange(0, 2.9, 60 / tempo)
     beats = np.column_stack([times, np.arange(len(times)) % 4 + 1]).astype(np.float32)
-    return Score(notes, beats, tempo, int(rng.integers(24)))
+    key = int(rng.integers(24))
+    return Score(notes, beats, tempo, key, list(STYLES)[key % len(STYLES)])
 
 
 def a_batch(seed: int, rows: int = ROWS) -> Batch:
@@ -273,8 +277,15 @@ def test_selections_hold_workers(name: str) -> None:
 
 def test_names_are_resolved_in_order() -> None:
     assert resolve(["score", "key", "-beats", "contrast"])[-2:] == ("chord", "contrast")
-    assert set(resolve(["all-but-chroma"])) == set(WORKERS) - {"chroma"}
-    assert set(resolve(["all-but-speech"])) == set(WORKERS) - set(SELECTIONS["speech"])
+    assert set(resolve(["all-but-chroma"])) == set(WORKERS) - {"chroma", *BY_NAME}
+    assert set(resolve(["all-but-speech"])) == set(WORKERS) - {*SELECTIONS["speech"], *BY_NAME}
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_what_is_to_be_asked_for_by_name_is_no_part_of_a_selection(name: str) -> None:
+    assert not [one for one in SELECTIONS if name in resolve([one])]
+    assert set(resolve([f"all-but-{name}"])) == set(resolve(["all"]))
+    assert resolve(["score", name]) == (*SELECTIONS["score"], name)
 
 
 @pytest.mark.parametrize(

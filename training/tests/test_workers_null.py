@@ -8,11 +8,14 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from musicssl_training.midi.charts import STYLES
+from musicssl_training.midi.score import Score
 from musicssl_training.targets.base import Target
 from musicssl_training.targets.features import CleanAudio, FrameGrid
 from musicssl_training.workers import Batch, Extras, Worker, make_workers, worker_configs
@@ -29,7 +32,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "spc": {"seconds": 0.4, "share": 0.8},
     "masked": {},
     "transposition": {"share": 1.0},
+    "style": {},
 }
+NOTES, BEATS = np.zeros((0, 5), np.float32), np.zeros((0, 2), np.float32)
 CHANCE = 0.93  # mean of the last losses, at least
 
 
@@ -67,21 +72,30 @@ class Encoder(nn.Module):
 
 
 def noise(random: torch.Generator) -> Batch:
-    """Excerpts that have nothing in common."""
+    """Excerpts that have nothing in common, and styles that are drawn by lot."""
     rows = 2 * RECORDINGS
     audio = torch.randn(rows, FRAMES * GRID.hop, generator=random) * 0.3
     recordings = torch.arange(RECORDINGS).repeat_interleave(2)
-    return Batch(CleanAudio(audio, GRID), recordings, random=random)
+    lots = torch.Generator().manual_seed(int(audio[0, 0].view(torch.int32)))  # takes no draw
+    styles = torch.randint(len(STYLES), (RECORDINGS,), generator=lots).repeat_interleave(2)
+    return Batch(CleanAudio(audio, GRID), recordings, styled(styles), random=random)
+
+
+def styled(styles: Tensor) -> list[Score]:
+    """Return scores that say nothing but the style."""
+    return [Score(NOTES, BEATS, style=list(STYLES)[number]) for number in styles.tolist()]
 
 
 def music(random: torch.Generator) -> Batch:
     """Tones that swell, another for each recording."""
     batch = noise(random)
-    hertz = 80 * 2 ** (torch.randint(24, (RECORDINGS,), generator=random) / 12)
+    semitones = torch.randint(24, (RECORDINGS,), generator=random)
+    hertz = 80 * 2 ** (semitones / 12)
     time = torch.arange(FRAMES * GRID.hop) / GRID.sample_rate
     tones = torch.sin(2 * math.pi * hertz.repeat_interleave(2)[:, None] * time)
     audio = 0.1 * batch.sound.audio + tones * torch.linspace(0.1, 1, len(time))
     batch.sound = CleanAudio(audio, GRID)
+    batch.scores = styled((semitones * len(STYLES) // 24).repeat_interleave(2))
     return batch
 
 

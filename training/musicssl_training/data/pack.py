@@ -2,7 +2,8 @@
 
 A pack is a folder with ``audio.i16`` (mono, little-endian) and ``index.jsonl``, one line a
 recording: ``{"path", "source", "licence", "start", "samples", ...}``; if it was rendered, there is
-``scores.jsonl`` too, with what truly sounds in each.
+``scores.jsonl`` too, with what truly sounds in each. The index may say more of that: ``activity``,
+see `read_activity`, and the ``style`` of what was rendered.
 """
 
 import hashlib
@@ -22,7 +23,8 @@ from numpy.typing import NDArray
 from musicssl.errors import AudioError, ConfigError
 from musicssl_training.data.decode import IncompleteError, too_short
 from musicssl_training.data.teaching import Lessons
-from musicssl_training.midi.score import SCORES, Score, read_scores, to_row
+from musicssl_training.data.truth import read_truth
+from musicssl_training.midi.score import SCORES, Score, to_row
 from musicssl_training.output import make_output_folder
 from musicssl_training.progress import track
 
@@ -38,8 +40,7 @@ class Pack:
 
     def __init__(self, folder: Path, items: list[Row], audio: NDArray[np.int16]) -> None:
         self.folder, self.items, self.audio = folder, items, audio
-        scored = (folder / SCORES).is_file()
-        self._scores = read_scores(folder, items) if scored else None
+        self._scores = read_truth(folder, items)
 
     @classmethod
     def open(cls, folder: Path) -> "Pack":
@@ -77,7 +78,8 @@ class Pack:
 
     def score_between(self, item: int, start: float, seconds: float) -> Score | None:
         """Return what truly sounds in a stretch that begins at `start` seconds."""
-        return None if self._scores is None else self._scores[item].cut(start, seconds)
+        score = self._scores[item]
+        return None if score is None else score.cut(start, seconds)
 
     def lessons(self, teacher: str) -> Lessons | None:
         """Return what a teacher said of the recordings, if it was asked."""

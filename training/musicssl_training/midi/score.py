@@ -1,4 +1,4 @@
-"""Ground truth of rendered music: notes, beats, tempo and key."""
+"""Ground truth of an excerpt: notes, beats, tempo, key, style, and which instruments play."""
 
 import json
 import logging
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.errors import ConfigError
+from musicssl_training.midi.activity import keep_activity, shift_activity
 
 log = logging.getLogger(__name__)
 SCORES = "scores.jsonl"  # beside a pack's index.jsonl, one line a recording
@@ -34,18 +35,26 @@ class Score:
         Beats a minute; NaN where unknown.
     key
         0 to 11 for C to B major, 12 to 23 for C to B minor; -1 where unknown.
+    style
+        One of `charts.STYLES`; nothing where unknown.
+    activity
+        What `read_activity` returns, of a recording whose stems are known: instrument families
+        play there beside those of the notes, and pitches are unknown. None: nothing sounds but
+        the notes.
     """
 
     notes: NDArray[np.float32]
     beats: NDArray[np.float32]
     tempo: float = float("nan")
     key: int = -1
+    style: str = ""
+    activity: NDArray[np.float32] | None = None
 
     def cut(self, start: float, seconds: float) -> "Score":
         """Return the truth about a stretch; times count from its start.
 
         Notes that sound in it keep their whole length, so that an onset before it is no onset in
-        it; beats are kept some seconds around.
+        it; beats are kept some seconds around. Activity ends where the stretch does.
         """
         notes, beats = self.notes, self.beats
         notes = notes[(notes[:, 0] < start + seconds) & (notes[:, 1] > start)].copy()
@@ -53,30 +62,43 @@ class Score:
         near = (beats[:, 0] > start - AROUND) & (beats[:, 0] < start + seconds + AROUND)
         beats = beats[near].copy()
         beats[:, 0] -= start
-        return replace(self, notes=notes, beats=beats)
+        activity = self.activity
+        if activity is not None:
+            activity = shift_activity(activity, start, seconds)
+        return replace(self, notes=notes, beats=beats, activity=activity)
 
     def within(self, first: float, last: float) -> "Score":
         """Return the truth where nothing is heard before `first` and after `last` seconds.
 
         A note that sounded before begins at `first`. Of so short a stretch neither beats nor
-        tempo nor key are asked.
+        tempo nor key nor style are asked.
         """
-        if first <= 0 and self.notes[:, 0].max(initial=0) <= last:
+        activity = self.activity
+        ends = 0.0 if activity is None else float(activity[:, 1].max(initial=0))
+        if first <= 0 and self.notes[:, 0].max(initial=0) <= last and ends <= last + 1e-3:
             return self
         kept = (self.notes[:, 0] < last) & (self.notes[:, 1] > first)
         notes = self.notes[kept].copy()
         notes[:, 0] = notes[:, 0].clip(min=first)
         notes[:, 1] = notes[:, 1].clip(max=last)
-        return Score(notes, np.zeros((0, 2), np.float32))
+        if activity is not None:
+            activity = keep_activity(activity, first, last)
+        return Score(notes, np.zeros((0, 2), np.float32), activity=activity)
 
 
 def merge(a: Score, b: Score) -> Score:
     """Return the truth about two excerpts that sound together.
 
-    All notes; beats and tempo are unknown, the key too where it differs.
+    All notes and all activity; beats and tempo are unknown, key and style too where they differ.
     """
-    notes = np.concatenate([a.notes, b.notes])
-    return Score(notes, np.zeros((0, 2), np.float32), key=a.key if a.key == b.key else -1)
+    heard = [score.activity for score in (a, b) if score.activity is not None]
+    return Score(
+        np.concatenate([a.notes, b.notes]),
+        np.zeros((0, 2), np.float32),
+        key=a.key if a.key == b.key else -1,
+        style=a.style if a.style == b.style else "",
+        activity=np.concatenate(heard) if heard else None,
+    )
 
 
 def to_row(score: Score) -> dict[str, Any]:

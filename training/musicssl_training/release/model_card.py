@@ -7,7 +7,7 @@ import yaml
 from musicssl.errors import ConfigError
 from musicssl.model import MusicEncoder
 from musicssl_training.release.lineage import all_before, all_teachers
-from musicssl_training.workers import SELECTIONS, resolve, worker_configs
+from musicssl_training.workers import SCORE_WORKERS, SELECTIONS, resolve, worker_configs
 from musicssl_training.workers.teacher import PREFIX
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def kinds(facts: dict[str, Any]) -> dict[str, list[str]]:
     except (KeyError, ConfigError):
         return found | {"unknown": ["all of them"]}
     for name, config in configs.items():  # the name may be a label
-        if config.name in SELECTIONS["score"]:
+        if config.name in SCORE_WORKERS:
             kind = "scores"
         elif config.name.startswith(PREFIX):
             kind = "teachers"

@@ -23,11 +23,12 @@ from musicssl_training.workers.selection import (
     resolve,
     worker_configs,
 )
-from musicssl_training.workers.table import SELECTIONS, WORKERS
+from musicssl_training.workers.table import SCORE_WORKERS, SELECTIONS, WORKERS
 from musicssl_training.workers.teacher import PREFIX, Distillation, DistillationConfig, Lesson
 
 __all__ = [
     "NO_EXTRAS",
+    "SCORE_WORKERS",
     "SELECTIONS",
     "WORKERS",
     "Batch",

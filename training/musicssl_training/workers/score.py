@@ -1,4 +1,4 @@
-"""Score supervision: predict notes, instruments, beats, tempo, key and chords of rendered music."""
+"""Score supervision: predict notes, instruments, beats, tempo, key, chords and style of music."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from musicssl_training.distributed import all_reduce_sum, mean_over_all
+from musicssl_training.midi.charts import STYLES
 from musicssl_training.midi.score import Score
 from musicssl_training.targets import score as truth
 from musicssl_training.targets.features import FrameGrid, averaged
@@ -47,7 +48,8 @@ class MultiLabel(Worker):
     groups
         Labels of each group, in order; the loss is the mean over groups.
     pool
-        Frames of a step: read-outs are averaged, a label holds if it does in any of the frames.
+        Frames of a step: read-outs are averaged, a label holds if it does in any of the frames,
+        and is unknown if it does in none and is unknown in some.
     """
 
     config: ScoreConfig
@@ -84,7 +86,9 @@ class MultiLabel(Worker):
         if not scores:
             return torch.zeros(0, steps, sum(self.groups))
         truth = self.truth(scores, frames, self.hop_seconds)[:, : steps * pool].float()
-        return truth.reshape(len(scores), steps, pool, -1).amax(dim=2)
+        parts = truth.reshape(len(scores), steps, pool, -1)
+        holds = parts.nan_to_num(0.5).amax(dim=2)  # between the two that are known
+        return holds.masked_fill(holds == 0.5, torch.nan)
 
     def asks(self, batch: Batch, extras: Extras = NO_EXTRAS) -> bool:
         steps = batch.sound.frames // batch.sound.grid.stride
@@ -201,6 +205,12 @@ def key_classes(key: Tensor) -> Tensor:
     return out.masked_fill(key[:, None] < 0, float("nan"))
 
 
+def style_classes(style: Tensor) -> Tensor:
+    """Return places in `STYLES` as distributions, (batch,) to (batch, 16); NaN for -1."""
+    out: Tensor = F.one_hot(style.clamp(min=0), len(STYLES)).float()
+    return out.masked_fill(style[:, None] < 0, float("nan"))
+
+
 class PianoRoll(MultiLabel):
     """The 88 pitches that sound, and those that begin."""
 
@@ -215,7 +225,7 @@ class PianoRoll(MultiLabel):
 
 
 class Families(MultiLabel):
-    """The instrument families that play, second by second."""
+    """The instrument families that play, second by second; of stems, those that are known."""
 
     def __init__(self, config: ScoreConfig, dim: int, grid: FrameGrid) -> None:
         nobody = Score(np.zeros((0, 5), np.float32), np.zeros((0, 2), np.float32))
@@ -261,3 +271,15 @@ class Key(MultiClass):
     def classes_of(scores: Sequence[Score]) -> Tensor:
         """Return distributions over the keys."""
         return key_classes(truth.key(scores))
+
+
+class Style(MultiClass):
+    """Which of the 16 styles of accompaniments."""
+
+    def __init__(self, config: ScoreConfig, dim: int, grid: FrameGrid) -> None:
+        super().__init__(config, dim, grid, self.classes_of, len(STYLES))
+
+    @staticmethod
+    def classes_of(scores: Sequence[Score]) -> Tensor:
+        """Return distributions over the styles."""
+        return style_classes(truth.style(scores))

@@ -10,7 +10,7 @@ from musicssl.config import from_dict, pick_named
 from musicssl.errors import ConfigError, pick, shown
 from musicssl_training.data.teaching import NAME
 from musicssl_training.workers.base import WorkerConfig
-from musicssl_training.workers.table import SELECTIONS, WORKERS
+from musicssl_training.workers.table import BY_NAME, SELECTIONS, WORKERS
 from musicssl_training.workers.teacher import PREFIX, DistillationConfig
 
 log = logging.getLogger(__name__)
@@ -119,15 +119,17 @@ def _leave_out(chosen: dict[str, dict[str, Any]], name: str) -> None:
     """Leave out what was named before it, or what is not to be of all."""
     if name.startswith(ALL_BUT):
         for worker in WORKERS:
-            chosen.setdefault(worker, {"name": worker})
+            if worker not in BY_NAME:
+                chosen.setdefault(worker, {"name": worker})
     left_out = name.removeprefix(ALL_BUT) if name.startswith(ALL_BUT) else name[1:]
     for key in [left_out] if left_out in chosen else _members(left_out):
-        if key not in chosen:
+        if key in chosen:
+            del chosen[key]
+        elif not name.startswith(ALL_BUT):  # what is part of no selection is not there anyway
             raise ConfigError(
                 f"workers: {name!r} leaves out {key!r}, which was not chosen before it. "
                 f"Did you mean '{ALL_BUT}{left_out}'?"
             )
-        del chosen[key]
 
 
 def _members(name: str) -> dict[str, dict[str, Any]]:

@@ -34,7 +34,15 @@ WORKERS: dict[str, tuple[type[Worker], type[WorkerConfig]]] = {
     "tempo": (score.Tempo, score.ScoreConfig),
     "key": (score.Key, score.ScoreConfig),
     "chord": (score.Chord, score.ScoreConfig),
+    "style": (score.Style, score.ScoreConfig),
 }
+# who needs to know more than the sound: cards and reports name them apart
+SCORE_WORKERS = tuple(
+    name
+    for name, (kind, _) in WORKERS.items()
+    if issubclass(kind, score.MultiLabel | score.MultiClass)
+)
+BY_NAME = ("style",)  # part of no selection: a label by people, which a run is to ask for
 
 SELECTIONS: dict[str, tuple[str, ...]] = {
     # the seven and the twelve of PASE and PASE+ (Pascual et al., 2019; Ravanelli et al., 2020)
@@ -67,6 +75,6 @@ SELECTIONS: dict[str, tuple[str, ...]] = {
         "contrast",
     ),
     "score": ("piano_roll", "families", "beats", "tempo", "key", "chord"),
-    "all": tuple(WORKERS),
+    "all": tuple(name for name in WORKERS if name not in BY_NAME),
     "teachers": tuple(f"{PREFIX}{name}" for name in TEACHERS),  # no part of "all"
 }

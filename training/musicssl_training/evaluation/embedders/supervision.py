@@ -5,11 +5,11 @@ from typing import Any
 
 from musicssl.errors import ConfigError
 from musicssl_training.release.lineage import all_before, all_teachers, facts_of
-from musicssl_training.workers import SELECTIONS, resolve
+from musicssl_training.workers import SCORE_WORKERS, resolve
 from musicssl_training.workers.teacher import PREFIX
 
 SELF_SUPERVISED = "self-supervised"
-SCORES = "scores"  # notes, beats, keys of the music that it was trained on
+SCORES = "scores"  # notes, beats, keys, style of the music that it was trained on
 HAND_CRAFTED = "hand-crafted"
 UNTRAINED = "untrained"
 UNKNOWN = "unknown"
@@ -45,7 +45,7 @@ def supervision(facts: Mapping[str, Any]) -> str:
             if worker.startswith(PREFIX):
                 teachers[worker.removeprefix(PREFIX)] = None
             else:
-                found[SCORES if name in SELECTIONS["score"] else SELF_SUPERVISED] = None
+                found[SCORES if name in SCORE_WORKERS else SELF_SUPERVISED] = None
     order = [kind for kind in (SELF_SUPERVISED, SCORES, UNKNOWN) if kind in found]
     taught = [f"teachers ({', '.join(teachers)})"] if teachers else []
     return " + ".join([*order, *taught])
