@@ -14,6 +14,17 @@ def count(text: str) -> int:
     return int(text)
 
 
+def chance(text: str) -> float:
+    """Read a number from 0 to 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return number
+
+
 def add_leave_out(parser: argparse.ArgumentParser) -> None:
     """Add ``--leave-out``."""
     parser.add_argument(

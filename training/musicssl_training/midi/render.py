@@ -1,10 +1,9 @@
-"""MIDI to audio by fluidsynth: a random version of a score, and what sounds in it."""
+"""MIDI to audio: a random version of a score, and what sounds in it."""
 
 import io
 import random
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -12,11 +11,11 @@ from typing import Any
 
 import mido
 import numpy as np
-import soundfile as sf
 from numpy.typing import NDArray
 
 from musicssl.errors import AudioError, DependencyError
 from musicssl_training.midi.arrange import Version, choose_version, rewrite
+from musicssl_training.midi.ensemble import Sound, perform
 from musicssl_training.midi.meter import confirm_downbeats
 from musicssl_training.midi.parse import beats, has_tempo, meters, sounding, stated_key
 from musicssl_training.midi.score import AROUND, Score
@@ -98,6 +97,7 @@ def render(
     sample_rate: int,
     seed: str,
     about: Mapping[str, str] = MappingProxyType({}),
+    sound: Sound = Sound(),  # noqa: B008 - frozen
 ) -> tuple[NDArray[np.float32], dict[str, Any], Score]:
     """Render a random version of a MIDI file.
 
@@ -114,6 +114,8 @@ def render(
     about
         What an index says of the file; see `truth`. Where ``program_source`` is "file", the
         instruments are as written.
+    sound
+        Who plays beside the SoundFont. It changes neither the version nor the score.
 
     Returns
     -------
@@ -137,20 +139,12 @@ def render(
     try:
         as_written = about.get("program_source") == "file"
         version = choose_version(score, fonts, rng, as_written=as_written)
-        with tempfile.TemporaryDirectory() as folder:
-            midi, wave = f"{folder}/score.mid", f"{folder}/score.wav"
-            played = rewrite(score, version)
-            played.save(midi)
-            settings = ["-r", str(sample_rate), "-O", "s16", "-g", str(version.gain)]
-            settings += ["-o", f"synth.reverb.active={int(version.reverb)}"]
-            if version.font.endswith(".sf3"):  # compressed: decode only the samples that sound
-                settings += ["-o", "synth.dynamic-sample-loading=1"]
-            command = ["fluidsynth", "-niq", "-F", wave, *settings, version.font, midi]
-            subprocess.run(command, check=True, capture_output=True, timeout=600)
-            audio, _ = sf.read(wave, dtype="float32", always_2d=True)
+        played = rewrite(score, version)
+        sources = random.Random(f"{seed}/sound")  # of its own: the version stays the same
+        audio, used = perform(played, version, sample_rate, sound, sources)
     except (OSError, ValueError, EOFError, LookupError, subprocess.SubprocessError) as error:
         raise AudioError(f"{path}: cannot be rendered ({error}).") from error
-    mono = audio.mean(axis=1)[: round((version.seconds / version.tempo + 1) * sample_rate)]
+    mono = audio[: round((version.seconds / version.tempo + 1) * sample_rate)]
     if not len(mono) or np.sqrt(np.mean(mono**2)) < 1e-4:
         raise AudioError(f"{path}: silent where it was cut out.")
-    return mono, version.facts(), truth(score, played, version, about)
+    return mono, version.facts() | used, truth(score, played, version, about)
