@@ -10,7 +10,7 @@ import torch
 
 from musicssl_training.data import Pack, open_sources, write_pack
 from musicssl_training.data.pack import RATE
-from musicssl_training.data.truth import known_styles
+from musicssl_training.data.truth import FEWEST, known_styles
 from musicssl_training.midi.activity import PARTS, read_activity
 from musicssl_training.midi.charts import STYLES
 from musicssl_training.midi.score import Score, merge
@@ -125,26 +125,18 @@ def test_recordings_with_and_without_stems_share_a_pack(rate: int, tmp_path: Pat
 
 
 def test_styles_are_those_of_the_index_where_enough_files_have_them(tmp_path: Path) -> None:
-    rows = [
-        {"path": "0", "style": "rock", "group": "a"},
-        {"path": "1", "style": "rock", "group": "b"},
-        {"path": "2", "style": "rock", "group": "c"},
-        {"path": "3", "style": "reggae", "group": "d"},  # three pieces of one file
-        {"path": "4", "style": "reggae", "group": "d"},
-        {"path": "5", "style": "reggae", "group": "d"},
-        {"path": "6", "style": "yodel", "group": "e"},
-        {"path": "7", "style": "yodel", "group": "f"},
-        {"path": "8", "style": "yodel", "group": "g"},
-        {"path": "9", "style": "", "group": "h"},
-        {"path": "10"},
-    ]
-    expected = ["rock"] * 3 + [""] * 8
+    given = [("rock", f"a{i}") for i in range(FEWEST)]
+    given += [("reggae", f"b{i % (FEWEST - 1)}") for i in range(2 * FEWEST)]  # of one file too few
+    given += [("yodel", f"c{i}") for i in range(FEWEST)] + [("", f"d{i}") for i in range(FEWEST)]
+    rows: list[dict[str, Any]] = [{"style": style, "group": group} for style, group in given]
+    rows = [row | {"path": str(i)} for i, row in enumerate([*rows, {}])]
+    expected = ["rock"] * FEWEST + [""] * (len(rows) - FEWEST)
     assert known_styles(rows) == expected
     pack = Pack.open(a_pack(tmp_path / "scored", *rows, scored=True))
     scores = [pack.score(item, 0, 1000) for item in range(len(rows))]
     assert [score and score.style for score in scores] == expected
     found = targets.style([score for score in scores if score])
-    assert found.tolist() == [list(STYLES).index("rock")] * 3 + [-1] * 8
+    assert found.tolist() == [list(STYLES).index(name) if name else -1 for name in expected]
     recordings = Pack.open(a_pack(tmp_path / "not", *rows, scored=False))
     assert recordings.score(0, 0, 1000) is None  # a genre that somebody wrote there
 

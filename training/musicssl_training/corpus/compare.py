@@ -37,7 +37,7 @@ def find_duplicates(rows: Sequence[Row], fingerprint: Fingerprint) -> dict[int, 
     Parameters
     ----------
     rows
-        Of the recordings; path, sha256 and seconds.
+        Of the recordings; path, sha256 and seconds, and of sums of stems ``mixed``.
     fingerprint
         Gives the landmarks of one.
     """
@@ -58,6 +58,8 @@ def find_duplicates(rows: Sequence[Row], fingerprint: Fingerprint) -> dict[int, 
             near = abs(other["seconds"] - row["seconds"]) <= max(SHIFT, 0.02 * row["seconds"])
             if match.clip <= number or match.clip in found or index.too_few[match.clip]:
                 continue
+            if row.get("mixed") and row["mixed"] == other.get("mixed"):
+                continue  # with and without some of the same stems
             if near and match.share >= SAME_SHARE and abs(match.second) <= SHIFT:
                 share = f"{match.share:.0%} of its fingerprint"
                 found[match.clip] = f"the same recording as {row['path']} ({share})"

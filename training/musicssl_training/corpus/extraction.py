@@ -44,6 +44,7 @@ class Loot:
     evidence: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
+    mixed: list[str] = field(default_factory=list)  # of the files, those that are sums of stems
 
 
 class Wanted:

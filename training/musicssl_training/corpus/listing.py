@@ -1,13 +1,15 @@
 """What the index of a corpus says of obtained recordings."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from musicssl.errors import ConfigError
-from musicssl_training.corpus.extraction import EVIDENCE, Loot
+from musicssl_training.corpus.extraction import EVIDENCE, MUSIC, Loot
+from musicssl_training.corpus.mix import read_activity_of
 from musicssl_training.corpus.patterns import matcher
 from musicssl_training.corpus.recipe import FolderSource, SourceSpec
 from musicssl_training.data.index import read_rows
+from musicssl_training.midi.activity import ACTIVITY
 
 Row = dict[str, Any]
 HELD_BACK = "held_back"  # why a recording is not to be listed, or nothing
@@ -17,7 +19,8 @@ FROM_INDEX = ("artist", "title")
 def recordings(spec: SourceSpec, loot: Loot, out: Path) -> list[Row]:
     """Return a row for each recording of a source.
 
-    ``path`` begins with the source's name, ``inside`` is the path in it, ``of`` its name.
+    ``path`` begins with the source's name, ``inside`` is the path in it, ``of`` its name. Sums of
+    stems have ``mixed``, their folder, and ``activity``, see `midi.activity.read_activity`.
 
     Raises
     ------
@@ -40,6 +43,9 @@ def recordings(spec: SourceSpec, loot: Loot, out: Path) -> list[Row]:
             "size": file.size,
             HELD_BACK: "",
         }
+        if file.path in loot.mixed:
+            row["mixed"] = f"{spec.name}/{PurePosixPath(file.path).parent}"
+            row[ACTIVITY] = read_activity_of(spec, out / MUSIC / spec.name, file.path)
         if index is not None:
             row[HELD_BACK] = _describe(row, index.get(file.path))
         row["licence"] = row["licence"] or spec.licence

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 STATE = ".corpus"  # folder in OUT of what the next run goes on from
 # settings that say what an obtained recording is, but not which files there are
 DESCRIBING = ("what", "licence", "licences", "note", "min_seconds", "max_hours")
+LATER = ("stems", "without")  # settings without which a source is the same as before there were any
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,8 @@ def write_json(file: Path, values: object) -> None:
 
 def _key(spec: SourceSpec, places: Places) -> str:
     """Return a hash of all that decides which files a source gives."""
-    facts = {k: v for k, v in dataclasses.asdict(spec).items() if k not in DESCRIBING}
+    settings = dataclasses.asdict(spec).items()
+    facts = {k: v for k, v in settings if k not in DESCRIBING and (v or k not in LATER)}
     if isinstance(spec, FolderSource):
         folder = find_folder(spec, places)
         facts["at"] = str(folder)

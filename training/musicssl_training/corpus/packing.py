@@ -9,6 +9,7 @@ from musicssl_training.corpus.listing import Row
 from musicssl_training.corpus.summary import COLUMNS
 from musicssl_training.data import decode_complete, write_pack
 from musicssl_training.data.pack import Packed, read_index
+from musicssl_training.midi.activity import ACTIVITY
 
 PACK = "pack"
 
@@ -22,24 +23,28 @@ def pack_corpus(rows: list[Row], out: Path, sample_rate: int, jobs: int) -> Pack
         If the pack that is there holds recordings that are none of the corpus.
     """
     folder = out / PACK
-    hashes = {f"{MUSIC}/{row['path']}": row["sha256"] for row in rows}
+    known = ("sha256", "sample_rate", ACTIVITY)  # what is to be the same
+    wanted = [_item(row, sample_rate) for row in rows]
+    by_path = {item["path"]: [item.get(key) for key in known] for item in wanted}
     strange = [
         item["path"]
         for item in read_index(folder)
-        if hashes.get(item["path"]) != item.get("sha256") or item["sample_rate"] != sample_rate
+        if by_path.get(item["path"]) != [item.get(key) for key in known]
     ]
     if strange:
         raise ConfigError(
             f"{folder} holds {len(strange)} recordings that are not (or no longer) of this corpus, "
             f"such as {strange[0]}: delete the pack, and the same command makes it anew."
         )
-    wanted = [
-        {column: row[column] for column in COLUMNS if row.get(column)}
-        | {"path": f"{MUSIC}/{row['path']}", "seconds": row["seconds"], "sample_rate": sample_rate}
-        for row in rows
-    ]
 
     def read(row: Row) -> Any:
         return decode_complete(out / row["path"], sample_rate, row["seconds"]), {}, None
 
     return write_pack(wanted, folder, read, jobs)
+
+
+def _item(row: Row, sample_rate: int) -> Row:
+    """Return what the pack's index is to say of a recording."""
+    said = {column: row[column] for column in (*COLUMNS, ACTIVITY) if row.get(column)}
+    path = f"{MUSIC}/{row['path']}"
+    return said | {"path": path, "seconds": row["seconds"], "sample_rate": sample_rate}

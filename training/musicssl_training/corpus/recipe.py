@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from musicssl.atomic import atomic_write_text
 from musicssl.config import from_dict, pick_named, unknown_key
 from musicssl.errors import ConfigError, nearest, shown
+from musicssl_training.corpus.stems import StemRule, check_families
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._+-]{0,99}")
 HASHES = {40: "sha1", 64: "sha256"}  # digits in the name of a commit
@@ -52,6 +53,10 @@ class SourceSpec:
         What else is to know of the licence. It must be there where no file states it.
     add
         Names, with patterns, of files that are stems: those of one folder become one recording.
+    stems
+        The instruments of stems; of their names, the first rule that matches counts.
+    without
+        Families without which the stems of a folder are added up once more.
     min_seconds
         Shorter recordings are left out.
     max_hours
@@ -68,6 +73,8 @@ class SourceSpec:
     note: str = ""
     exclude: tuple[Exclusion, ...] = ()
     add: tuple[str, ...] = ()
+    stems: tuple[StemRule, ...] = ()
+    without: tuple[str, ...] = ()
     min_seconds: float = 0.0
     max_hours: float = 10_000.0
 
@@ -84,6 +91,14 @@ class SourceSpec:
             raise ConfigError(
                 f"{self.name} has no evidence: name the files in it that state its licence, "
                 "or say in a note where it is stated."
+            )
+        if self.stems and not self.add:
+            raise ConfigError(f"{self.name} knows stems, but 'add' names no files that are some.")
+        check_families(self.without)
+        if strange := set(self.without) - {rule.family for rule in self.stems}:
+            raise ConfigError(
+                f"{self.name}: without {', '.join(sorted(strange))}, but none of its stems are "
+                "that family."
             )
 
     @property
