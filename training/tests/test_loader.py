@@ -18,6 +18,7 @@ import torch
 from musicssl.errors import AudioError
 from musicssl_training.data import Sampler
 from musicssl_training.data.pack import Pack
+from musicssl_training.midi.score import Score
 from musicssl_training.targets.features import FrameGrid
 from musicssl_training.train import PretrainConfig, pretrain
 from musicssl_training.train.loader import BatchLoader, ExcerptStream
@@ -97,6 +98,30 @@ class Broken:
 
     def score(self, item: int, start: int, samples: int) -> None:
         return None
+
+
+class Drone(Broken):
+    """A source whose only note sounds from beginning to end."""
+
+    def score(self, item: int, start: int, samples: int) -> Score:  # type: ignore[override]
+        note = np.array([[0.0, 9.0, 60.0, 0.0, 100.0]], np.float32)
+        return Score(note, np.zeros((0, 2), np.float32), 120.0, 3)
+
+
+def test_what_is_isolated_is_all_that_is_known(toy_config: PretrainConfig) -> None:
+    config = replace(toy_config, data=replace(toy_config.data, isolated=0.5))
+    found = list(chain(*batches(config, 0, 0, 8, sampler_of(Drone(set())))))
+    early = 0
+    sounds, scores = chain(*(b.sound.audio for b in found)), chain(*(b.scores for b in found))
+    for audio, score in zip(sounds, scores, strict=True):
+        assert score is not None
+        heard = audio.nonzero()[:, 0] / 22_050
+        cut = len(heard) < len(audio)
+        early += cut and heard[0].item() < 0.01
+        assert np.isnan(score.tempo) == cut
+        if cut:
+            assert score.notes[0, 1] == pytest.approx(heard[-1].item(), abs=0.01)
+    assert early  # of those, too, that begin where the excerpt does
 
 
 def sampler_of(source: Broken) -> Sampler:

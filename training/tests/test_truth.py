@@ -216,6 +216,9 @@ def test_cut_within_and_merge() -> None:
     part = score.within(1.0, 3.5)
     np.testing.assert_allclose(part.notes[:, :2], [[1, 2], [3, 3.5]])
     assert part.key == -1
+    drone = a_score([0, 9, 60, 0, 90], key=5).within(0.0, 2.5)
+    np.testing.assert_allclose(drone.notes[:, :2], [[0, 2.5]])
+    assert drone.key == -1
     both = merge(score, a_score([1, 2, 40, 33, 90], key=5))
     assert len(both.notes) == 4
     assert both.key == 5

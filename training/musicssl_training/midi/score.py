@@ -71,11 +71,11 @@ class Score:
         """Return the truth where nothing is heard before `first` and after `last` seconds.
 
         A note that sounded before begins at `first`. Of so short a stretch neither beats nor
-        tempo nor key nor style are asked.
+        tempo nor key nor style are asked, unless all that sounds lies in it.
         """
         activity = self.activity
-        ends = 0.0 if activity is None else float(activity[:, 1].max(initial=0))
-        if first <= 0 and self.notes[:, 0].max(initial=0) <= last and ends <= last + 1e-3:
+        ends = [self.notes[:, 1], () if activity is None else activity[:, 1]]
+        if first <= 0 and np.concatenate(ends).max(initial=0) <= last:
             return self
         kept = (self.notes[:, 0] < last) & (self.notes[:, 1] > first)
         notes = self.notes[kept].copy()

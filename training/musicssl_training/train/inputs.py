@@ -42,8 +42,9 @@ def load_batch(sampler: Sampler, step: int, grid: FrameGrid, config: PretrainCon
     peak = audio.abs().amax(dim=1, keepdim=True).clamp(min=1e-3)
     audio = audio * torch.minimum(10 ** (decibels / 20), 1 / peak)
     audio, spans = isolate(audio, config.data.isolated, random, grid.sample_rate)
+    whole = (audio.shape[1] - 0.5) / grid.sample_rate  # of an excerpt, but for rounding
     scores = [
-        score and score.within(first, last)
+        score.within(first, last) if score is not None and last - first < whole else score
         for score, (first, last) in zip(drawn.scores, spans.tolist(), strict=True)
     ]
     taught = [
