@@ -311,6 +311,8 @@ def test_a_release_tells_what_the_others_alone_have_heard(tmp_path: Path) -> Non
         '{"data": 5}',
         '{"data": [{"pack": "a"}]}',
         '{"data": [{"pack": "a", "sources": [{"source": "b", "licence": "c", "hours": "1"}]}]}',
+        '{"data": [{"pack": "a", "sources": [], "instruments": [{"name": "b"}]}]}',
+        '{"data": [{"pack": "a", "sources": [], "fonts": 3}]}',
         '{"teachers": [{"name": "a"}]}',
         '{"steps": 3}',
         '{"settings": 3}',

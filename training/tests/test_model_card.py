@@ -15,7 +15,7 @@ from musicssl.config import from_dict
 from musicssl.encoders import PasePlusConfig
 from musicssl.errors import ConfigError
 from musicssl.model import MusicEncoder, load_model
-from musicssl_training.release.export import ReleaseConfig
+from musicssl_training.release.export import ReleaseConfig, players_of
 from musicssl_training.release.model_card import card, kinds
 from musicssl_training.workers import SELECTIONS, WORKERS
 
@@ -92,6 +92,25 @@ def test_the_card_of_an_encoder_with_memory_says_that_it_hears_everything_before
     told = text(recurrent, facts("log_mel"), PRIVATE)
     assert "s ahead, and everything before |" in told
     assert "both sides" not in told
+
+
+def test_what_played_the_scores_is_listed_with_its_licence(model: MusicEncoder) -> None:
+    assert "Scores were played" not in text(model, facts("log_mel"), PRIVATE)
+    sax = {"name": "Sax", "licence": "CC0-1.0"}
+    items = [
+        {"font": "B.sf2", "instruments": [sax, {"name": "Kit", "licence": "CC-BY-4.0"}]},
+        {"font": "A.sf2", "instruments": [sax]},
+        {"font": "A.sf2"},
+        {"path": "recording.flac", "instruments": "many"},
+    ]
+    told = facts("log_mel")
+    told["data"][0] |= players_of(items)
+    assert told["data"][0]["instruments"][1] == sax | {"recordings": 2}
+    assert (
+        "Scores were played by the SoundFonts A.sf2, B.sf2 and the sampled instruments "
+        "Kit (CC-BY-4.0), Sax (CC0-1.0). | pack |"
+    ) in text(model, told, PRIVATE)
+    assert players_of(items[3:]) == {}
 
 
 def test_a_licence_must_be_stated() -> None:

@@ -2,8 +2,8 @@
 
 import json
 import logging
-from collections import defaultdict
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -223,6 +223,7 @@ def provenance(
                     for (name, licence), seconds in sorted(lengths.items())
                 ],
             }
+            | players_of(source.items)
         )
     names = tuple(source.name for source in sampler.sources)  # not where they lay
     first = settings.start_from and find_checkpoint(settings.start_from).model_id
@@ -238,6 +239,25 @@ def provenance(
         "settings": write_config(shown),
         "data": data,
     } | teachers_of(sampler)
+
+
+def players_of(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return which SoundFonts and sampled instruments played the scores among recordings."""
+    fonts = Counter(item["font"] for item in items if item.get("font"))
+    instruments = Counter(
+        (one["name"], one["licence"])
+        for item in items
+        for one in item.get("instruments") or []
+        if isinstance(one, dict)  # an index of recordings may have such a column, of text
+    )
+    said: dict[str, Any] = {
+        "fonts": [{"name": name, "recordings": n} for name, n in sorted(fonts.items())],
+        "instruments": [
+            {"name": name, "licence": licence, "recordings": n}
+            for (name, licence), n in sorted(instruments.items())
+        ],
+    }
+    return {key: rows for key, rows in said.items() if rows}
 
 
 def teachers_of(sampler: Sampler) -> dict[str, Any]:

@@ -34,6 +34,8 @@ TOLD = (  # of a model that came before; what it heard is told with the data
 NUMBER = (int, float)
 PACK: Fields = {"pack": str, "sources": list}
 SOURCE: Fields = {"source": str, "licence": str, "recordings": int, "hours": NUMBER}
+FONT: Fields = {"name": str, "recordings": int}
+INSTRUMENT: Fields = {"name": str, "recordings": int, "licence": str}
 TEACHER: Fields = dict.fromkeys(("name", "model", "sha256", "licence", "trained_on"), str)
 EFFORT: Fields = dict.fromkeys(("steps", "hours_heard", "hours_of_computing"), NUMBER)
 
@@ -102,6 +104,8 @@ def _is_told(facts: Any) -> bool:
     before = [*others, *([facts["began_with"]] if "began_with" in facts else [])]
     return (
         all(_has(pack["sources"], SOURCE) for pack in packs)
+        and all(_has(pack.get("fonts", []), FONT) for pack in packs)
+        and all(_has(pack.get("instruments", []), INSTRUMENT) for pack in packs)
         and ("steps" not in facts or _has([facts], EFFORT))
         and isinstance(facts.get("settings", {}), dict)
         and _has(before, {"model": str})

@@ -103,7 +103,7 @@ A run's weights are an average over its last steps. `training.json` has every se
 
 {paragraphs(f"{hours:.1f} hours{unknown(facts)}.", config.data_notes)}
 
-Licences of the recordings and scores, as the packs state them: {stated(rows)}.
+Licences of the recordings and scores, as the packs state them: {stated(rows)}.{players(facts)}
 
 | pack | source | recordings | hours | licence |
 |---|---|---|---|---|
@@ -215,6 +215,22 @@ def unknown(facts: dict[str, Any]) -> str:
 def stated(rows: list[dict[str, Any]]) -> str:
     """Return the licences of the rows, each once."""
     return "; ".join(sorted({row["licence"] for row in rows}))
+
+
+def players(facts: dict[str, Any]) -> str:
+    """Return what played the scores among the data, as the card says it; nothing if unknown."""
+    fonts = {one["name"] for pack in facts["data"] for one in pack.get("fonts", [])}
+    instruments = {
+        f"{one['name']} ({one['licence']})"
+        for pack in facts["data"]
+        for one in pack.get("instruments", [])
+    }
+    said = [
+        f"{kind} {', '.join(sorted(names))}"
+        for kind, names in (("the SoundFonts", fonts), ("the sampled instruments", instruments))
+        if names
+    ]
+    return f"\n\nScores were played by {' and '.join(said)}." if said else ""
 
 
 def paragraphs(*texts: str) -> str:
