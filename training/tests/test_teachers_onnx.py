@@ -20,7 +20,7 @@ from musicssl_training.teachers.basic_pitch import (
     BasicPitch,
 )
 from musicssl_training.teachers.onnx import Arrays, load_network
-from musicssl_training.teachers.pieces import pieces
+from musicssl_training.teachers.pieces import covering, pieces
 from musicssl_training.teachers.swift_f0 import MIDDLE, SwiftF0
 
 HOP = 256
@@ -47,6 +47,27 @@ def test_pieces_are_those_of_the_whole(
     wanted = [whole[i : i + size] for i in range(0, len(whole) - size + 1, step)]
     found = [*pieces(cut(audio, block), size, step, *around)]
     assert [piece.tolist() for piece in found] == [piece.tolist() for piece in wanted]
+
+
+@given(
+    length=st.integers(0, 60),
+    block=st.integers(1, 30),
+    step=st.integers(1, 7),
+    steps=st.integers(1, 5),
+    around=st.tuples(st.integers(0, 9), st.integers(0, 9)),
+)
+def test_every_step_is_covered_once(
+    length: int, block: int, step: int, steps: int, around: tuple[int, int]
+) -> None:
+    audio = np.arange(1, length + 1, dtype=np.float32)
+    before, size = around[0], around[0] + steps * step + around[1]
+    found, whole = [], 0
+    for piece, begun, complete in covering(cut(audio, block), size, step, steps, before):
+        assert complete <= begun <= steps
+        found += piece[before::step][:begun].tolist()
+        whole += complete
+    assert found == audio[::step].tolist()
+    assert whole == length // step
 
 
 class Echo:

@@ -30,11 +30,25 @@ def _swift_f0() -> Teacher:
     return SwiftF0.load()
 
 
+def _beatnet() -> Teacher:
+    from musicssl_training.teachers.beatnet import BeatNet
+
+    return BeatNet.load()
+
+
+def _crema() -> Teacher:
+    from musicssl_training.teachers.crema import Crema
+
+    return Crema.load()
+
+
 TEACHERS: dict[str, Callable[[], Teacher]] = {
     "musicnn-msd": lambda: _musicnn("MSD"),
     "musicnn-mtt": lambda: _musicnn("MTT"),
     "basic-pitch": _basic_pitch,
     "swift-f0": _swift_f0,
+    "beatnet": _beatnet,
+    "crema": _crema,
 }
 OWN = "musicssl"  # in place of a module: one of our own models
 

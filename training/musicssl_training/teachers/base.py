@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from musicssl.errors import DependencyError
+from musicssl.errors import DependencyError, ModelError
 from musicssl_training.data.teaching import Facts
 
-__all__ = ["Facts", "Teacher", "package_folder", "sha256_of"]
+__all__ = ["Facts", "Teacher", "package_file", "package_folder", "sha256_of"]
 
 
 class Teacher(ABC):
@@ -48,6 +48,39 @@ def package_folder(name: str, install: str) -> Path:
     if found is None or not found.submodule_search_locations:
         raise DependencyError(f"this teacher's weights are in the package {name}: {install}")
     return Path(found.submodule_search_locations[0])
+
+
+def package_file(name: str, file: Path, sha256: str, install: str) -> Path:
+    """Return where a file of a package lies that is the one which is known.
+
+    Parameters
+    ----------
+    name
+        Of the package.
+    file
+        Its place in the package.
+    sha256
+        Of the file.
+    install
+        The command that brings it.
+
+    Raises
+    ------
+    DependencyError
+        If the package is not installed.
+    ModelError
+        If there is no such file in it, or another one.
+    """
+    path = package_folder(name, install) / file
+    if not path.is_file():
+        raise ModelError(f"there is no file {path}: is it another version of {name}? {install}")
+    found = sha256_of(path)
+    if found != sha256:
+        raise ModelError(
+            f"{path} is not the file that this teacher reads (SHA-256 {found[:12]}, not "
+            f"{sha256[:12]}): is it another version of {name}, or damaged? {install}"
+        )
+    return path
 
 
 def sha256_of(file: Path) -> str:

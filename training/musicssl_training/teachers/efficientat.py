@@ -10,7 +10,7 @@ References
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from musicssl.errors import ModelError
 from musicssl_training.teachers.base import Facts, sha256_of
 from musicssl_training.teachers.tagger import Tagger
+from musicssl_training.teachers.weights import Weights, read_weights
 
 RATE = 32_000  # Hz
 N_FFT, WINDOW, HOP, MELS = 1024, 800, 320, 128
@@ -32,7 +33,6 @@ STRIDES = (1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1)  # of the blocks
 HARD = 7  # the first block whose activation is hard swish, not rectification
 FILE = re.compile(r"(mn\d\d)_as_mAP_\d+\.pt")
 WHERE = "https://github.com/fschmid56/EfficientAT/releases/tag/v0.0.1"
-Weights = Mapping[str, Tensor]
 Activation = Callable[[Tensor], Tensor]
 
 
@@ -201,7 +201,8 @@ class EfficientAt(Tagger):
                 f"{file}: the name of a release is expected, mn04_as_mAP_432.pt for example, for "
                 f"other networks hear other spectra; they are at {WHERE}."
             )
-        self.network = Network(read_weights(file)).eval().requires_grad_(False)
+        weights = read_weights(file, f"the weights are at {WHERE}")
+        self.network = Network(weights).eval().requires_grad_(False)
         self.log_mel = LogMel()
         self.facts = Facts(
             name=f"efficientat-{name[1]}",
@@ -215,25 +216,6 @@ class EfficientAt(Tagger):
             hop=STEP / RATE,
             window=PATCH / RATE,
         )
-
-
-def read_weights(file: Path) -> Weights:
-    """Return the tensors of a PyTorch checkpoint; whatever else it holds is refused.
-
-    Raises
-    ------
-    ModelError
-        If it cannot be read, or is something else.
-    """
-    try:
-        found = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ModelError(f"there is no file {file}; the weights are at {WHERE}.") from None
-    except Exception as error:  # torch raises nearly anything on a damaged file
-        raise ModelError(f"{file} cannot be read as weights: {error}") from error
-    if not isinstance(found, dict) or not all(isinstance(one, Tensor) for one in found.values()):
-        raise ModelError(f"{file} holds no weights by their names.")
-    return found
 
 
 def mel_bands() -> NDArray[np.float32]:

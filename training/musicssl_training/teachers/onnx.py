@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from musicssl.errors import DependencyError, ModelError
 from musicssl_training.teachers.base import Teacher, package_folder, sha256_of
-from musicssl_training.teachers.pieces import pieces
+from musicssl_training.teachers.pieces import covering
 
 Arrays = Mapping[str, NDArray[np.float32]]
 Network = Callable[[Arrays], dict[str, NDArray[np.float32]]]  # inputs to outputs, by name
@@ -89,18 +89,6 @@ class OnnxTeacher(Teacher):
         """Return the values of a piece's own steps, (steps, values)."""
 
     def values(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-        samples = done = 0
-
-        def counted() -> Iterator[NDArray[np.float32]]:
-            nonlocal samples
-            for block in blocks:
-                samples += len(block)
-                yield block
-
-        # a whole piece of silence behind: whatever has sounded lies in the middle of a piece
-        for piece in pieces(counted(), self.size, self.steps * self.step, self.before, self.size):
-            left = -(-samples // self.step) - done  # all of them once the recording has ended
-            if left <= 0:
-                return
-            yield self.steps_of(piece)[:left]
-            done += self.steps
+        found = covering(blocks, self.size, self.step, self.steps, self.before)
+        for piece, steps, _ in found:
+            yield self.steps_of(piece)[:steps]

@@ -38,3 +38,43 @@ def pieces(
         for first in range(0, whole * step, step):
             yield held[first : first + size]
         held = held[whole * step :]
+
+
+def covering(
+    blocks: Iterable[NDArray[np.float32]], size: int, step: int, steps: int, before: int
+) -> Iterator[tuple[NDArray[np.float32], int, int]]:
+    """Yield pieces that have a recording's steps side by side.
+
+    Parameters
+    ----------
+    blocks
+        A recording, in blocks of any length.
+    size
+        Samples of a piece.
+    step
+        Samples.
+    steps
+        Of a piece.
+    before
+        Samples of a piece before its first step.
+
+    Yields
+    ------
+    tuple
+        A piece; how many of its steps begin in the recording; and how many of these are whole.
+    """
+    samples = done = 0
+
+    def counted() -> Iterator[NDArray[np.float32]]:
+        nonlocal samples
+        for block in blocks:
+            samples += len(block)
+            yield block
+
+    # a whole piece of silence behind: whatever has sounded lies in the middle of a piece
+    for piece in pieces(counted(), size, steps * step, before, size):
+        begun = min(steps, -(-samples // step) - done)  # all are known once it has ended
+        if begun <= 0:
+            return
+        yield piece, begun, min(begun, samples // step - done)
+        done += steps
