@@ -15,6 +15,7 @@ from musicssl_training.midi.amplifier import Amplifier, amplify, choose_amplifie
 from musicssl_training.midi.ensemble import (
     Sound,
     choose_parts,
+    k_weights,
     perform,
     select,
     weighted_power,
@@ -306,6 +307,19 @@ def test_loud_libraries_are_not_clipped(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace("<global>", "<global> volume=30"))
     loud = sfz.play(melody((60,)), sfz.read_sfz(file), RATE)
     np.testing.assert_allclose(loud, plain, atol=1e-4)  # at the second try, 30 dB quieter
+
+
+def test_loudness_is_weighted_as_broadcasters_do() -> None:
+    hertz = np.array([0.0, 38.135, 100.0, 997.0, 10_000.0])
+    decibels = 10 * np.log10(k_weights(hertz) + 1e-12)
+    # ITU-R BS.1770-5: a sine of 997 Hz at full scale, -3.01 dB, is -3.01 LKFS after -0.691 dB
+    assert decibels[3] == pytest.approx(0.691, abs=0.05)
+    assert decibels[1] == pytest.approx(-6.0, abs=0.1)
+    assert decibels[4] == pytest.approx(4.0, abs=0.1)
+    assert decibels[0] == -120
+    sine = np.sin(2 * np.pi * 997 * np.arange(RATE) / RATE).astype(np.float32)
+    level = 10 * np.log10(weighted_power(sine, RATE) / RATE)
+    assert level - 0.691 == pytest.approx(-3.01, abs=0.05)
 
 
 @needs_fluidsynth

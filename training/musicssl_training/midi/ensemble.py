@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-import librosa
 import mido
 import numpy as np
 import scipy.fft
@@ -29,7 +28,7 @@ from musicssl_training.midi.sfz import play
 from musicssl_training.midi.theory import DRUMS
 
 log = logging.getLogger(__name__)
-SILENT = 1e-8  # mean square, weighted as the ear does: -80 dB
+SILENT = 1e-8  # mean square, K-weighted: -80 dB
 TIED = 0.1  # seconds that a note may last into the next
 Note = tuple[int, int, int]  # channel, General MIDI program or `DRUMS`, pitch
 
@@ -83,7 +82,7 @@ def perform(
     """
     parts = choose_parts(score, sound, rng)
     if not parts:
-        return synthesize(score, version, sample_rate), {}
+        return synthesize(score, version, sample_rate, lazy=False), {}
     rest = select(score, lambda note: not any(part.has(note) for part in parts))
     layers = [synthesize(rest, version, sample_rate)] if any(_notes(rest)) else []
     played = []
@@ -173,9 +172,27 @@ def _play_part(
 
 
 def synthesize(
-    score: mido.MidiFile, version: Version, sample_rate: int, *, chorus: bool = True
+    score: mido.MidiFile,
+    version: Version,
+    sample_rate: int,
+    *,
+    chorus: bool = True,
+    lazy: bool = True,
 ) -> NDArray[np.float32]:
     """Play a score by fluidsynth: mono, shape (samples,).
+
+    Parameters
+    ----------
+    score
+        Of one track.
+    version
+        Its SoundFont, gain and reverb.
+    sample_rate
+        Hz.
+    chorus
+        Whether fluidsynth's is on, as it is by itself.
+    lazy
+        Whether only samples that sound are read: faster for few, and compressed fonts need it.
 
     Raises
     ------
@@ -189,7 +206,7 @@ def synthesize(
         settings += ["-o", f"synth.reverb.active={int(version.reverb)}"]
         if not chorus:
             settings += ["-o", "synth.chorus.active=0"]
-        if version.font.endswith(".sf3"):  # compressed: decode only the samples that sound
+        if lazy or version.font.endswith(".sf3"):
             settings += ["-o", "synth.dynamic-sample-loading=1"]
         command = ["fluidsynth", "-niq", "-F", wave, *settings, version.font, midi]
         subprocess.run(command, check=True, capture_output=True, timeout=600)
@@ -198,7 +215,7 @@ def synthesize(
 
 
 def weighted_power(audio: NDArray[np.float32], sample_rate: int) -> float:
-    """Return the sum of squares of what the ear hears of it, by the A-weighting of IEC 61672.
+    """Return the sum of squares of what is heard of it, by the K-weighting of ITU-R BS.1770.
 
     A sum, not a mean: layers of the same notes may end at different times.
     """
@@ -206,9 +223,22 @@ def weighted_power(audio: NDArray[np.float32], sample_rate: int) -> float:
         return 0.0
     length = scipy.fft.next_fast_len(len(audio), real=True)
     power = np.abs(scipy.fft.rfft(audio, length)) ** 2
-    hertz = scipy.fft.rfftfreq(length, 1 / sample_rate)
-    weights = 10 ** (librosa.A_weighting(np.maximum(hertz, 1.0)) / 10)
+    weights = k_weights(scipy.fft.rfftfreq(length, 1 / sample_rate))
     return float(2 * np.sum(power * weights) / length)
+
+
+def k_weights(hertz: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the power gain of K-weighting: a high shelf of 4 dB after a high-pass.
+
+    The recommendation gives filters for 48 kHz; these are the analog ones that they stem from.
+    """
+    s = 1j * hertz / 1681.974
+    high, q = 10 ** (3.99984385 / 20), 0.7071752
+    shelf = (high * s**2 + high**0.49966677 * s / q + 1) / (s**2 + s / q + 1)
+    s = 1j * hertz / 38.13547
+    high_pass = s**2 / (s**2 + s / 0.5003270 + 1)
+    weights: NDArray[np.float64] = np.abs(shelf * high_pass) ** 2
+    return weights
 
 
 def _mix(layers: list[NDArray[np.float32]]) -> NDArray[np.float32]:
