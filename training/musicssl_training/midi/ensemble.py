@@ -24,7 +24,7 @@ from musicssl_training.midi.amplifier import (
 from musicssl_training.midi.arrange import Version
 from musicssl_training.midi.instruments import Instrument, Instruments
 from musicssl_training.midi.parse import DRUM_CHANNEL, sounding
-from musicssl_training.midi.sfz import play
+from musicssl_training.midi.sfizz import play
 from musicssl_training.midi.theory import DRUMS
 
 log = logging.getLogger(__name__)
@@ -158,7 +158,9 @@ def _play_part(
 ) -> NDArray[np.float32]:
     """Play the notes of a part, at whatever level."""
     if part.instrument:
-        audio = play(score, part.instrument.sfz, sample_rate)
+        on = [e for e in score.tracks[0] if e.type == "note_on" and e.velocity]
+        needed = part.instrument.sfz.reduced((e.note, e.velocity) for e in on)
+        audio = play(score, needed, sample_rate) if needed else np.zeros(0, np.float32)
     else:  # the font's clean guitar; its distorted ones have been through an amplifier
         track = [
             event.copy(program=CLEAN_GUITAR) if event.type == "program_change" else event

@@ -1,30 +1,18 @@
-"""SFZ instruments: what they need, which notes they have, and their sound, by sfizz.
+"""SFZ instruments: what they need and which notes they have.
 
 The format: https://sfzformat.com. Headers hold opcodes such as ``lokey=48``; a region has those of
 the global, master and group headers before it, too.
 """
 
-import importlib.util
 import re
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import mido
-import numpy as np
-import soundfile as sf
-from numpy.typing import NDArray
+from musicssl.errors import ConfigError
+from musicssl_training.midi import sfizz
 
-from musicssl.errors import ConfigError, DependencyError
-from musicssl_training.midi.parse import NOTES_OFF, PEDAL, SOUND_OFF
-
-EXPRESSION = 11  # a controller
-VOICES = 256  # that sound at once, the most that sfizz has
-GAINS = (0, -30)  # dB, tried in turn: sfizz_render writes 16 bits, and clips
-CLIPPED = 0.999
+STAND_IN = b"version https://git-lfs"
 DEEPEST = 32  # that files include files
 DIRECTIVE = re.compile(r'#include\s+"(?P<path>[^"]+)"|#define\s+(?P<name>\$\w+)\s+(?P<value>\S+)')
 END = r"(?=\s+[\w$]+=|\s*<|\s*$)"  # of a value, which may hold spaces
@@ -74,26 +62,6 @@ class Sfz:
         return "".join([*out, self.text[end:]]) if any(needed) else ""
 
 
-def find_renderer() -> str:
-    """Return the path of the program ``sfizz_render``.
-
-    Raises
-    ------
-    DependencyError
-        If it is not installed.
-    """
-    package = importlib.util.find_spec("pysfizz")  # whose wheel has it in a folder beside
-    beside = Path(package.origin).parents[1] / "bin" if package and package.origin else None
-    found = beside and shutil.which("sfizz_render", path=beside)
-    found = found or shutil.which("sfizz_render")
-    if found is None:
-        raise DependencyError(
-            "sampled instruments are played by sfizz, whose sfizz_render is not there: "
-            "pip install 'musicssl-training[sfz]'."
-        )
-    return found
-
-
 def read_sfz(file: Path) -> Sfz:
     """Read an instrument, and look whether all of its samples are there.
 
@@ -104,35 +72,19 @@ def read_sfz(file: Path) -> Sfz:
     DependencyError
         If sfizz is not installed.
     """
-    renderer = find_renderer()
     if file.suffix.lower() != ".sfz":
         raise ConfigError(f"{file} is no instrument in the SFZ format: its name must end in .sfz.")
-    text, samples = _absolute(_flatten(file, file.resolve().parent, {}, 0), file.resolve().parent)
+    root = file.resolve().parent
+    text, samples = _absolute(_flatten(file, root, {}, 0), root)
     missing = [sample for sample in samples if not _is_there(sample)]
     if missing:
         raise ConfigError(
             f"{file} needs {len(samples)} samples, of which {len(missing)} are not there, such as "
-            f"{missing[0]}. Was the library copied in part, without its large files?"
+            f"{missing[0]}. Was the library copied in part, or without the files that Git LFS keeps?"
         )
-    if fault := _fault(renderer, file):
+    if fault := sfizz.find_fault(file):
         raise ConfigError(f"{file} cannot be read: {fault}")
     return Sfz(text, tuple(find_regions(text)))
-
-
-def _fault(renderer: str, file: Path) -> str:
-    """Return what sfizz says is wrong with an instrument, if anything."""
-    with tempfile.TemporaryDirectory() as folder:
-        silence = Path(folder) / "silence.mid"
-        mido.MidiFile(type=0, tracks=[mido.MidiTrack()]).save(silence)
-        command = [renderer, "--sfz", str(file), "--midi", str(silence)]
-        command += ["--wav", f"{folder}/silence.wav"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    if not done.returncode:
-        return ""
-    said = done.stderr.splitlines()[:1]
-    if said and said[0].startswith("Parse error"):
-        return said[0]
-    return "sfizz finds no region with a sample in it."
 
 
 def _flatten(file: Path, root: Path, defined: dict[str, str], depth: int) -> str:
@@ -186,13 +138,23 @@ def _absolute(text: str, root: Path) -> tuple[str, list[Path]]:
 
 
 def _is_there(file: Path) -> bool:
-    """Tell whether a file is there, in whatever case: libraries are made on Windows too."""
-    if file.exists():
-        return True
-    if file == file.parent or not _is_there(file.parent):
+    """Tell whether a file is there, and is no stand-in of Git LFS for one that is elsewhere."""
+    found = _find(file)
+    if found is None or not found.is_file():
         return False
-    name = file.name.casefold()
-    return file.parent.is_dir() and any(n.name.casefold() == name for n in file.parent.iterdir())
+    with found.open("rb") as data:
+        start = data.read(len(STAND_IN))
+    return start not in (b"", STAND_IN)
+
+
+def _find(file: Path) -> Path | None:
+    """Return a path as it is spelled on disk, in whatever case: libraries are made on Windows."""
+    if file.exists() or file == file.parent:
+        return file
+    folder = _find(file.parent)
+    if folder is None or not folder.is_dir():
+        return None
+    return next((n for n in folder.iterdir() if n.name.casefold() == file.name.casefold()), None)
 
 
 def find_regions(text: str) -> Iterator[Region]:
@@ -241,55 +203,3 @@ def _number(said: dict[str, str], opcode: str, default: int) -> int:
         return round(float(text))
     except ValueError:
         return default
-
-
-def play(score: mido.MidiFile, sfz: Sfz, sample_rate: int) -> NDArray[np.float32]:
-    """Play a score of one track and one instrument: mono, shape (samples,).
-
-    The same every time: round robins and random layers begin anew in each process. Nothing is
-    heard of notes that the instrument does not have.
-
-    Raises
-    ------
-    OSError, ValueError, subprocess.SubprocessError
-        If it fails.
-    """
-    score = for_sfizz(score)
-    notes = {(e.note, e.velocity) for e in score.tracks[0] if e.type == "note_on" and e.velocity}
-    needed = sfz.reduced(notes)
-    if not needed:
-        return np.zeros(0, np.float32)
-    with tempfile.TemporaryDirectory() as folder:
-        midi, wave, file = (f"{folder}/part.{end}" for end in ("mid", "wav", "sfz"))
-        score.save(midi)
-        command = [find_renderer(), "--sfz", file, "--midi", midi, "--wav", wave]
-        command += ["-s", str(sample_rate), "-p", str(VOICES)]
-        for decibels in GAINS:
-            quieter = f"\n<effect> bus=main type=gain gain={decibels}\n"
-            Path(file).write_text(needed + quieter, encoding="utf-8")
-            subprocess.run(command, check=True, capture_output=True, timeout=600)
-            audio, _ = sf.read(wave, dtype="float32", always_2d=True)
-            if np.abs(audio).max(initial=0) < CLIPPED:
-                break
-    return audio.mean(axis=1)
-
-
-def for_sfizz(score: mido.MidiFile) -> mido.MidiFile:
-    """Return a score without what libraries take for switches of their own.
-
-    Bends go too: each library has its own range, and the truth knows of none. The pedal is up or
-    down, as `parse.sounding` takes it.
-    """
-    track, wait = mido.MidiTrack(), 0
-    for event in score.tracks[0]:
-        wait += event.time
-        if event.type in ("note_on", "note_off"):
-            track.append(event.copy(channel=0, time=wait))
-        elif event.is_cc(PEDAL):
-            track.append(event.copy(channel=0, time=wait, value=127 if event.value >= 64 else 0))
-        elif any(event.is_cc(control) for control in (EXPRESSION, SOUND_OFF, NOTES_OFF)):
-            track.append(event.copy(channel=0, time=wait))
-        else:
-            continue
-        wait = 0
-    return mido.MidiFile(type=0, ticks_per_beat=score.ticks_per_beat, tracks=[track])

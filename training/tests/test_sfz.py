@@ -1,0 +1,139 @@
+from pathlib import Path
+
+import mido
+import numpy as np
+import pytest
+import soundfile as sf
+from sampled import RATE, melody, needs_sfizz, pitch_at, sines
+
+from musicssl.errors import ConfigError
+from musicssl_training.midi import sfizz, sfz
+
+
+def test_a_score_for_sfizz_has_no_bends_and_no_switches() -> None:
+    track = mido.MidiTrack(
+        [
+            mido.Message("program_change", program=5),
+            mido.Message("pitchwheel", pitch=4000, time=10),
+            mido.Message("control_change", control=1, value=9, time=10),
+            mido.Message("control_change", control=64, value=50, time=10),
+            mido.Message("note_on", channel=3, note=60, velocity=80, time=10),
+        ]
+    )
+    out = sfizz.for_sfizz(mido.MidiFile(type=0, tracks=[track])).tracks[0]
+    assert [(e.type, e.channel, e.time) for e in out] == [
+        ("control_change", 0, 30),
+        ("note_on", 0, 10),
+    ]
+    assert out[0].value == 0  # below 64 the pedal is up
+
+
+@needs_sfizz
+def test_samples_are_found_through_includes_and_definitions(tmp_path: Path) -> None:
+    (tmp_path / "Data").mkdir()
+    (tmp_path / "Samples").mkdir()
+    for layer in ("PP", "FF"):
+        sf.write(tmp_path / "Samples" / f"C 4_{layer}.flac", np.zeros(100), RATE)
+    (tmp_path / "Data" / "pp.txt").write_text(
+        "<region> key=$KEY sample=C 4_$LAYER.$EXT lovel=$LOW\n"
+    )
+    file = tmp_path / "a.sfz"
+    file.write_text(
+        "#define $EXT flac // the files' format\n<control> default_path=Samples\\\n"
+        '#define $KEY 60 #define $LOW 1\n#define $LAYER PP\n#include "Data/pp.txt"\n'
+        '#define $LAYER FF\n#define $LOW 90 #define $KEY c#4\n#include "Data/pp.txt"\n'
+        "/* <region> sample=never.wav */\n// <region> sample=not.wav\n"
+    )
+    assert sfz.read_sfz(file).keys == {60, 61}
+    (tmp_path / "Samples" / "C 4_FF.flac").unlink()
+    with pytest.raises(ConfigError, match=r"needs 2 samples, of which 1 .*Samples/C 4_FF\.flac"):
+        sfz.read_sfz(file)
+    (tmp_path / "Data" / "pp.txt").write_text('#include "Data/pp.txt"\n')
+    with pytest.raises(ConfigError, match="includes itself"):
+        sfz.read_sfz(file)
+    file.write_text('#include "Data/none.txt"\n')
+    with pytest.raises(ConfigError, match=r"none\.txt cannot be read: No such file"):
+        sfz.read_sfz(file)
+
+
+def test_only_regions_that_are_needed_are_kept() -> None:
+    text = (
+        "<control> note_offset=-12\n<global> hivel=80 <group> lokey=60 hikey=71 <region> tune=1\n"
+        "<region> key=c6 lovel=20 <group> <region> trigger=release tune=2\n"
+        "<global> <region> key=72 tune=3\n<curve> v000=0\n"
+    )
+    whole = sfz.Sfz(text, tuple(sfz.find_regions(text)))
+    assert whole.keys == set(range(128 - 12)) | {-12 + k for k in range(12)}
+    assert [(r.keys, r.velocities) for r in whole.regions] == [
+        (range(48, 60), range(81)),
+        (range(72, 73), range(20, 81)),
+        (range(-12, 116), range(128)),
+        (range(60, 61), range(128)),
+    ]
+    left = whole.reduced([(50, 90), (60, 90)])
+    assert [f"tune={n}" in left for n in (1, 2, 3)] == [False, True, True]
+    assert "lovel" not in left
+    assert left.endswith("<curve> v000=0\n")
+    assert whole.reduced([(48, 80), (72, 20), (60, 1)]) == text
+
+
+@needs_sfizz
+def test_what_is_wrong_with_an_instrument_is_said(tmp_path: Path) -> None:
+    file = sines(tmp_path)
+    with pytest.raises(ConfigError, match=r"none\.sfz cannot be read: No such file"):
+        sfz.read_sfz(tmp_path / "none.sfz")
+    with pytest.raises(ConfigError, match=r"60\.wav is no instrument in the SFZ format"):
+        sfz.read_sfz(tmp_path / "60.wav")
+    (tmp_path / "72.wav").rename(tmp_path / "72.WAV")  # from another kind of computer: it is there
+    assert 84 in sfz.read_sfz(file).keys
+    (tmp_path / "72.WAV").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(ConfigError, match=r"of which 1 are not there.*Git LFS"):
+        sfz.read_sfz(file)
+    (tmp_path / "72.WAV").unlink()
+    with pytest.raises(
+        ConfigError, match=r"2 samples, of which 1 are not there, such as .*72\.wav"
+    ):
+        sfz.read_sfz(file)
+    file.write_text("hello\n")
+    with pytest.raises(ConfigError, match=r"sines\.sfz cannot be read: .*line 1"):
+        sfz.read_sfz(file)
+    file.write_text("<global> volume=3\n")
+    with pytest.raises(ConfigError, match="sfizz finds no region with a sample"):
+        sfz.read_sfz(file)
+
+
+@needs_sfizz
+def test_notes_begin_where_the_score_says_at_their_pitches(tmp_path: Path) -> None:
+    pitches = (60, 64, 67, 72, 79)
+    instrument = sfz.read_sfz(sines(tmp_path))
+    audio = sfizz.play(melody(pitches), instrument.text, RATE)
+    for i, pitch in enumerate(pitches):
+        start = 0.25 + 0.5 * i
+        before = round((start - 0.1) * RATE)
+        onset = (before + np.argmax(np.abs(audio[before:]) > 0.01)) / RATE
+        assert abs(onset - start) < 0.002
+        assert abs(pitch_at(audio, start + 0.02) - pitch) < 0.05
+    for _ in range(3):
+        np.testing.assert_array_equal(sfizz.play(melody(pitches), instrument.text, RATE), audio)
+
+
+@needs_sfizz
+def test_samples_are_played_whole(tmp_path: Path) -> None:
+    """sfizz reads them ahead by 8,192 samples, and would go on without the rest."""
+    instrument = sfz.read_sfz(sines(tmp_path))
+    track = mido.MidiTrack([mido.Message("note_on", note=72, velocity=90)])
+    track.append(mido.Message("note_off", note=72, time=4 * 480))
+    score = mido.MidiFile(type=0, ticks_per_beat=480, tracks=[track])
+    for _ in range(5):
+        audio = sfizz.play(score, instrument.text, RATE)
+        assert np.abs(audio[round(1.8 * RATE) :][: RATE // 10]).max() > 0.05
+
+
+@needs_sfizz
+def test_loud_libraries_are_not_clipped(tmp_path: Path) -> None:
+    file = sines(tmp_path)
+    instrument = sfz.read_sfz(file)
+    plain = sfizz.play(melody((60,)), instrument.text, RATE)
+    file.write_text(file.read_text().replace("<global>", "<global> volume=30"))
+    loud = sfizz.play(melody((60,)), sfz.read_sfz(file).text, RATE)
+    np.testing.assert_allclose(loud, plain, atol=1e-4)  # at the second try, 30 dB quieter
