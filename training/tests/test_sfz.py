@@ -118,6 +118,42 @@ def test_notes_begin_where_the_score_says_at_their_pitches(tmp_path: Path) -> No
 
 
 @needs_sfizz
+@pytest.mark.parametrize(
+    ("folder", "sfz_file", "text"),
+    [
+        ("Samples/alto", "Programs/a.sfz", "<region> sample=..\\Samples\\alto\\60.wav lokey=50"),
+        ("A Guitar (steel)", "a b.sfz", "<region> sample=A Guitar (steel)/60.wav  lokey=50 // 1"),
+        (
+            "Samples",
+            "a.sfz",
+            "<control>\r\ndefault_path=Samples\\\r\n<region>\r\nsample=60.wav\r\n",
+        ),
+        (
+            "Samples",
+            "a.sfz",
+            "<control> default_path=Samples/6 <region>lokey=50<region> sample=0.wav",
+        ),
+        (
+            "samples",
+            "a.sfz",
+            "<global> tune=0 <region> sample=SAMPLES/60.WAV <curve>v000=0",
+        ),
+    ],
+)
+def test_libraries_lay_their_samples_in_many_ways(
+    tmp_path: Path, folder: str, sfz_file: str, text: str
+) -> None:
+    library = tmp_path / "my library"
+    (library / folder).mkdir(parents=True)
+    sines(library / folder)
+    file = library / sfz_file
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(text.encode())
+    audio = sfizz.play(melody((62,)), sfz.read_sfz(file).text, RATE)
+    assert abs(pitch_at(audio, 0.27) - 62) < 0.05
+
+
+@needs_sfizz
 def test_samples_are_played_whole(tmp_path: Path) -> None:
     """sfizz reads them ahead by 8,192 samples, and would go on without the rest."""
     instrument = sfz.read_sfz(sines(tmp_path))

@@ -17,7 +17,7 @@ DEEPEST = 32  # that files include files
 DIRECTIVE = re.compile(r'#include\s+"(?P<path>[^"]+)"|#define\s+(?P<name>\$\w+)\s+(?P<value>\S+)')
 END = r"(?=\s+[\w$]+=|\s*<|\s*$)"  # of a value, which may hold spaces
 PATH = re.compile(rf"\b(default_path|sample)=([^\n]*?){END}", re.MULTILINE)
-OPCODE = re.compile(r"\b(lokey|hikey|key|lovel|hivel|note_offset|octave_offset|trigger)=(\S+)")
+OPCODE = re.compile(r"\b(lokey|hikey|key|lovel|hivel|note_offset|octave_offset|trigger)=([^\s<]+)")
 LEVELS = ("control", "global", "master", "group", "region")
 NOTE = re.compile(r"([a-g])([#b]?)(-?\d+)", re.IGNORECASE)
 
@@ -80,7 +80,7 @@ def read_sfz(file: Path) -> Sfz:
     if missing:
         raise ConfigError(
             f"{file} needs {len(samples)} samples, of which {len(missing)} are not there, such as "
-            f"{missing[0]}. Was the library copied in part, or without the files that Git LFS keeps?"
+            f"{missing[0]}. Was the library copied in part, or without what Git LFS keeps?"
         )
     if fault := sfizz.find_fault(file):
         raise ConfigError(f"{file} cannot be read: {fault}")
