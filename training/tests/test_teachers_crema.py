@@ -142,7 +142,7 @@ def test_the_network_is_the_one_that_was_described() -> None:
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     assert wanted.std(axis=0).mean() > 0.02  # frames differ
     del weights["bidirectional_2/backward_gru_2/bias"]
-    with pytest.raises(ModelError, match="crema's chords: .*backward_gru_2/bias"):
+    with pytest.raises(ModelError, match=r"crema's chords: .*backward_gru_2/bias"):
         Network(weights)
 
 
