@@ -14,9 +14,10 @@ from musicssl.encoders.pase import PaseConfig
 from musicssl.errors import ConfigError
 from musicssl.model import load_model
 from musicssl_training.release.export import ReleaseConfig, release
+from musicssl_training.release.lineage import check_shape
 from musicssl_training.train import PretrainConfig, pretrain
 from musicssl_training.train.setup import make_encoder
-from musicssl_training.train.widening import can_widen, widen
+from musicssl_training.train.widening import can_widen, former_widths, widen
 
 NARROW = DilatedConfig(dim=16, inner=24, pitch_channels=(2, 3), mel_channels=8, dilations=(1, 2))
 
@@ -111,13 +112,47 @@ def test_a_run_begins_with_a_narrower_encoder_and_the_card_says_so(
     pretrain(going_on, tmp_path / "wide")
     second = release(tmp_path / "wide", tmp_path / "second", about)
     assert load_model(second, device="cpu").dim == 64
-    assert json.loads((second / "training.json").read_text())["widened_from"] == 32
-    card = " ".join((second / "README.md").read_text().split())
-    assert "It began with the encoder of first (2 steps," in card
-    assert "hours of computing), widened from 32 values a frame." in card
-    assert "widened" not in (first / "README.md").read_text()
+    assert json.loads((second / "training.json").read_text())["widened_from"] == {
+        "dim": 32,
+        "inner": 48,
+    }
+    began = "first, widened from 32 values a frame and 48 units in its blocks (2 steps,"
+    assert f"It began with the encoder of {began}" in read_card(second)
+    assert "widened" not in read_card(first)
+    third = replace(going_on, start_from=str(second))
+    pretrain(third, tmp_path / "on")
+    third_card = read_card(release(tmp_path / "on", tmp_path / "third", about))
+    assert "It began with the encoder of second (2 steps," in third_card
+    assert f"which began with {began}" in third_card
+
+
+def read_card(model: Path) -> str:
+    return " ".join((model / "README.md").read_text().split())
+
+
+@pytest.mark.parametrize(
+    ("changes", "before"),
+    [
+        ({"dim": 32}, {"dim": 16}),
+        ({"inner": 40}, {"inner": 24}),
+        ({"dim": 32, "inner": 40}, {"dim": 16, "inner": 24}),
+        ({}, {}),
+        ({"dim": 24}, {}),
+    ],
+)
+def test_what_was_widened_is_known(changes: dict[str, Any], before: dict[str, int]) -> None:
+    assert former_widths(encoder(), encoder(**changes)) == before
 
 
 def test_a_start_that_is_not_narrower_is_refused(toy_config: PretrainConfig) -> None:
     with pytest.raises(ConfigError, match="start_from 'musicssl-small': its encoder is"):
         make_encoder(replace(toy_config, start_from="musicssl-small"))
+
+
+def test_a_start_of_another_shape_is_told_by_what_differs() -> None:
+    model = load_model("musicssl-nano", device="cpu")
+    config = model.config.encoder
+    assert isinstance(config, DilatedConfig)
+    said = "is dilated with dim=128, kernel=9; the settings say dim=192, kernel=7"
+    with pytest.raises(ConfigError, match=f"^mine: its encoder {said}\\.$"):
+        check_shape(model, replace(config, dim=192, kernel=7), "mine")

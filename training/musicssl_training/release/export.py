@@ -29,6 +29,7 @@ from musicssl_training.train.config import PretrainConfig, read_config, write_co
 from musicssl_training.train.inputs import load_batch, uses_augmentation
 from musicssl_training.train.setup import CONFIG, make_sampler
 from musicssl_training.train.state import Progress, read_ema_encoder
+from musicssl_training.train.widening import former_widths
 from musicssl_training.workers import check_layers
 
 log = logging.getLogger(__name__)
@@ -118,8 +119,8 @@ def release(
     facts = ancestry(facts, settings.start_from, config.average_with)
     if settings.start_from:
         began = load_model(settings.start_from, device="cpu")
-        if began.dim != model.dim:
-            facts["widened_from"] = began.dim
+        if before := former_widths(began.encoder, model.encoder):
+            facts["widened_from"] = before
     facts["cosine_of_fp16_to_fp32"] = round(similarity, 7)
     atomic_write_text(out / TRAINING_INFO, json.dumps(facts, indent=2) + "\n")
     atomic_write_text(out / CARD, card(out.name, model, facts, config, repository))

@@ -3,6 +3,7 @@
 import copy
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ TOLD = (  # of a model that came before; what it heard is told with the data
     "hours_of_computing",
     "settings",
     "began_with",
+    "widened_from",
     "averaged_with",
     "teachers",
 )
@@ -48,9 +50,18 @@ def check_shape(model: MusicEncoder, config: EncoderConfig, name: str) -> None:
     ConfigError
         If it has.
     """
-    if model.config.encoder != config:
+    own = model.config.encoder
+    if type(own) is not type(config):
+        raise ConfigError(f"{name}: its encoder is {own}, the settings say {config}.")
+    differing = [
+        one.name for one in fields(own) if getattr(own, one.name) != getattr(config, one.name)
+    ]
+    if differing:
+        theirs, ours = (
+            ", ".join(f"{key}={getattr(each, key)}" for key in differing) for each in (own, config)
+        )
         raise ConfigError(
-            f"{name}: its encoder is {model.config.encoder}, the settings say {config}."
+            f"{name}: its encoder is {own.name} with {theirs}; the settings say {ours}."
         )
 
 
@@ -108,6 +119,7 @@ def _is_told(facts: Any) -> bool:
         and all(_has(pack.get("instruments", []), INSTRUMENT) for pack in packs)
         and ("steps" not in facts or _has([facts], EFFORT))
         and isinstance(facts.get("settings", {}), dict)
+        and isinstance(facts.get("widened_from", {}), dict)
         and _has(before, {"model": str})
         and all(map(_is_told, before))
     )

@@ -13,6 +13,7 @@ from musicssl_training.workers.teacher import PREFIX
 if TYPE_CHECKING:
     from musicssl_training.release.export import ReleaseConfig
 
+WIDTHS = {"dim": "values a frame", "inner": "units in its blocks"}
 INPUT = {  # what the card says of it
     True: """The encoder heard them distorted, as `training.json` says, while the targets stayed
 clean.""",
@@ -133,7 +134,7 @@ of audio heard, in {facts["hours_of_computing"]:g} hours of computing in {settin
 {INPUT[facts["distorted"]]}"""
     if "began_with" in facts:
         text += f"""
-It began with the encoder of {tell(facts["began_with"])}{widening(facts)}."""
+It began with the encoder of {tell(facts["began_with"], widening(facts))}."""
     if "averaged_with" in facts:
         known = facts.get("began_with")
         others = (one["model"] if one == known else tell(one) for one in facts["averaged_with"])
@@ -143,10 +144,10 @@ The weights are the mean of this run's and those of {"; ".join(others)}."""
 
 
 def widening(facts: dict[str, Any]) -> str:
-    """Return that the encoder which it began with was widened, as the card says it."""
-    if "widened_from" not in facts:
-        return ""
-    return f", widened from {facts['widened_from']} values a frame"
+    """Return how the encoder which it began with was widened, if it was, as the card says it."""
+    before = facts.get("widened_from", {})
+    said = [f"{before[key]} {unit}" for key, unit in WIDTHS.items() if key in before]
+    return f", widened from {' and '.join(said)}" if said else ""
 
 
 def supervision(facts: dict[str, Any]) -> str:
@@ -260,14 +261,16 @@ the evaluations; results of this model are not self-supervised results.
 """
 
 
-def tell(facts: dict[str, Any]) -> str:
-    """Return a model that came before, as the card says it."""
+def tell(facts: dict[str, Any], change: str = "") -> str:
+    """Return a model that came before, and how it was changed, as the card says it."""
     if "steps" not in facts:
-        return f"{facts['model']}, of which nothing more is known here"
+        return f"{facts['model']}{change}, of which nothing more is known here"
     text = (
-        f"{facts['model']} ({facts['steps']:,} steps, {facts['hours_heard']:,} hours heard, "
-        f"{facts['hours_of_computing']:g} hours of computing)"
+        f"{facts['model']}{change} ({facts['steps']:,} steps, "
+        f"{facts['hours_heard']:,} hours heard, {facts['hours_of_computing']:g} hours of computing)"
     )
     return text + (
-        f", which began with {tell(facts['began_with'])}" if "began_with" in facts else ""
+        f", which began with {tell(facts['began_with'], widening(facts))}"
+        if "began_with" in facts
+        else ""
     )

@@ -28,6 +28,14 @@ def can_widen(narrow: Encoder, wide: Encoder) -> bool:
     )
 
 
+def former_widths(narrow: Encoder, wide: Encoder) -> dict[str, int]:
+    """Return what `widen` changes of the shape, as it is before; nothing if it changes nothing."""
+    if not can_widen(narrow, wide):
+        return {}
+    before = {name: getattr(narrow.config, name) for name in WIDTHS}
+    return {name: width for name, width in before.items() if width != getattr(wide.config, name)}
+
+
 @torch.no_grad()
 def widen(narrow: Encoder, wide: Encoder) -> None:
     """Give a wider encoder weights by which it has the values of a narrower one, several times.
