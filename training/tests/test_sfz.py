@@ -63,11 +63,11 @@ def test_only_regions_that_are_needed_are_kept() -> None:
         "<global> <region> key=72 tune=3\n<curve> v000=0\n"
     )
     whole = sfz.Sfz(text, tuple(sfz.find_regions(text)))
-    assert whole.keys == set(range(128 - 12)) | {-12 + k for k in range(12)}
+    assert whole.keys == set(range(128 - 12))
     assert [(r.keys, r.velocities) for r in whole.regions] == [
         (range(48, 60), range(81)),
         (range(72, 73), range(20, 81)),
-        (range(-12, 116), range(128)),
+        (range(116), range(128)),
         (range(60, 61), range(128)),
     ]
     left = whole.reduced([(50, 90), (60, 90)])
@@ -173,3 +173,55 @@ def test_loud_libraries_are_not_clipped(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace("<global>", "<global> volume=30"))
     loud = sfizz.play(melody((60,)), sfz.read_sfz(file).text, RATE)
     np.testing.assert_allclose(loud, plain, atol=1e-4)  # at the second try, 30 dB quieter
+
+
+REGION = "<region> sample=*sine key=60\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('#include "/dev/zero"\n', "/dev/zero cannot be read: it is no regular file"),
+        ('#include "many.sfz"\n' * 11, "includes itself, or is one of more than 100 files"),
+        ("".join(f"#define $x{n:02} {f'$x{n + 1:02}' * 9}\n" for n in range(30)) + "$x00", "more "),
+        (REGION * 100, "more than 2,000 characters"),
+        (f"<region> sample={'x' * 300}.wav\n", "of which 1 are not there"),
+        (f"<region> sample={'a/' * 1200}x.wav\n", "of which 1 are not there"),
+        (f"<region> sample={' ' * 200_000}x.wav\n", "more than 2,000 characters"),
+    ],
+    ids=["device", "files", "definitions", "text", "name", "folders", "spaces"],
+)
+def test_bombs_are_refused(
+    text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sfz, "MOST_FILES", 100)
+    monkeypatch.setattr(sfz, "MOST_TEXT", 3_000 if "a/" in text else 2_000)
+    (tmp_path / "many.sfz").write_text('#include "few.sfz"\n' * 10)
+    (tmp_path / "few.sfz").write_text("")
+    file = tmp_path / "a.sfz"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        sfz.read_sfz(file)
+
+
+@pytest.mark.parametrize(
+    ("opcodes", "keys"),
+    [
+        ("lokey=50 hikey=99999999999", range(50, 128)),
+        ("lokey=-9e15 hikey=9", range(10)),
+        ("lokey=100 hikey=1e400", range(100, 128)),  # unclear: as wide as can be
+        (f"hikey=c{'9' * 5000}", range(128)),
+        ("key=60 note_offset=1e300", range(0)),
+    ],
+)
+def test_absurd_numbers_leave_the_keys_that_midi_has(opcodes: str, keys: range) -> None:
+    (region,) = sfz.find_regions(f"<region> {opcodes} sample=a.wav\n")
+    assert list(region.keys) == list(keys)
+    assert set(region.velocities) == set(range(128))
+
+
+def test_gaps_that_no_name_has_and_open_comments_are_dropped(tmp_path: Path) -> None:
+    file = tmp_path / "a.sfz"
+    file.write_text(f"<region>{' ' * 300}key=60 sample=a  b.wav\n/* open /* twice")
+    text = sfz._Reader(tmp_path).flatten(file)
+    assert text == "<region>key=60 sample=a  b.wav\n"

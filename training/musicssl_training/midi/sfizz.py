@@ -53,7 +53,14 @@ def find_fault(file: Path) -> str:
         mido.MidiFile(type=0, tracks=[mido.MidiTrack()]).save(silence)
         command = [find_renderer(), "--sfz", str(file), "--midi", str(silence)]
         command += ["--wav", f"{folder}/silence.wav"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", timeout=600, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return "sfizz has not read it after ten minutes."
+    if done.returncode < 0:
+        return f"sfizz is ended by signal {-done.returncode} as it reads it."
     if not done.returncode:
         return ""
     said = done.stderr.splitlines()[:1]

@@ -14,6 +14,9 @@ from musicssl_training.midi import sfizz
 
 STAND_IN = b"version https://git-lfs"
 DEEPEST = 32  # that files include files
+MOST_FILES = 10_000  # that one includes
+MOST_TEXT = 2**24  # characters
+COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)|//[^\n]*|[^\S\n]{256,}", re.DOTALL)  # no name has such gaps
 DIRECTIVE = re.compile(r'#include\s+"(?P<path>[^"]+)"|#define\s+(?P<name>\$\w+)\s+(?P<value>\S+)')
 END = r"(?=\s+[\w$]+=|\s*<|\s*$)"  # of a value, which may hold spaces
 PATH = re.compile(rf"\b(default_path|sample)=([^\n]*?){END}", re.MULTILINE)
@@ -75,7 +78,7 @@ def read_sfz(file: Path) -> Sfz:
     if file.suffix.lower() != ".sfz":
         raise ConfigError(f"{file} is no instrument in the SFZ format: its name must end in .sfz.")
     root = file.resolve().parent
-    text, samples = _absolute(_flatten(file, root, {}, 0), root)
+    text, samples = _absolute(_Reader(root).flatten(file), root)
     missing = [sample for sample in samples if not _is_there(sample)]
     if missing:
         raise ConfigError(
@@ -87,32 +90,67 @@ def read_sfz(file: Path) -> Sfz:
     return Sfz(text, tuple(find_regions(text)))
 
 
-def _flatten(file: Path, root: Path, defined: dict[str, str], depth: int) -> str:
-    """Return the text of a file without comments, with included files and values put in."""
-    if depth > DEEPEST:
-        raise ConfigError(f"{file} includes itself.")
+class _Reader:
+    """Reads an instrument with what it includes, within bounds: files from elsewhere may be bombs.
+
+    Attributes
+    ----------
+    defined
+        Values by name, such as ``$KEY``.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._files = 0
+        self.defined: dict[str, str] = {}
+
+    def flatten(self, file: Path, depth: int = 0) -> str:
+        """Return the text of a file without comments, with included files and values put in."""
+        self._files += 1
+        if depth > DEEPEST or self._files > MOST_FILES:
+            raise ConfigError(
+                f"{file} includes itself, or is one of more than {MOST_FILES:,} files."
+            )
+        out, size, end, text = list[str](), 0, 0, COMMENT.sub("", _read(file))
+        for found in [*DIRECTIVE.finditer(text), None]:
+            out.append(self._expand(text[end : found.start() if found else None]))
+            if found and found["name"]:
+                self.defined[found["name"]] = found["value"]
+            elif (
+                found
+            ):  # as in sfizz, wherever it is included, it lies below the instrument's folder
+                included = self._root / self._expand(found["path"]).replace("\\", "/")
+                out.append(f"\n{self.flatten(included, depth + 1)}\n")
+            size += sum(map(len, out[-2:]))
+            _check_size(size)
+            end = found.end() if found else end
+        return "".join(out)
+
+    def _expand(self, text: str) -> str:
+        """Put values in the place of names, the longest that fit first."""
+        if "$" in text:
+            for name in sorted(self.defined, key=len, reverse=True):
+                value = self.defined[name]
+                _check_size(len(text) + text.count(name) * len(value))
+                text = text.replace(name, value)
+        return text
+
+
+def _check_size(characters: int) -> None:
+    if characters > MOST_TEXT:
+        raise ConfigError(f"it has more than {MOST_TEXT:,} characters with all that it includes.")
+
+
+def _read(file: Path) -> str:
+    if not file.is_file() and file.exists():  # a device never ends, a pipe waits
+        raise ConfigError(f"{file} cannot be read: it is no regular file.")
     try:
-        text = file.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror}.") from error
-    text = re.sub(r"/\*.*?\*/|//[^\n]*", "", text, flags=re.DOTALL)
-    out, end = [], 0
-    for found in DIRECTIVE.finditer(text):
-        out.append(_expand(text[end : found.start()], defined))
-        end = found.end()
-        if found["name"]:
-            defined[found["name"]] = found["value"]
-        else:  # as in sfizz, wherever it is included, it lies below the instrument's own folder
-            included = root / _expand(found["path"], defined).replace("\\", "/")
-            out.append(f"\n{_flatten(included, root, defined, depth + 1)}\n")
-    return "".join([*out, _expand(text[end:], defined)])
-
-
-def _expand(text: str, defined: dict[str, str]) -> str:
-    """Put values in the place of names, the longest that fit first."""
-    if "$" in text:
-        for name in sorted(defined, key=len, reverse=True):
-            text = text.replace(name, defined[name])
+        with file.open(encoding="utf-8", errors="replace") as data:
+            text = data.read(MOST_TEXT + 1)
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{file} cannot be read: {said}.") from error
+    _check_size(len(text))
     return text
 
 
@@ -139,22 +177,31 @@ def _absolute(text: str, root: Path) -> tuple[str, list[Path]]:
 
 def _is_there(file: Path) -> bool:
     """Tell whether a file is there, and is no stand-in of Git LFS for one that is elsewhere."""
-    found = _find(file)
-    if found is None or not found.is_file():
+    try:
+        found = _find(file)
+        if found is None or not found.is_file():
+            return False
+        with found.open("rb") as data:
+            start = data.read(len(STAND_IN))
+    except (OSError, ValueError):  # such as a name that is too long for any file
         return False
-    with found.open("rb") as data:
-        start = data.read(len(STAND_IN))
     return start not in (b"", STAND_IN)
 
 
 def _find(file: Path) -> Path | None:
     """Return a path as it is spelled on disk, in whatever case: libraries are made on Windows."""
-    if file.exists() or file == file.parent:
+    if file.exists():
         return file
-    folder = _find(file.parent)
-    if folder is None or not folder.is_dir():
-        return None
-    return next((n for n in folder.iterdir() if n.name.casefold() == file.name.casefold()), None)
+    found = Path(file.anchor)
+    for name in file.parts[1:]:
+        if (found / name).exists():
+            found /= name
+            continue
+        like = [one for one in found.iterdir() if one.name.casefold() == name.casefold()]
+        if not like:
+            return None
+        found = like[0]
+    return found
 
 
 def find_regions(text: str) -> Iterator[Region]:
@@ -187,19 +234,24 @@ def find_regions(text: str) -> Iterator[Region]:
 def _ranges(said: dict[str, str]) -> tuple[range, range]:
     """Return the keys and velocities of a region; as wide as can be where they are unclear."""
     offset = 12 * _number(said, "octave_offset", 0) + _number(said, "note_offset", 0)
-    keys = range(_number(said, "lokey", 0) + offset, _number(said, "hikey", 127) + offset + 1)
+    keys = _in_midi(_number(said, "lokey", 0) + offset, _number(said, "hikey", 127) + offset)
     if "trigger" in said:  # by what was played before
         return keys, range(128)
-    return keys, range(_number(said, "lovel", 0), _number(said, "hivel", 127) + 1)
+    return keys, _in_midi(_number(said, "lovel", 0), _number(said, "hivel", 127))
+
+
+def _in_midi(first: int, last: int) -> range:
+    """Return the numbers from one to another that MIDI has."""
+    return range(max(first, 0), min(last, 127) + 1)
 
 
 def _number(said: dict[str, str], opcode: str, default: int) -> int:
     """Return the number or the note that an opcode says; c4 is 60."""
     text = said.get(opcode, "")
-    if note := NOTE.fullmatch(text):
-        pitch = "c d ef g a b".index(note[1].lower())  # semitones above c
-        return pitch + {"": 0, "#": 1, "b": -1}[note[2]] + 12 * (int(note[3]) + 1)
     try:
+        if note := NOTE.fullmatch(text):
+            pitch = "c d ef g a b".index(note[1].lower())  # semitones above c
+            return pitch + {"": 0, "#": 1, "b": -1}[note[2]] + 12 * (int(note[3]) + 1)
         return round(float(text))
-    except ValueError:
+    except (ValueError, OverflowError):  # no number, infinity, more digits than int() reads
         return default
