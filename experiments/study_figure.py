@@ -51,17 +51,20 @@ def read_cells(folder: Path, rows: list[str], within: dict[str, str]) -> dict[st
     Raises
     ------
     MusicSSLError
-        If no cell matches.
+        If no cell matches, or one cannot be read.
     """
     found: dict[str, dict[str, list[NDArray[np.float64]]]] = defaultdict(lambda: defaultdict(list))
     for file in sorted(folder.glob("*.json")):
-        cell: dict[str, Any] = json.loads(file.read_text("utf-8"))
-        levels = cell["levels"]
+        try:
+            cell: dict[str, Any] = json.loads(file.read_text("utf-8"))
+            levels = cell["levels"]
+            scores = [100 * cell["scores"][task]["score"] for task in TASKS]
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise MusicSSLError(f"{file} is no finished cell of a study: {error!r}.") from error
         if any(levels.get(factor) != level for factor, level in within.items()):
             continue
         for factor in rows:
             pick(levels, factor, "--rows")
-        scores = [100 * cell["scores"][task]["score"] for task in TASKS]
         name = ", ".join(levels[factor] for factor in rows)
         found[name][levels["seed"]].append(np.array([*scores, np.mean(scores)]))
     if not found:
@@ -120,6 +123,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--title", default="")
     parser.add_argument("-o", "--out", type=Path, required=True)
     options = parser.parse_args(argv)
+    if strange := [one for one in options.within if "=" not in one]:
+        parser.error(f"--within takes FACTOR=LEVEL, got {strange[0]}.")
     within = dict(one.split("=", 1) for one in options.within)
     rows = read_cells(options.cells, options.rows, within)
     if options.against:
