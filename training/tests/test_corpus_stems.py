@@ -134,6 +134,18 @@ def test_a_mix_without_a_family_is_the_sum_of_the_others(tmp_path: Path) -> None
     }
 
 
+def test_a_mix_has_the_highest_rate_of_its_stems(tmp_path: Path) -> None:
+    folder = tmp_path / "one" / "band"
+    band(folder)
+    time = np.arange(round(SECONDS * 3 * RATE)) / (3 * RATE)
+    soundfile.write(folder / "GUITAR.wav", 0.2 * np.sin(2 * np.pi * 9000 * time), 3 * RATE)
+    build(tmp_path)
+    whole, rate = soundfile.read(tmp_path / "out" / PATH)
+    assert rate == 3 * RATE  # though the first by name has another
+    power = np.abs(np.fft.rfft(whole)) ** 2
+    assert power[round(9000 * SECONDS)] > 0.1 * power.max()
+
+
 def test_mixes_of_the_same_stems_are_no_copies_of_each_other(tmp_path: Path) -> None:
     (tmp_path / "one" / "band").mkdir(parents=True)
     (tmp_path / "one" / "band" / "PAD.wav").write_bytes(song(1))
@@ -278,6 +290,8 @@ def test_files_of_the_source_are_never_written_over(name: str, tmp_path: Path) -
         ('family = "voice"', 'family = "voice"\nnever = ["drums"]', "need either the family"),
         ('names = ["*VOX*"]', "names = []", "stems without names"),
         ('"guitar"]', '"piano"]', "without piano, but none of its stems are that family"),
+        ('"guitar"]', '"voice"]', "without voice, voice, one of them twice"),
+        ('["*VOX*"]', '["**/VOX*", "voices/*"]', r"without folders: voices/\* never matches"),
         ('add = ["*.wav"]', "", "knows stems, but 'add' names no files"),
     ],
 )

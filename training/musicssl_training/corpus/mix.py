@@ -103,8 +103,11 @@ def _mixes(spec: SourceSpec, folder: str, stems: list[Taken]) -> list[Mix]:
 
 def _write_sums(mixes: Sequence[Mix], stems: Sequence[Taken], music: Path) -> None:
     """Write sums of mono stems, quieter if they would clip, and when the stems sound in them."""
-    with open_source(music / stems[0].path, sample_rate=22_050) as first:
-        rate = first.native_rate
+    rates = []
+    for stem in stems:
+        with open_source(music / stem.path, sample_rate=22_050) as source:
+            rates.append(source.native_rate)
+    rate = max(rates)
     levels: dict[str, NDArray[np.float64]] = {}
     for stem in stems:
         with open_source(music / stem.path, sample_rate=rate) as source:

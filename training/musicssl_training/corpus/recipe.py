@@ -95,6 +95,8 @@ class SourceSpec:
         if self.stems and not self.add:
             raise ConfigError(f"{self.name} knows stems, but 'add' names no files that are some.")
         check_families(self.without)
+        if len(set(self.without)) < len(self.without):
+            raise ConfigError(f"{self.name}: without {', '.join(self.without)}, one of them twice.")
         if strange := set(self.without) - {rule.family for rule in self.stems}:
             raise ConfigError(
                 f"{self.name}: without {', '.join(sorted(strange))}, but none of its stems are "

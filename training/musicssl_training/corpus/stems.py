@@ -38,6 +38,11 @@ class StemRule:
     def __post_init__(self) -> None:
         if not self.names:
             raise ConfigError("stems without names: give patterns of the files that are meant.")
+        if folders := [name for name in self.names if "/" in name.replace("**/", "")]:
+            raise ConfigError(
+                f"stems are told by the names of their files alone, without folders: {folders[0]} "
+                "never matches."
+            )
         if bool(self.family) == bool(self.never):
             raise ConfigError(
                 f"stems {', '.join(self.names)} need either the family that they hold, or those "
