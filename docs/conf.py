@@ -21,6 +21,7 @@ ELSEWHERE = {
     "examples/music/README.md": "more/demo-music.md",
     "musicssl/checkpoints/musicssl-small/README.md": "more/musicssl-small.md",
     "musicssl/checkpoints/musicssl-nano/README.md": "more/musicssl-nano.md",
+    "musicssl/checkpoints/musicssl-small-ssl/README.md": "more/musicssl-small-ssl.md",
     "CHANGELOG.md": "more/changelog.md",
     "CONTRIBUTING.md": "more/contributing.md",
     "SECURITY.md": "more/security.md",
