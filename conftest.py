@@ -142,6 +142,7 @@ def check_settings(example: Example) -> None:
         raise SkipTest("musicssl-training is not there")
     from musicssl.config import from_dict
     from musicssl_training.corpus import read_recipe
+    from musicssl_training.midi.instruments import parse_instruments
     from musicssl_training.release.export import ReleaseConfig
     from musicssl_training.study.config import read_study
     from musicssl_training.train.config import read_config
@@ -155,6 +156,8 @@ def check_settings(example: Example) -> None:
     elif example.parsed.startswith("# recipe.toml"):
         Path("recipe.toml").write_text(example.parsed, encoding="utf-8")
         read_recipe(Path("recipe.toml"))
+    elif example.parsed.startswith("# instruments.toml"):
+        parse_instruments(values)
     else:
         whole = tomllib.loads((CONFIGS / "own-music.toml").read_text(encoding="utf-8"))
         named = {"weighting", "encoder"}  # one with another name has other keys

@@ -124,12 +124,23 @@ def read_instruments(file: Path, root: Path | None = None) -> Instruments:
     """
     values = read_toml(file)
     try:
-        said = from_dict(InstrumentsFile, _as_texts(values), "instruments")
+        said = parse_instruments(values)
         return Instruments(
             tuple(_find(spec, root or file.parent) for spec in said.instrument), chance=said.chance
         )
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from error
+
+
+def parse_instruments(values: dict[str, Any]) -> InstrumentsFile:
+    """Return what an instruments file says, whether or not the libraries are there.
+
+    Raises
+    ------
+    ConfigError
+        If anything in it is not as it must be.
+    """
+    return from_dict(InstrumentsFile, _as_texts(values), "instruments")
 
 
 def _as_texts(values: dict[str, Any]) -> dict[str, Any]:
