@@ -91,7 +91,8 @@ def read_activity_of(spec: SourceSpec, music: Path, mix: str) -> dict[str, Sound
 
 def _mixes(spec: SourceSpec, folder: str, stems: list[Taken]) -> list[Mix]:
     """Return what is to be made of the stems of a folder."""
-    rules = [rule_for(spec.stems)(PurePosixPath(stem.path).name) for stem in stems]
+    rule_of = rule_for(spec.stems)
+    rules = [rule_of(PurePosixPath(stem.path).name) for stem in stems]
     families = [rule.family if rule else "" for rule in rules]
     out = [Mix(f"{folder}/{MIX}".removeprefix("./"), stems)]
     for left_out in spec.without:

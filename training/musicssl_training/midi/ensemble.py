@@ -13,6 +13,7 @@ import mido
 import numpy as np
 import scipy.fft
 import soundfile as sf
+import torch
 from numpy.typing import NDArray
 
 from musicssl_training.midi.amplifier import (
@@ -23,9 +24,10 @@ from musicssl_training.midi.amplifier import (
 )
 from musicssl_training.midi.arrange import Version
 from musicssl_training.midi.instruments import Instrument, Instruments
-from musicssl_training.midi.parse import DRUM_CHANNEL, sounding
+from musicssl_training.midi.parse import DRUM_CHANNEL, sounding, with_events
 from musicssl_training.midi.sfizz import play
 from musicssl_training.midi.theory import DRUMS
+from musicssl_training.targets.banks import k_weighting
 
 log = logging.getLogger(__name__)
 SILENT = 1e-8  # mean square, K-weighted: -80 dB
@@ -144,13 +146,8 @@ def _notes(score: mido.MidiFile) -> Iterator[Note]:
 
 def select(score: mido.MidiFile, keep: Callable[[Note], bool]) -> mido.MidiFile:
     """Return a score of one track with some of its notes, and all its other events."""
-    track, wait = mido.MidiTrack(), 0
-    for event, note in _with_notes(score):
-        wait += event.time
-        if note is None or keep(note):
-            track.append(event.copy(time=wait))
-            wait = 0
-    return mido.MidiFile(type=0, ticks_per_beat=score.ticks_per_beat, tracks=[track])
+    events = (event if note is None or keep(note) else None for event, note in _with_notes(score))
+    return with_events(score, events)
 
 
 def _play_part(
@@ -162,13 +159,11 @@ def _play_part(
         needed = part.instrument.sfz.reduced((e.note, e.velocity) for e in on)
         audio = play(score, needed, sample_rate) if needed else np.zeros(0, np.float32)
     else:  # the font's clean guitar; its distorted ones have been through an amplifier
-        track = [
+        events = (
             event.copy(program=CLEAN_GUITAR) if event.type == "program_change" else event
             for event in score.tracks[0]
-        ]
-        clean = mido.MidiFile(
-            type=0, ticks_per_beat=score.ticks_per_beat, tracks=[mido.MidiTrack(track)]
         )
+        clean = with_events(score, events)
         audio = synthesize(clean, replace(version, reverb=False), sample_rate, chorus=False)
     return amplify(audio, sample_rate, part.amplifier) if part.amplifier else audio
 
@@ -225,22 +220,9 @@ def weighted_power(audio: NDArray[np.float32], sample_rate: int) -> float:
         return 0.0
     length = scipy.fft.next_fast_len(len(audio), real=True)
     power = np.abs(scipy.fft.rfft(audio, length)) ** 2
-    weights = k_weights(scipy.fft.rfftfreq(length, 1 / sample_rate))
+    hertz = torch.from_numpy(scipy.fft.rfftfreq(length, 1 / sample_rate))
+    weights = k_weighting(hertz).numpy()
     return float(2 * np.sum(power * weights) / length)
-
-
-def k_weights(hertz: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the power gain of K-weighting: a high shelf of 4 dB after a high-pass.
-
-    The recommendation gives filters for 48 kHz; these are the analog ones that they stem from.
-    """
-    s = 1j * hertz / 1681.974
-    high, q = 10 ** (3.99984385 / 20), 0.7071752
-    shelf = (high * s**2 + high**0.49966677 * s / q + 1) / (s**2 + s / q + 1)
-    s = 1j * hertz / 38.13547
-    high_pass = s**2 / (s**2 + s / 0.5003270 + 1)
-    weights: NDArray[np.float64] = np.abs(shelf * high_pass) ** 2
-    return weights
 
 
 def _mix(layers: list[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -57,6 +57,20 @@ def timed(track: mido.MidiTrack) -> list[tuple[int, Any]]:
         tick += event.time
         out.append((tick, event))
     return out
+
+
+def with_events(score: mido.MidiFile, events: Iterable[Any]) -> mido.MidiFile:
+    """Return a score of one track with others in the place of its events, at the same times.
+
+    None takes one away.
+    """
+    track, wait = mido.MidiTrack(), 0
+    for before, event in zip(score.tracks[0], events, strict=True):
+        wait += before.time
+        if event is not None:
+            track.append(event.copy(time=wait))
+            wait = 0
+    return mido.MidiFile(type=0, ticks_per_beat=score.ticks_per_beat, tracks=[track])
 
 
 def sounding(score: mido.MidiFile) -> NDArray[np.float32]:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import mido
 import numpy as np
@@ -12,7 +13,7 @@ import soundfile as sf
 from numpy.typing import NDArray
 
 from musicssl.errors import DependencyError
-from musicssl_training.midi.parse import NOTES_OFF, PEDAL, SOUND_OFF
+from musicssl_training.midi.parse import NOTES_OFF, PEDAL, SOUND_OFF, with_events
 
 EXPRESSION = 11  # a controller
 VOICES = 256  # that sound at once, the most that sfizz has
@@ -109,16 +110,14 @@ def for_sfizz(score: mido.MidiFile) -> mido.MidiFile:
     Bends go too: each library has its own range, and the truth knows of none. The pedal is up or
     down, as `parse.sounding` takes it.
     """
-    track, wait = mido.MidiTrack(), 0
-    for event in score.tracks[0]:
-        wait += event.time
-        if event.type in ("note_on", "note_off"):
-            track.append(event.copy(channel=0, time=wait))
-        elif event.is_cc(PEDAL):
-            track.append(event.copy(channel=0, time=wait, value=127 if event.value >= 64 else 0))
-        elif any(event.is_cc(control) for control in (EXPRESSION, SOUND_OFF, NOTES_OFF)):
-            track.append(event.copy(channel=0, time=wait))
-        else:
-            continue
-        wait = 0
-    return mido.MidiFile(type=0, ticks_per_beat=score.ticks_per_beat, tracks=[track])
+    return with_events(score, map(_for_sfizz, score.tracks[0]))
+
+
+def _for_sfizz(event: Any) -> Any:
+    if event.type in ("note_on", "note_off"):
+        return event.copy(channel=0)
+    if event.is_cc(PEDAL):
+        return event.copy(channel=0, value=127 if event.value >= 64 else 0)
+    if any(event.is_cc(control) for control in (EXPRESSION, SOUND_OFF, NOTES_OFF)):
+        return event.copy(channel=0)
+    return None

@@ -116,9 +116,8 @@ class _Reader:
             out.append(self._expand(text[end : found.start() if found else None]))
             if found and found["name"]:
                 self.defined[found["name"]] = found["value"]
-            elif (
-                found
-            ):  # as in sfizz, wherever it is included, it lies below the instrument's folder
+            elif found:
+                # as in sfizz, wherever it is included, it lies below the instrument's folder
                 included = self._root / self._expand(found["path"]).replace("\\", "/")
                 out.append(f"\n{self.flatten(included, depth + 1)}\n")
             size += sum(map(len, out[-2:]))

@@ -4,12 +4,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from musicssl_training.distributed import all_reduce_sum, mean_over_all
+from musicssl_training.midi.activity import PARTS
 from musicssl_training.midi.charts import STYLES
 from musicssl_training.midi.score import Score
 from musicssl_training.targets import score as truth
@@ -228,10 +228,8 @@ class Families(MultiLabel):
     """The instrument families that play, second by second; of stems, those that are known."""
 
     def __init__(self, config: ScoreConfig, dim: int, grid: FrameGrid) -> None:
-        nobody = Score(np.zeros((0, 5), np.float32), np.zeros((0, 2), np.float32))
-        size = truth.families([nobody], 1, 1.0).shape[2]
         second = max(1, round(grid.sample_rate / (grid.hop * grid.stride)))
-        super().__init__(config, dim, grid, truth.families, (size,), pool=second)
+        super().__init__(config, dim, grid, truth.families, (len(PARTS),), pool=second)
 
 
 class Beats(MultiLabel):
