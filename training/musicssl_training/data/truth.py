@@ -6,14 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from musicssl_training.midi.activity import ACTIVITY, read_activity
 from musicssl_training.midi.charts import STYLES
-from musicssl_training.midi.score import SCORES, Score, read_scores
+from musicssl_training.midi.score import NOBODY, SCORES, Score, read_scores
 
 FEWEST = 6  # style files of a style that is asked: of fewer, a probe tells the file, not the style
-NOBODY = Score(np.zeros((0, 5), np.float32), np.zeros((0, 2), np.float32))
 
 
 def read_truth(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[Score | None]:

@@ -86,6 +86,9 @@ class Score:
         return Score(notes, np.zeros((0, 2), np.float32), activity=activity)
 
 
+NOBODY = Score(np.zeros((0, 5), np.float32), np.zeros((0, 2), np.float32))  # sounds
+
+
 def merge(a: Score, b: Score) -> Score:
     """Return the truth about two excerpts that sound together.
 

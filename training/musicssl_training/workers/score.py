@@ -9,9 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from musicssl_training.distributed import all_reduce_sum, mean_over_all
-from musicssl_training.midi.activity import PARTS
 from musicssl_training.midi.charts import STYLES
-from musicssl_training.midi.score import Score
+from musicssl_training.midi.score import NOBODY, Score
 from musicssl_training.targets import score as truth
 from musicssl_training.targets.features import FrameGrid, averaged
 from musicssl_training.workers.base import NO_EXTRAS, Batch, Extras, Worker, WorkerConfig
@@ -228,8 +227,9 @@ class Families(MultiLabel):
     """The instrument families that play, second by second; of stems, those that are known."""
 
     def __init__(self, config: ScoreConfig, dim: int, grid: FrameGrid) -> None:
+        size = truth.families([NOBODY], 1, 1.0).shape[2]
         second = max(1, round(grid.sample_rate / (grid.hop * grid.stride)))
-        super().__init__(config, dim, grid, truth.families, (len(PARTS),), pool=second)
+        super().__init__(config, dim, grid, truth.families, (size,), pool=second)
 
 
 class Beats(MultiLabel):
