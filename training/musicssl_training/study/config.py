@@ -7,10 +7,11 @@ from typing import Any
 from musicssl.config import from_dict, unknown_key
 from musicssl.errors import ConfigError, MusicSSLError
 from musicssl_training.study.design import Cell, Factor, combine, make_cells, read_factor
+from musicssl_training.study.screening import read_screen, screened
 from musicssl_training.toml_file import read_toml
 
 SEED = "seed"  # the factor whose levels are repetitions
-KEYS = ("base", "settings", "budget", "evaluate", "grid", "block", "report")
+KEYS = ("base", "settings", "budget", "evaluate", "grid", "block", "screen", "report")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +24,18 @@ class ReportConfig:
 
 @dataclass(frozen=True)
 class Study:
-    """A study: its factors and all of its cells, those of the first seed first."""
+    """A study: its factors and all of its cells, those of the first seed first.
+
+    Attributes
+    ----------
+    parts
+        Names of the factors that are screened: on or off, and not in all combinations.
+    """
 
     factors: tuple[Factor, ...]
     cells: tuple[Cell, ...]
     report: ReportConfig
+    parts: tuple[str, ...] = ()
 
     @property
     def treatments(self) -> list[str]:
@@ -54,18 +62,24 @@ def read_study(file: Path) -> Study:
     for key in values:
         if key not in KEYS:
             raise ConfigError(unknown_key("study", key, list(KEYS)))
-    for key in ("budget", "evaluate", "grid"):
+    for key in ("budget", "evaluate"):
         if key not in values:
             raise ConfigError(f"{file} lacks [{key}].")
+    if not values.get("grid") and not values.get("screen"):
+        raise ConfigError(f"{file} lacks [grid], or [screen]: nothing is varied.")
     base = read_toml(file.parent / values["base"]) if "base" in values else {}
     settings = merge(base, values.get("settings", {}))
-    factors = tuple(read_factor(name, v) for name, v in flatten(values["grid"]).items())
+    factors = tuple(read_factor(name, v) for name, v in flatten(values.get("grid", {})).items())
     if not any(factor.name == SEED for factor in factors):
         factors += (read_factor(SEED, [settings.get(SEED, 0)]),)
     blocks = values.get("block", [{}])
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
         raise ConfigError("study.block must be a list of tables: [[block]].")
-    chosen = combine(factors, [flatten(block) for block in blocks])
+    parts = read_screen(values.get("screen", {}))
+    for part in parts:
+        if any(part.name == factor.name for factor in factors):
+            raise ConfigError(f"both study.grid and study.screen name a factor {part.name!r}.")
+    chosen = screened(combine(factors, [flatten(block) for block in blocks]), parts)
     try:
         cells = make_cells(
             chosen,
@@ -76,7 +90,8 @@ def read_study(file: Path) -> Study:
     seeds = next(factor.labels for factor in factors if factor.name == SEED)
     cells.sort(key=lambda cell: seeds.index(cell.levels[SEED]))  # stable: one whole design a seed
     report = from_dict(ReportConfig, values.get("report", {}), "study.report")
-    return Study(factors, tuple(cells), report)
+    named = tuple(part.name for part in parts)
+    return Study((*factors, *parts), tuple(cells), report, named)
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

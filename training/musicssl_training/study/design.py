@@ -5,7 +5,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +74,19 @@ class MeasureConfig:
 
 @dataclass(frozen=True)
 class Level:
-    """One level of a factor: its name in tables, and the settings it replaces, by dotted key."""
+    """One level of a factor: its name in tables, and what it does to settings, by dotted key.
+
+    Attributes
+    ----------
+    settings
+        Values that it puts in place of others.
+    added
+        Items that it adds to lists.
+    """
 
     label: str
     settings: dict[str, Any]
+    added: dict[str, list[Any]] = field(default_factory=dict)
 
 
 Combination = dict[str, Level]  # the level of every factor, by its name
@@ -246,7 +255,10 @@ def _make_cell(levels: Combination, tables: dict[str, Any]) -> Cell:
             if key in given:
                 raise ConfigError(f"cell {where}: both {given[key]} and {factor} set {key!r}.")
             given[key] = factor
-            put(tables, key if key.split(".")[0] in APART else f"settings.{key}", value)
+            put(tables, _place(key), value)
+    for level in levels.values():
+        for key, items in level.added.items():
+            extend(tables, _place(key), items)
     try:
         config = read_config(tables["settings"])
         data = config.data
@@ -266,12 +278,38 @@ def put(values: dict[str, Any], key: str, value: Any) -> None:
     ConfigError
         If the key leads through something that is no table.
     """
+    table, last = _table(values, key)
+    table[last] = copy.deepcopy(value)
+
+
+def extend(values: dict[str, Any], key: str, items: Sequence[Any]) -> None:
+    """Add items to the list at a dotted key of nested settings, or make one.
+
+    Raises
+    ------
+    ConfigError
+        If the key leads through something that is no table, or to something that is no list.
+    """
+    table, last = _table(values, key)
+    before = table.setdefault(last, [])
+    if not isinstance(before, list):
+        raise ConfigError(f"{key!r} is no list that could be added to, but {before!r}.")
+    before.extend(copy.deepcopy(list(items)))
+
+
+def _table(values: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
+    """Return the table that a dotted key is in, made where it is missing, and its name there."""
     *path, last = key.split(".")
     for name in path:
         values = values.setdefault(name, {})
         if not isinstance(values, dict):
             raise ConfigError(f"{key!r}: {name!r} is not a group of settings.")
-    values[last] = copy.deepcopy(value)
+    return values, last
+
+
+def _place(key: str) -> str:
+    """Return the dotted key in a study's tables of one that a level names."""
+    return key if key.split(".")[0] in APART else f"settings.{key}"
 
 
 def _hash(values: dict[str, Any]) -> str:

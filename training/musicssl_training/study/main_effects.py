@@ -114,8 +114,7 @@ class Design:
         self._groups: dict[Term, Array] = {(): np.ones((len(self.rows), 1))}
         for name in levels:
             self._groups[name,] = self._codes[name]
-        for pair in itertools.combinations(self.factors, 2):
-            self._add(pair)
+        self._add_pairs()
         self._bases: dict[frozenset[Term], Array] = {}
         self._x = np.hstack([*self._groups.values()])
         starts = np.cumsum([0, *(group.shape[1] for group in self._groups.values())])
@@ -125,28 +124,40 @@ class Design:
         }
         self._inverse = np.linalg.pinv(self._x)
         self._seen = self._inverse @ self._x  # onto what the cells can tell
-        self.df = len(self.rows) - _basis(self._x).shape[1]
+        self.df = len(self.rows) - _rank([self._x])
 
-    def _add(self, pair: Term) -> None:
-        """Take an interaction into the model, or note why not."""
-        a, b = pair
-        sizes = len(self.factors[a]), len(self.factors[b])
-        if 1 in sizes:
-            return
-        there = {(row[a], row[b]) for row in self.rows}
-        columns = _products(self._codes[a], self._codes[b])
-        if len(there) < sizes[0] * sizes[1]:
-            self.left_out[pair] = f"{len(there)} of {sizes[0] * sizes[1]} combinations have a cell"
-            return
-        before = _basis(np.hstack([*self._groups.values()])).shape[1]
-        rank = _basis(np.hstack([*self._groups.values(), columns])).shape[1]
-        if rank - before < columns.shape[1]:
-            self.left_out[pair] = "it cannot be told from other terms"
-        elif len(self.rows) - rank < SMALLEST_DF:
-            self.left_out[pair] = "too few cells to tell it from chance"
-        else:
-            self._groups[pair] = columns
-            self.pairs.append(pair)
+    def _add_pairs(self) -> None:
+        """Take interactions into the model, or note why not."""
+        found: dict[Term, Array] = {}
+        for a, b in itertools.combinations(self.factors, 2):
+            cells = len(self.factors[a]) * len(self.factors[b])
+            there = len({(row[a], row[b]) for row in self.rows})
+            if there < cells:
+                self.left_out[a, b] = f"{there} of {cells} combinations have a cell"
+            elif 1 not in (len(self.factors[a]), len(self.factors[b])):
+                found[a, b] = _products(self._codes[a], self._codes[b])
+        told = self._told(found)
+        for pair, columns in found.items():
+            if pair not in told:
+                self.left_out[pair] = "it cannot be told from other terms"
+                continue
+            rank = _rank([*self._groups.values(), columns])
+            if len(self.rows) - rank < SMALLEST_DF:
+                self.left_out[pair] = "too few cells to tell it from chance"
+            else:
+                self._groups[pair] = columns
+                self.pairs.append(pair)
+
+    def _told(self, found: dict[Term, Array]) -> set[Term]:
+        """Return the interactions that none of the others, all together, can be mistaken for."""
+        base = list(self._groups.values())
+        whole = _rank([*base, *found.values()])
+        return {
+            pair
+            for pair, columns in found.items()
+            if whole - _rank([*base, *(c for other, c in found.items() if other != pair)])
+            == columns.shape[1]
+        }
 
     def fit(self, y: Array) -> Fit:
         """Return the effects on a score of every cell."""
@@ -284,6 +295,11 @@ def _products(a: Array, b: Array) -> Array:
     """Return all products of the columns of two factors, in the order of `np.outer`."""
     products: Array = np.einsum("ni,nj->nij", a, b).reshape(len(a), -1)
     return products
+
+
+def _rank(groups: Sequence[Array]) -> int:
+    """Return the number of independent columns."""
+    return _basis(np.hstack(groups)).shape[1]
 
 
 def _basis(x: Array) -> Array:

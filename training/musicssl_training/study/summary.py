@@ -12,6 +12,7 @@ import numpy as np
 from musicssl_training.study.config import SEED, Study
 from musicssl_training.study.folder import FORMAT, StudyFolder
 from musicssl_training.study.main_effects import Design, Estimate, Fit
+from musicssl_training.study.screening import OFF, ON
 
 MEAN = "mean"  # of the tasks' first metrics, each counting alike
 FEW_SEEDS = 3
@@ -56,9 +57,10 @@ def summarize(study: Study, folder: StudyFolder) -> dict[str, Any]:
         "seeds": design.blocks,
         "lead": names[-1],
         "factors": {name: list(labels) for name, labels in factors.items()},
+        "parts": [name for name in study.parts if name in varied],
         "tasks": [_task(name, results) for name in tasks],
-        "effects": {task: _effects(fit) for task, fit in fits.items()},
-        "departures": {task: _effects(fit) for task, fit in departures.items()},
+        "effects": {task: _effects(fit, study.parts) for task, fit in fits.items()},
+        "departures": {task: _effects(fit, study.parts) for task, fit in departures.items()},
         "interactions": [_interaction(pair, fits, design) for pair in design.pairs],
         "not_estimated": [
             {"factors": list(pair), "reason": why} for pair, why in design.left_out.items()
@@ -138,9 +140,14 @@ def _task(name: str, results: Sequence[Result]) -> dict[str, Any]:
     }
 
 
-def _effects(fit: Fit) -> dict[str, Any]:
+def _effects(fit: Fit, parts: Sequence[str]) -> dict[str, Any]:
     return {
         "mean": asdict(fit.mean),
+        "added": {
+            name: asdict(fit.differences[name][ON, OFF])
+            for name in parts
+            if name in fit.differences
+        },
         "factors": {
             name: {
                 "p": fit.p[name,],

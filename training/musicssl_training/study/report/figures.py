@@ -3,6 +3,7 @@
 They are drawn as those of an evaluation, so one figure serves the light and the dark page.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -18,7 +19,7 @@ from musicssl_training.evaluation.report.figures import (
     score_axis,
     write_label,
 )
-from musicssl_training.study.report.words import interval, label, points
+from musicssl_training.study.report.words import LONGEST, describe, interval, label, points
 
 ROW = 34  # px of a level
 SHOWN = 24  # configurations in a figure of all
@@ -28,7 +29,7 @@ CROWDED = 36  # characters, from which names under an axis are tilted
 
 @mpl.rc_context(STYLE)
 def effects(levels: dict[str, dict[str, Any]]) -> Markup:
-    """Return the levels of a factor: their distance from the factor's mean, with intervals."""
+    """Return effects with intervals: of levels, from their factor's mean, or what parts add."""
     known = {k: v for k, v in levels.items() if v["value"] is not None}
     canvas = Canvas(WIDTH, ROW * len(levels) + 30, left=14, right=14, bottom=26)
     ax = canvas.axes
@@ -108,7 +109,12 @@ def interaction(found: dict[str, Any], factors: dict[str, list[str]]) -> Markup:
 
 @mpl.rc_context(STYLE)
 def front(
-    configurations: list[dict[str, Any]], lead: str, hues: dict[str, int], by: str, cost: str
+    configurations: list[dict[str, Any]],
+    lead: str,
+    hues: dict[str, int],
+    by: str,
+    cost: str,
+    parts: Sequence[str] = (),
 ) -> Markup:
     """Return score against cost, a dot a configuration, and the Pareto front as a line."""
     canvas = Canvas(2 * WIDTH, 320, left=38, right=16, bottom=44)
@@ -139,15 +145,14 @@ def front(
         edge = color("ink") if one["front"] else color("ground")
         at = [size * one["hours"]], [one["scores"][lead]["mean"] / 100]
         dot = ax.plot(*at, "o", color=hue, mec=edge, markersize=8)
-        text = (
-            f"{', '.join(one['levels'].values())}: {points(at[1][0] * 100)}, {at[0][0]:.2g} {unit}"
-        )
+        name = describe(one["levels"], parts)
+        text = f"{name}: {points(at[1][0] * 100)}, {at[0][0]:.2g} {unit}"
         canvas.add_tip(text, *dot)
     return canvas.to_svg("score against training cost")
 
 
 @mpl.rc_context(STYLE)
-def spread(configurations: list[dict[str, Any]], lead: str) -> Markup:
+def spread(configurations: list[dict[str, Any]], lead: str, parts: Sequence[str] = ()) -> Markup:
     """Return the configurations, the best first: every seed a dot, and their mean a line."""
     ranked = sorted(configurations, key=lambda one: -one["scores"][lead]["mean"])[:SHOWN]
     canvas = Canvas(2 * WIDTH, ROW * len(ranked) + 30, left=14, right=14, bottom=26)
@@ -157,7 +162,8 @@ def spread(configurations: list[dict[str, Any]], lead: str) -> Markup:
     ax.set_ylim(ROW * len(ranked), 0)
     for i, (one, values) in enumerate(zip(ranked, seeds, strict=True)):
         y = ROW * i + 25
-        write_label(ax, label(", ".join(one["levels"].values()) or "all settings as given"), y - 14)
+        name = describe(one["levels"], parts) or "all settings as given"
+        write_label(ax, label(name, LONGEST * 2), y - 14)
         middle = one["scores"][lead]["mean"]
         ax.plot([middle / 100] * 2, [y - 6, y + 6], color=color("ink"), linewidth=1.5)
         dots = ax.plot(

@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from musicssl_training.evaluation.report.figures import MODELS
 from musicssl_training.study.report import figures
-from musicssl_training.study.report.tables import METHOD
-from musicssl_training.study.report.words import excludes_zero, interval, p_text, points
+from musicssl_training.study.report.tables import ADDED, METHOD
+from musicssl_training.study.report.words import describe, excludes_zero, interval, p_text, points
 from musicssl_training.study.summary import MEAN
 
 EVALUATION = "musicssl_training.evaluation.report"  # whose style the page has
@@ -27,7 +27,9 @@ def render_page(report: dict[str, Any]) -> str:
     template = env.from_string(_read(__package__, "template.html.jinja"))
     style = _read(EVALUATION, "style.css") + _read(__package__, "study.css")
     lead = report["effects"][report["lead"]]["factors"]
-    few = [name for name in lead if len(report["factors"][name]) <= MODELS]
+    parts, added = report["parts"], report["effects"][report["lead"]]["added"]
+    whole = {name: found for name, found in lead.items() if name not in parts}
+    few = [name for name in whole if len(report["factors"][name]) <= MODELS]
     by = next(iter(few), "")  # there are no more colors
     return template.render(
         report=report,
@@ -36,7 +38,12 @@ def render_page(report: dict[str, Any]) -> str:
         mean=MEAN,
         lead=report["lead"],
         tasks=[task["name"] for task in report["tasks"]],
-        main=[(name, found["p"], figures.effects(found["levels"])) for name, found in lead.items()],
+        main=[
+            (name, found["p"], figures.effects(found["levels"])) for name, found in whole.items()
+        ],
+        added=figures.effects(added) if added else "",
+        added_words=ADDED,
+        describe=lambda levels: describe(levels, parts),
         interactions=[
             (one, _lines(one, report), figures.interaction(one, report["factors"]))
             for one in report["interactions"]
@@ -49,8 +56,9 @@ def render_page(report: dict[str, Any]) -> str:
             {label: i for i, label in enumerate(report["factors"].get(by, []))},
             by,
             report["cost"],
+            parts,
         ),
-        spread=figures.spread(report["configurations"], MEAN),
+        spread=figures.spread(report["configurations"], MEAN, parts),
         n_spread=figures.SHOWN,
         ranked=sorted(report["configurations"], key=lambda c: -c["scores"][MEAN]["mean"]),
     )
@@ -71,8 +79,10 @@ def _shades(report: dict[str, Any]) -> Any:
     values = [
         abs(one["value"])
         for task in report["effects"].values()
-        for factor in task["factors"].values()
-        for one in factor["levels"].values()
+        for one in (
+            *(one for factor in task["factors"].values() for one in factor["levels"].values()),
+            *task["added"].values(),
+        )
         if one["value"] is not None
     ]
     largest = max(values, default=0.0) or 1.0

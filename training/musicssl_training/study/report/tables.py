@@ -3,7 +3,7 @@
 from typing import Any
 
 from musicssl_training.study.config import SEED
-from musicssl_training.study.report.words import excludes_zero, interval, p_value, points
+from musicssl_training.study.report.words import describe, excludes_zero, interval, p_value, points
 from musicssl_training.study.summary import MEAN
 
 METHOD = (
@@ -11,6 +11,11 @@ METHOD = (
     "intervals: least squares (numpy) on main effects, the interactions below and seeds as blocks; "
     "intervals and tests by the t and F distributions (scipy). Where seeds disagree about a "
     "factor, that disagreement is its error."
+)
+
+ADDED = (
+    "The score with a part less that without it, over all cells: each has about half of the other "
+    "parts, the same ones with it as without."
 )
 
 
@@ -24,7 +29,12 @@ def tables(report: dict[str, Any]) -> str:
         f"{report['date']}.",
         "\n".join(f"- {note}" for note in report["notes"]),
         f"## Main effects\n\n{METHOD} Bold: the interval excludes 0.",
-        *(_effects(report, name) for name in report["effects"][report["lead"]]["factors"]),
+        *(
+            _effects(report, name)
+            for name in report["effects"][report["lead"]]["factors"]
+            if name not in report["parts"]
+        ),
+        _parts(report),
         "## Interactions" if report["interactions"] or report["not_estimated"] else "",
         *(_interaction(one) for one in report["interactions"]),
         _not_estimated(report),
@@ -51,6 +61,18 @@ def _effects(report: dict[str, Any], factor: str) -> str:
     ]
     rows.append(["p", *(p_value(found[task]["p"]) for task in tasks)])
     return f"### {factor}\n\n{table([factor, *tasks], rows)}"
+
+
+def _parts(report: dict[str, Any]) -> str:
+    """Return what each part that is screened adds to all tasks."""
+    if not report["parts"]:
+        return ""
+    tasks = list(report["effects"])
+    rows = [
+        [part, *(_estimate(report["effects"][task]["added"][part]) for task in tasks)]
+        for part in report["parts"]
+    ]
+    return f"### What each part adds\n\n{ADDED}\n\n{table(['part', *tasks], rows)}"
 
 
 def _interaction(found: dict[str, Any]) -> str:
@@ -102,7 +124,8 @@ def _failures(report: dict[str, Any]) -> str:
     if not report["failures"]:
         return ""
     lines = "\n".join(
-        f"- {', '.join(one['levels'].values())}: {one['error']}" for one in report["failures"]
+        f"- {describe(one['levels'], report['parts'])}: {one['error']}"
+        for one in report["failures"]
     )
     return f"## Failed\n\n{lines}"
 

@@ -1,6 +1,9 @@
 """Numbers and names as the report's tables and figures write them."""
 
+from collections.abc import Sequence
 from typing import Any
+
+from musicssl_training.study.screening import ON
 
 LONGEST = 46  # characters of a level's name in a figure
 
@@ -36,6 +39,14 @@ def p_text(p: float | None) -> str:
     if p is None:
         return ""
     return f"p {p_value(p)}" if p < 0.001 else f"p = {p_value(p)}"
+
+
+def describe(levels: dict[str, str], parts: Sequence[str]) -> str:
+    """Return the levels of a configuration in one line; of parts, which of them are on."""
+    said = [level for factor, level in levels.items() if factor not in parts]
+    if parts:
+        said.append(" + ".join(part for part in parts if levels[part] == ON) or "none of the parts")
+    return ", ".join(said)
 
 
 def label(name: str, longest: int = LONGEST) -> str:

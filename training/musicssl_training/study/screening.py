@@ -1,0 +1,105 @@
+r"""Designs that tell what many parts do from few cells, each part in half of them.
+
+With all parts but one, an effect is the difference of two cells. Here every cell serves every
+effect: half of the cells have a part and half do not, and each two parts are together, apart and
+absent equally often. So says a Hadamard matrix, :math:`H^T H = n I`, of Paley's construction [1]_;
+of order 12 it is the design of Plackett and Burman [2]_. Every cell also has its mirror, in which
+just the other parts are there (folding over [3]_), so that no effect is mistaken for what two
+parts do together.
+
+References
+----------
+.. [1] Paley, "On orthogonal matrices", 1933.
+.. [2] Plackett and Burman, "The design of optimum multifactorial experiments", 1946.
+.. [3] Box and Wilson, "On the experimental attainment of optimum conditions", 1951.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musicssl.errors import ConfigError, shown
+from musicssl_training.study.design import Combination, Factor, Level
+
+ON, OFF = "on", "off"
+PRIMES = (3, 7, 11, 19, 23, 31, 43)  # those of the form 4 m - 1: one more is a matrix's order
+
+
+def read_screen(values: Any) -> tuple[Factor, ...]:
+    """Return the factors of ``[screen]``, each of which is on or off.
+
+    Parameters
+    ----------
+    values
+        By name, what it adds where it is on: a table of lists by dotted keys of settings.
+
+    Raises
+    ------
+    ConfigError
+        If they are not, or are too many.
+    """
+    if not isinstance(values, dict):
+        raise ConfigError(f"study.screen must be a table of parts, got {shown(values)}.")
+    if len(values) > PRIMES[-1]:
+        raise ConfigError(
+            f"study.screen has {len(values)} parts; at most {PRIMES[-1]} are allowed."
+        )
+    for name, added in values.items():
+        if not (isinstance(added, dict) and added):
+            raise ConfigError(
+                f"study.screen.{name} must say what it adds to which settings, as in "
+                f'{{ workers = ["notes"] }}; got {shown(added)}.'
+            )
+        for key, items in added.items():
+            if not isinstance(items, list):
+                raise ConfigError(
+                    f"study.screen.{name}: {key} must be a list, whose items are added to that "
+                    f'of the settings; got {shown(items)}. A dotted key stands in quotes: "a.b".'
+                )
+    return tuple(
+        Factor(name, (Level(ON, {}, dict(added)), Level(OFF, {}))) for name, added in values.items()
+    )
+
+
+def screening_runs(count: int) -> NDArray[np.bool_]:
+    """Return which of some parts are there in each cell: (cells, count).
+
+    Parameters
+    ----------
+    count
+        Number of parts, at most `PRIMES[-1]`.
+
+    Returns
+    -------
+    NDArray[np.bool_]
+        Without repetitions; up to three parts all combinations, else up to 7 parts at most 16
+        cells, up to 11 parts 24, up to 19 parts 40 and so on, the mirrors after the others. No
+        cell of five parts or more is empty.
+    """
+    order = next(prime for prime in PRIMES if prime >= count)
+    columns = _paley(order)[:, 1 : count + 1]
+    columns[:, ::2] *= -1  # or one cell has all parts, and its mirror none
+    rows = np.vstack([columns, -columns]) > 0
+    return np.array(list(dict.fromkeys(map(tuple, rows))))
+
+
+def screened(combinations: list[Combination], parts: tuple[Factor, ...]) -> list[Combination]:
+    """Return every combination with every cell of the screening design."""
+    if not parts:
+        return combinations
+    runs = [
+        {part.name: part.levels[0 if on else 1] for part, on in zip(parts, row, strict=True)}
+        for row in screening_runs(len(parts))
+    ]
+    return [levels | run for levels in combinations for run in runs]
+
+
+def _paley(prime: int) -> NDArray[np.int64]:
+    """Return a Hadamard matrix of order ``prime + 1`` whose first column is constant."""
+    squares = {i * i % prime for i in range(1, prime)}
+    signs = np.array([1 if i in squares else -1 for i in range(prime)])  # -1 at 0: less identity
+    matrix = np.ones((prime + 1, prime + 1), np.int64)
+    places = np.arange(prime)
+    matrix[1:, 1:] = signs[(places[None] - places[:, None]) % prime]
+    return matrix

@@ -1,0 +1,189 @@
+"""Screening designs: many parts, each in half of a few cells."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from musicssl.errors import ConfigError
+from musicssl_training.study.config import read_study
+from musicssl_training.study.main_effects import Design
+from musicssl_training.study.report.page import render_page
+from musicssl_training.study.report.tables import tables
+from musicssl_training.study.report.words import describe
+from musicssl_training.study.screening import OFF, ON, screening_runs
+from musicssl_training.study.summary import summarize
+
+STUDY = """
+[settings]
+workers = ["log_mel"]
+
+[settings.data]
+sources = ["corpus/real"]
+shares = [1.0]
+
+[settings.weighting]
+name = "static"
+
+[budget]
+hours = 0.5
+
+[evaluate]
+collections = ["drum_machines=here"]
+
+[screen]
+notes = { workers = ["notes"] }
+
+[screen."chroma, twice"]
+workers = ["chroma"]
+"weighting.workers" = ["chroma"]
+"weighting.weights" = [2.0]
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "study.toml"
+    path.write_text(STUDY)
+    return path
+
+
+def rows_of(runs: NDArray[np.bool_]) -> list[dict[str, str]]:
+    return [
+        {f"p{i}": ON if on else OFF for i, on in enumerate(run)} | {"seed": "0"} for run in runs
+    ]
+
+
+def design_of(runs: NDArray[np.bool_]) -> Design:
+    return Design({f"p{i}": [ON, OFF] for i in range(runs.shape[1])}, rows_of(runs))
+
+
+@pytest.mark.parametrize("count", range(1, 44))
+def test_each_part_is_in_half_of_the_cells_and_so_is_each_pair_in_a_quarter(count: int) -> None:
+    signs = np.where(screening_runs(count), 1, -1)
+    n = len(signs)
+    np.testing.assert_array_equal(signs.T @ signs, n * np.eye(count))
+    np.testing.assert_array_equal(signs.sum(0), 0)
+    # of which three is any product: what two parts do together looks like no third part
+    for i, j in itertools.combinations(range(count), 2):
+        others = np.delete(signs, (i, j), axis=1)
+        np.testing.assert_array_equal((signs[:, i] * signs[:, j]) @ others, 0)
+    assert len({tuple(row) for row in signs}) == n
+
+
+@pytest.mark.parametrize(
+    ("count", "cells"), [(1, 2), (2, 4), (3, 8), (5, 16), (7, 16), (8, 24), (11, 24), (19, 40)]
+)
+def test_few_cells_are_enough(count: int, cells: int) -> None:
+    runs = screening_runs(count)
+    assert len(runs) == cells
+    assert count < 5 or 0 < runs.sum(1).min() <= runs.sum(1).max() < count
+
+
+def test_effects_are_found_whatever_two_parts_do_together() -> None:
+    runs = screening_runs(11)
+    adds = np.arange(11) - 5.0
+    scores = 50 + runs @ adds + 7 * (runs[:, 0] & runs[:, 3]) - 4 * (runs[:, 1] ^ runs[:, 8])
+    design = design_of(runs)
+    found = [fit[ON, OFF].value for fit in design.fit(scores).differences.values()]
+    # a pair that does something together adds its half to each of the two
+    expected = adds + np.isin(np.arange(11), (0, 3)) * 3.5
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    assert not design.pairs
+    assert set(design.left_out.values()) == {"it cannot be told from other terms"}
+
+
+def test_three_parts_are_a_whole_design_with_interactions() -> None:
+    runs = np.vstack([screening_runs(3)] * 2)
+    rows = rows_of(runs)
+    for row in rows[8:]:
+        row["seed"] = "1"
+    design = Design({f"p{i}": [ON, OFF] for i in range(3)}, rows)
+    assert design.pairs == [("p0", "p1"), ("p0", "p2"), ("p1", "p2")]
+
+
+def test_of_parts_that_do_nothing_one_in_twenty_seems_to_do_something() -> None:
+    design, rng = design_of(screening_runs(11)), np.random.default_rng(0)
+    wrong = [
+        one[ON, OFF].excludes_zero
+        for _ in range(100)
+        for one in design.fit(rng.normal(size=24)).differences.values()
+    ]
+    assert 0.03 < np.mean(wrong) < 0.07
+
+
+def test_cells_have_what_the_parts_add(file: Path) -> None:
+    study = read_study(file)
+    assert study.parts == ("notes", "chroma, twice")
+    found = {describe(cell.levels, study.parts): cell.config for cell in study.cells}
+    assert {name: config.workers for name, config in found.items()} == {
+        "0, notes": ("log_mel", "notes"),
+        "0, chroma, twice": ("log_mel", "chroma"),
+        "0, notes + chroma, twice": ("log_mel", "notes", "chroma"),
+        "0, none of the parts": ("log_mel",),
+    }
+    weights = [getattr(config.weighting, "weights", None) for config in found.values()]
+    assert sorted(weights) == [(), (), (2.0,), (2.0,)]
+
+
+def test_a_grid_is_screened_at_every_combination(file: Path) -> None:
+    file.write_text(f"{STUDY}\n[grid]\n'encoder.dim' = [128, 256]\nseed = [0, 1]\n")
+    study = read_study(file)
+    assert len(study.cells) == 16
+    assert [cell.levels["seed"] for cell in study.cells] == ["0"] * 8 + ["1"] * 8
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("[screen]\nnotes = ['notes']", "study.screen.notes must say what it adds"),
+        ("[screen]\nnotes = {}", "study.screen.notes must say what it adds"),
+        ("[screen]\nnotes = { workers = 'notes' }", "workers must be a list"),
+        ("[screen]\nnotes.encoder.dim = [1]", 'dotted key stands in quotes: "a.b"'),
+        ("[screen]\nnotes = { seed = [1] }", "'settings.seed' is no list that could be added to"),
+        ("[screen]\nnotes = { 'steps.x' = [1] }", "'steps' is not a group of settings"),
+        ("[screen]\nnotes = { workers = ['nots'] }", "nots"),
+        (
+            "[grid]\nnotes = [{name = 'x', set = {}}]\n[screen]\nnotes = { workers = ['notes'] }",
+            "both",
+        ),
+        ("", "lacks [grid], or [screen]"),
+        ("screen = 3", "must be a table"),
+    ],
+)
+def test_what_cannot_be_screened_is_refused(file: Path, more: str, message: str) -> None:
+    head = STUDY[: STUDY.index("[screen]")].replace("[settings]", "[settings]\nseed = 1\nsteps = 5")
+    file.write_text(more + head if more.startswith("screen") else head + more)
+    with pytest.raises(ConfigError) as error:
+        read_study(file)
+    assert message in str(error.value)
+
+
+def test_the_report_says_what_each_part_adds(file: Path) -> None:
+    study = read_study(file)
+
+    class Folder:
+        """Every cell's score is its number of workers."""
+
+        def result(self, cell):
+            score = {"score": len(cell.config.workers) / 100, "metric": "accuracy"}
+            scores = {"drum class": score | {"chance": 0.1, "n_items": 10}}
+            return {"levels": cell.levels, "scores": scores, "hours_heard": 1.0, "steps": 3} | {
+                "cpu_seconds": 60.0, "wall_seconds": 60.0, "parameters": 5,
+            }  # fmt: skip
+
+        def failure(self, cell):
+            return None
+
+    report = summarize(study, Folder())  # type: ignore[arg-type]
+    assert {k: v["value"] for k, v in report["effects"]["drum class"]["added"].items()} == (
+        pytest.approx({"notes": 1.0, "chroma, twice": 1.0})
+    )
+    text, page = tables(report), render_page(report)
+    assert "### What each part adds" in text
+    assert "| notes | **+1.0 [+1.0, +1.0]** |" in text
+    assert "### notes" not in text
+    assert "What each part adds" in page
+    assert "notes + chroma, twice" in page
