@@ -187,3 +187,4 @@ def test_the_report_says_what_each_part_adds(file: Path) -> None:
     assert "### notes" not in text
     assert "What each part adds" in page
     assert "notes + chroma, twice" in page
+    assert text.count("Not estimated") == 1

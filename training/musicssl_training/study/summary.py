@@ -62,9 +62,7 @@ def summarize(study: Study, folder: StudyFolder) -> dict[str, Any]:
         "effects": {task: _effects(fit, study.parts) for task, fit in fits.items()},
         "departures": {task: _effects(fit, study.parts) for task, fit in departures.items()},
         "interactions": [_interaction(pair, fits, design) for pair in design.pairs],
-        "not_estimated": [
-            {"factors": list(pair), "reason": why} for pair, why in design.left_out.items()
-        ],
+        "not_estimated": _not_estimated(design, study.parts),
         "deviation": fits[names[-1]].deviation,
         "df": design.df,
         "cost": " or ".join(
@@ -175,6 +173,20 @@ def _interaction(pair: tuple[str, ...], fits: dict[str, Fit], design: Design) ->
         "effects": rows(lead.interactions[pair]),
         "means": rows(lead.means[pair]),
     }
+
+
+def _not_estimated(design: Design, parts: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the pairs that are not in the model, and why; those of parts in one line."""
+    found: list[dict[str, Any]] = []
+    among: dict[str, int] = {}
+    for pair, why in design.left_out.items():
+        if set(pair) <= set(parts):
+            among[why] = among.get(why, 0) + 1
+        else:
+            found.append({"factors": list(pair), "reason": why})
+    for why, count in among.items():
+        found.append({"factors": [f"pairs of parts, {count} of them"], "reason": why})
+    return found
 
 
 def _made_by(results: Sequence[Result]) -> list[dict[str, Any]]:

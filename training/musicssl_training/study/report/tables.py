@@ -95,7 +95,7 @@ def _interaction(found: dict[str, Any]) -> str:
 
 def _not_estimated(report: dict[str, Any]) -> str:
     return "\n".join(
-        f"- {' × '.join(one['factors'])} is not estimated, and taken as absent: {one['reason']}."
+        f"- Not estimated, and taken as absent: {' × '.join(one['factors'])} ({one['reason']})."
         for one in report["not_estimated"]
     )
 
