@@ -15,12 +15,6 @@ from musicssl.errors import ConfigError
 from musicssl_training.cli.main import main
 from musicssl_training.corpus import mix, obtain, read_recipe
 from musicssl_training.corpus.recipe import GitSource
-from musicssl_training.corpus.stems import (
-    StemRule,
-    family_activity,
-    find_sounding,
-    measure_levels,
-)
 from musicssl_training.data import Pack
 from musicssl_training.midi.activity import PARTS
 from musicssl_training.targets import score as targets
@@ -117,6 +111,18 @@ def test_the_pack_says_who_plays_when(tmp_path: Path) -> None:
     np.testing.assert_array_equal(told(pack, BARE, "drums"), np.where(drums, drums, unknown))
 
 
+def test_stems_that_no_rule_names_are_listed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a", "b"):
+        band(tmp_path / "one" / name)
+    soundfile.write(tmp_path / "one" / "a" / "BELL.wav", tone(990, (0.0, 3.0)), RATE)
+    for _ in ("built", "found built"):
+        caplog.clear()
+        build(tmp_path)
+        assert "one: 2 names of stems that no rule names: EFFECT.wav, BELL.wav" in caplog.messages
+
+
 def test_a_mix_without_a_family_is_the_sum_of_the_others(tmp_path: Path) -> None:
     band(tmp_path / "one" / "band")
     build(tmp_path)
@@ -157,54 +163,6 @@ def test_mixes_of_the_same_stems_are_no_copies_of_each_other(tmp_path: Path) -> 
     assert [row["path"] for row in pack.items] == [BARE, PATH]
     left = (tmp_path / "out" / "left-out.csv").read_text()
     assert "copy.ogg,the same recording as one/band/mix-without-voice.flac" in left
-
-
-def test_levels_decide_what_sounds() -> None:
-    def at(*decibels: float) -> dict[str, list[list[float]]]:
-        return find_sounding(10 ** (np.array(decibels) / 20))
-
-    assert at(-20, -49, -51, -59, -61, -69, -71, -20) == {
-        "plays": [[0.0, 0.2], [0.7, 0.8]],
-        "unclear": [[0.2, 0.4]],  # below -60 dB nothing is heard
-    }
-    assert at(-6, -35, -37, -55, -57) == {"plays": [[0.0, 0.2]], "unclear": [[0.2, 0.4]]}
-    assert at(-65, -70) == at() == {"plays": [], "unclear": []}
-    assert at(-55) == {"plays": [], "unclear": [[0.0, 0.1]]}
-    quieter = find_sounding(np.array([0.5, 0.004]), gain=0.5)  # as it is in the mix
-    assert quieter == {"plays": [[0.0, 0.1]], "unclear": [[0.1, 0.2]]}
-
-
-@pytest.mark.parametrize("rate", [8000, 11_025, 44_100])
-def test_levels_are_those_of_tenths_of_a_second(rate: int) -> None:
-    audio = np.concatenate([np.zeros(rate), np.full(rate // 2, 0.5), np.full(rate // 20, 0.25)])
-    levels = measure_levels(audio.astype(np.float32), rate)
-    np.testing.assert_allclose(levels, [0.0] * 10 + [0.5] * 5 + [0.25], atol=0.01)
-    assert len(measure_levels(np.zeros(0, np.float32), rate)) == 0
-
-
-def test_silence_is_known_only_where_nothing_unknown_sounds() -> None:
-    rules = [
-        StemRule(names=("bass*", "*VOX BASS*"), family="bass"),
-        StemRule(names=("*VOX*",), family="voice"),
-        StemRule(names=("synth",), never=("voice",)),
-    ]
-    stems = {
-        "bass": {"plays": [[0.0, 1.0]], "unclear": [[1.0, 1.5]]},
-        "synth": {"plays": [[2.0, 3.0]], "unclear": []},
-        "LEAD VOX BASS": {"plays": [[5.0, 5.5]], "unclear": []},  # the first rule counts
-        "else": {"plays": [[0.5, 0.8], [4.0, 4.5]], "unclear": [[4.5, 5.2]]},
-    }
-    assert family_activity(stems, rules) == {
-        "bass": {
-            "plays": [[0.0, 1.0], [5.0, 5.5]],
-            "unclear": [[1.0, 1.5], [2.0, 3.0], [4.0, 5.0]],
-        },
-        "voice": {"plays": [], "unclear": [[0.5, 0.8], [4.0, 5.2]]},
-    }
-    silent = {"bass": {"plays": [], "unclear": []}}
-    assert family_activity(silent, rules) == {
-        name: {"plays": [], "unclear": []} for name in ("bass", "voice")
-    }
 
 
 def test_stems_of_which_the_recipe_says_nothing_change_nothing(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from musicssl_training.corpus.compare import find_duplicates, find_labelled, ope
 from musicssl_training.corpus.errors import UnavailableError
 from musicssl_training.corpus.extraction import MUSIC
 from musicssl_training.corpus.listing import HELD_BACK, Row, recordings
+from musicssl_training.corpus.mix import unnamed_stems
 from musicssl_training.corpus.obtain import STATE, Places, obtain
 from musicssl_training.corpus.packing import pack_corpus
 from musicssl_training.corpus.recipe import FolderSource, Recipe, SourceSpec, write_lock
@@ -20,6 +21,7 @@ from musicssl_training.corpus.summary import LEFT_OUT, Summary, write_tables
 from musicssl_training.data.index import leave_out
 
 log = logging.getLogger(__name__)
+SHOWN = 20  # names of stems, the most frequent
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,11 @@ def _obtain_all(
             continue
         size = sum(file.size for file in loot.files)
         log.info("%s: %d files, %.1f MB", spec.name, len(loot.files), size / 1e6)
+        if spec.stems and (unnamed := unnamed_stems(spec, out / MUSIC / spec.name, loot.mixed)):
+            some = ", ".join(unnamed[:SHOWN])
+            log.warning(
+                "%s: %d names of stems that no rule names: %s", spec.name, len(unnamed), some
+            )
         for path, reason in loot.missing.items():
             log.warning("%s: %s: %s", spec.name, path, reason)
             summary.missing.append((spec.name, path, reason))

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -87,6 +87,21 @@ def read_activity_of(spec: SourceSpec, music: Path, mix: str) -> dict[str, Sound
         return None
     said = json.loads((music / beside(mix)).read_text(encoding="utf-8"))
     return family_activity(said, spec.stems)
+
+
+def unnamed_stems(spec: SourceSpec, music: Path, mixes: Sequence[str]) -> list[str]:
+    """Return the names of stems in mixes that no rule of the recipe names, the most frequent first.
+
+    While they sound, nothing is known of the families that they might hold.
+    """
+    rule_of = rule_for(spec.stems)
+    names = Counter(
+        name
+        for mix in mixes
+        for name in json.loads((music / beside(mix)).read_text(encoding="utf-8"))
+        if rule_of(name) is None
+    )
+    return [name for name, _ in names.most_common()]
 
 
 def _mixes(spec: SourceSpec, folder: str, stems: list[Taken]) -> list[Mix]:
