@@ -504,6 +504,25 @@ def test_the_report_finds_what_was_put_in(study: Study, tmp_path: Path) -> None:
     assert any("2 seeds" in note for note in found["notes"])
 
 
+def test_cells_of_another_study_are_called_as_in_this_one(
+    study: Study, file: Path, tmp_path: Path
+) -> None:
+    folder = StudyFolder(tmp_path)
+    fake(study, folder)
+    change(
+        file,
+        ('name = "musical"', 'name = "of music"'),
+        (
+            'weighting.name = ["equal", "rlw"]',
+            'balance = [{ name = "none", set = { "weighting.name" = "equal" } }]',
+        ),
+    )
+    found = summarize(read_study(file), folder)
+    assert found["factors"] == {"workers": ["spectral", "of music"], "balance": ["none"]}
+    assert found["cells"] == {"planned": 4, "finished": 4, "failed": 0}
+    assert found["effects"]["mean"]["factors"]["workers"]["differences"][0]["value"] < -4
+
+
 def test_the_page_stands_alone(
     study: Study, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -52,9 +52,14 @@ class StudyFolder:
         return self.root / "locks" / f"{cell.id}.lock"
 
     def result(self, cell: Cell) -> dict[str, Any] | None:
-        """Return a cell's result; None if there is none, or it was measured otherwise."""
+        """Return a cell's result; None if there is none, or it was measured otherwise.
+
+        Its levels are called as they are in this study, whichever study it was run for.
+        """
         found = read_json(self.result_file(cell))
-        return found if found and found["measured"] == cell.measure_id else None
+        if not found or found["measured"] != cell.measure_id:
+            return None
+        return found | {"levels": cell.levels}
 
     def failure(self, cell: Cell) -> dict[str, Any] | None:
         """Return why a cell failed; None if it did not."""
