@@ -20,6 +20,7 @@ from musicssl_training.evaluation.embedders.adapters import (
     ModelEmbedder,
 )
 from musicssl_training.evaluation.embedders.base import Embedder
+from musicssl_training.evaluation.embedders.spec import make_embedder
 from musicssl_training.evaluation.protocol.finetune import FineTuneConfig
 from musicssl_training.evaluation.protocol.probes import PROBES, standardize
 from musicssl_training.evaluation.report.results import Report, read_report
@@ -172,3 +173,14 @@ def test_stored_arrays_have_no_frames(root: Path) -> None:
     arrays = ArrayEmbedder(root, "arrays")
     found = embed_collection(data, [arrays], root / "cache", "frame")
     assert "arrays has one vector per clip and no frames" in str(found["arrays"])
+
+
+def test_one_embedding_under_two_names_is_told(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shape = DilatedConfig(dim=16, inner=16, pitch_channels=(2, 2), mel_channels=8, dilations=(1,))
+    folder = MusicEncoder(ModelConfig(encoder=shape)).save_pretrained(tmp_path / "tiny")
+    names = [f"random={folder}{tail}" for tail in ("", ":seed=1", ":seed=2")]
+    run([make_embedder(name) for name in names], root)
+    (told,) = [text for text in caplog.messages if "the same embedding" in text]
+    assert told.startswith(f"{names[0]} and {names[1]} are")

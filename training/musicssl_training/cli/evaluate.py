@@ -27,8 +27,8 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help=f"bundled model (default: {DEFAULT_MODEL}), checkpoint folder or Hub repository, "
         "optionally with options as in NAME:layer=6,pooling=meanstd; log-mel, mfcc or "
-        "handcrafted; random or random=MODEL for random weights; module:function; a folder of "
-        "arrays",
+        "handcrafted; random or random=MODEL for random weights, of seed 1 or as in random:seed=2; "
+        "module:function; a folder of arrays",
     )
     parser.add_argument(
         "-o",

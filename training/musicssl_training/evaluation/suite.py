@@ -154,6 +154,7 @@ def evaluate(
     names = [embedder.name for embedder in embedders]
     if len(set(names)) < len(names):
         raise ConfigError(f"models need different names, got {', '.join(names)}.")
+    _warn_of_copies(embedders)
     report = Report(
         spaces={e.name: e.space for e in embedders},
         supervision={e.name: e.supervision for e in embedders},
@@ -193,6 +194,16 @@ def read_collection(name: str, roots: Mapping[str, Path]) -> Collection:
     if name not in roots:
         raise DataError(f"no folder {name!r} was given; see docs/evaluation.md.")
     return pick(COLLECTIONS, name, "collection")(roots[name])
+
+
+def _warn_of_copies(embedders: Sequence[Embedder]) -> None:
+    """Say which embedders give the same vectors under several names."""
+    by_space: dict[str, list[str]] = {}
+    for embedder in embedders:
+        by_space.setdefault(embedder.space, []).append(embedder.name)
+    for names in by_space.values():
+        if len(names) > 1:
+            log.warning("%s are the same embedding: they say nothing twice", " and ".join(names))
 
 
 @dataclass
