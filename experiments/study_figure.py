@@ -1,20 +1,20 @@
 """Draw what the settings of a study do to each task, as one picture for the research notes.
 
-    python experiments/study_figure.py out/cells --rows weighting --within workers=music \
+    python experiments/study_figure.py study.toml out --rows weighting --within workers=music \
         --against equal -o weightings.png
-    python experiments/study_figure.py out/cells --rows encoder workers -o encoders.png
+    python experiments/study_figure.py study.toml out --rows encoder workers -o encoders.png
+    python experiments/study_figure.py study.toml out --parts -o parts.png
 
 Each row is a level of one factor, or a pair of levels of two, each column a task. With
 ``--against`` numbers are points of a hundred beside that level, over the seeds that both have;
-without it, scores.
+without it, scores. ``--parts`` shows what each part that is screened adds, in bold where its
+interval excludes 0.
 """
 
 import argparse
-import json
 import sys
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -23,6 +23,10 @@ from numpy.typing import NDArray
 
 from musicssl import MusicSSLError
 from musicssl.errors import pick
+from musicssl_training.study.config import SEED, Study, read_study
+from musicssl_training.study.folder import StudyFolder
+from musicssl_training.study.report.words import excludes_zero
+from musicssl_training.study.summary import summarize
 
 TASKS = {
     "genre": "genre",
@@ -41,9 +45,12 @@ TASKS = {
 }
 MEAN = "mean of 13"
 Scores = dict[str, NDArray[np.float64]]  # by seed
+Sure = list[bool]  # by task
 
 
-def read_cells(folder: Path, rows: list[str], within: dict[str, str]) -> dict[str, Scores]:
+def read_cells(
+    study: Study, folder: StudyFolder, rows: list[str], within: dict[str, str]
+) -> dict[str, Scores]:
     """Return the scores of each row by seed, in points, the mean of the tasks last.
 
     What differs in other factors is averaged.
@@ -51,28 +58,48 @@ def read_cells(folder: Path, rows: list[str], within: dict[str, str]) -> dict[st
     Raises
     ------
     MusicSSLError
-        If no cell matches, or one cannot be read.
+        If a factor or level is not known, or no finished cell matches.
     """
+    levels = {factor.name: dict.fromkeys(factor.labels) for factor in study.factors}
+    for factor in rows:
+        pick(levels, factor, "--rows")
+    for factor, level in within.items():
+        pick(pick(levels, factor, "--within"), level, f"--within: level of {factor}")
     found: dict[str, dict[str, list[NDArray[np.float64]]]] = defaultdict(lambda: defaultdict(list))
-    for file in sorted(folder.glob("*.json")):
-        try:
-            cell: dict[str, Any] = json.loads(file.read_text("utf-8"))
-            levels = cell["levels"]
-            scores = [100 * cell["scores"][task]["score"] for task in TASKS]
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            raise MusicSSLError(f"{file} is no finished cell of a study: {error!r}.") from error
-        if any(levels.get(factor) != level for factor, level in within.items()):
+    for cell in study.cells:
+        if any(cell.levels[factor] != level for factor, level in within.items()):
             continue
-        for factor in rows:
-            pick(levels, factor, "--rows")
-        name = ", ".join(levels[factor] for factor in rows)
-        found[name][levels["seed"]].append(np.array([*scores, np.mean(scores)]))
+        if result := folder.result(cell):
+            scores = [100 * pick(result["scores"], task, "task")["score"] for task in TASKS]
+            name = ", ".join(cell.levels[factor] for factor in rows)
+            found[name][cell.levels[SEED]].append(np.array([*scores, np.mean(scores)]))
     if not found:
-        raise MusicSSLError(f"{folder} has no cells that match.")
+        raise MusicSSLError(f"{folder.root} has no finished cells that match.")
     return {
         name: {seed: np.mean(cells, axis=0) for seed, cells in seeds.items()}
         for name, seeds in found.items()
     }
+
+
+def read_parts(study: Study, folder: StudyFolder) -> tuple[dict[str, Scores], dict[str, Sure]]:
+    """Return what each part adds, in points, and where its interval excludes 0.
+
+    Raises
+    ------
+    MusicSSLError
+        If the study has no parts, or too few cells to tell what they add.
+    """
+    effects = summarize(study, folder)["effects"]
+    rows, sure = {}, {}
+    for part in study.parts:
+        found = [effects[task]["added"].get(part) for task in (*TASKS, "mean")]
+        if None in found or any(one["low"] is None for one in found):
+            raise MusicSSLError(f"too few finished cells to tell what {part} adds.")
+        rows[part] = {"": np.array([one["value"] for one in found])}
+        sure[part] = [excludes_zero(one) for one in found]
+    if not rows:
+        raise MusicSSLError("the study screens no parts: --parts has nothing to show.")
+    return rows, sure
 
 
 def compare(rows: dict[str, Scores], against: str) -> dict[str, Scores]:
@@ -85,8 +112,10 @@ def compare(rows: dict[str, Scores], against: str) -> dict[str, Scores]:
     }
 
 
-def draw(rows: dict[str, Scores], title: str, *, differences: bool) -> Figure:
-    """Return the picture, the best row on top."""
+def draw(
+    rows: dict[str, Scores], title: str, *, differences: bool, sure: dict[str, Sure] | None = None
+) -> Figure:
+    """Return the picture, the best row on top; in bold what is sure, or else the mean."""
     means = {name: np.mean(list(scores.values()), axis=0) for name, scores in rows.items()}
     names = sorted(means, key=lambda name: -means[name][-1])
     values = np.array([means[name] for name in names])
@@ -98,13 +127,14 @@ def draw(rows: dict[str, Scores], title: str, *, differences: bool) -> Figure:
     for i, j in np.ndindex(values.shape):
         text = f"{values[i, j]:+.1f}" if differences else f"{values[i, j]:.1f}"
         dark = abs(shade[i, j]) > 0.65 * limit
-        weight = "bold" if j == len(TASKS) else "normal"
+        bold = j == len(TASKS) if sure is None else sure[names[i]][j]
+        weight = "bold" if bold else "normal"
         color = "white" if dark else "black"
         axes.text(j, i, text, ha="center", va="center", color=color, weight=weight, size=8.5)
     axes.set_xticks(range(len(TASKS) + 1), [*TASKS.values(), MEAN], rotation=35, ha="left")
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
-    seeds = [f"{name}  ({len(rows[name])})" for name in names]
+    seeds = names if sure else [f"{name}  ({len(rows[name])})" for name in names]
     axes.set_yticks(range(len(names)), seeds)
     axes.axvline(len(TASKS) - 0.5, color="white", linewidth=4)
     for side in axes.spines.values():
@@ -116,21 +146,32 @@ def draw(rows: dict[str, Scores], title: str, *, differences: bool) -> Figure:
 def main(argv: list[str] | None = None) -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("cells", type=Path, help="folder of a study's cells")
-    parser.add_argument("--rows", nargs="+", required=True, metavar="FACTOR")
+    parser.add_argument("study", type=Path, help="its TOML file")
+    parser.add_argument("folder", type=Path, help="where it was run")
+    shown = parser.add_mutually_exclusive_group(required=True)
+    shown.add_argument("--rows", nargs="+", metavar="FACTOR")
+    shown.add_argument("--parts", action="store_true")
     parser.add_argument("--within", nargs="*", default=[], metavar="FACTOR=LEVEL")
     parser.add_argument("--against", metavar="LEVEL")
     parser.add_argument("--title", default="")
     parser.add_argument("-o", "--out", type=Path, required=True)
     options = parser.parse_args(argv)
+    if options.parts and (options.against or options.within):
+        parser.error("--parts goes with neither --within nor --against.")
     if strange := [one for one in options.within if "=" not in one]:
         parser.error(f"--within takes FACTOR=LEVEL, got {strange[0]}.")
     within = dict(one.split("=", 1) for one in options.within)
-    rows = read_cells(options.cells, options.rows, within)
+    study, folder = read_study(options.study), StudyFolder(options.folder)
+    sure = None
+    if options.parts:
+        rows, sure = read_parts(study, folder)
+    else:
+        rows = read_cells(study, folder, options.rows, within)
     if options.against:
         rows = compare(rows, options.against)
     mpl.rcParams["font.size"] = 9
-    draw(rows, options.title, differences=bool(options.against)).savefig(options.out)
+    differences = options.parts or bool(options.against)
+    draw(rows, options.title, differences=differences, sure=sure).savefig(options.out)
     return 0
 
 
