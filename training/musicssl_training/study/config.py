@@ -7,7 +7,7 @@ from typing import Any
 from musicssl.config import from_dict, unknown_key
 from musicssl.errors import ConfigError, MusicSSLError
 from musicssl_training.study.design import Cell, Factor, combine, make_cells, read_factor
-from musicssl_training.study.screening import read_screen, screened
+from musicssl_training.study.screening import check_parts, read_screen, screened
 from musicssl_training.toml_file import read_toml
 
 SEED = "seed"  # the factor whose levels are repetitions
@@ -80,11 +80,10 @@ def read_study(file: Path) -> Study:
         if any(part.name == factor.name for factor in factors):
             raise ConfigError(f"both study.grid and study.screen name a factor {part.name!r}.")
     chosen = screened(combine(factors, [flatten(block) for block in blocks]), parts)
+    tables = {"settings": settings, "evaluate": values["evaluate"], "budget": values["budget"]}
     try:
-        cells = make_cells(
-            chosen,
-            {"settings": settings, "evaluate": values["evaluate"], "budget": values["budget"]},
-        )
+        cells = make_cells(chosen, tables)
+        check_parts(chosen, parts, tables)
     except MusicSSLError as error:
         raise ConfigError(f"{file}: {error}") from error
     seeds = next(factor.labels for factor in factors if factor.name == SEED)

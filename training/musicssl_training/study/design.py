@@ -14,9 +14,8 @@ from musicssl.errors import ConfigError, MusicSSLError, pick
 from musicssl_training.evaluation.datasets import COLLECTIONS
 from musicssl_training.evaluation.protocol.splits import PARTS
 from musicssl_training.evaluation.tasks import TASKS
+from musicssl_training.study.keys import extend, put
 from musicssl_training.train.config import PretrainConfig, read_config, write_config
-
-APART = ("evaluate", "budget")  # tables that are not settings of a run; "evaluate.layer" is a key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,15 +115,23 @@ class Cell:
     @property
     def id(self) -> str:
         """Hash of the run's settings, 12 digits; it does not depend on where its data lies."""
-        names = tuple(Path(place).name for place in self.config.data.sources)
-        config = replace(self.config, data=replace(self.config.data, sources=names))
-        return _hash(write_config(config))
+        return _hash(self._settings)
+
+    @property
+    def run(self) -> str:
+        """Hash of what is trained, 12 digits: the same however its workers are spelled."""
+        return _hash(self._settings | {"workers": repr(self.config.worker_configs())})
 
     @property
     def measure_id(self) -> str:
         """Hash of how it is measured, 12 digits, wherever the collections lie."""
         values = asdict(self.evaluate) | {"collections": sorted(self.evaluate.roots)}
         return _hash(values | {"tasks": list(self.evaluate.chosen)})
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        names = tuple(Path(place).name for place in self.config.data.sources)
+        return write_config(replace(self.config, data=replace(self.config.data, sources=names)))
 
     @property
     def name(self) -> str:
@@ -238,14 +245,21 @@ def make_cells(combinations: Sequence[Combination], tables: dict[str, Any]) -> l
     """
     cells: dict[str, Cell] = {}
     for levels in combinations:
-        cell = _make_cell(levels, tables)
-        same = cells.setdefault(cell.id, cell)
+        cell = make_cell(levels, tables)
+        same = cells.setdefault(cell.run, cell)
         if same is not cell:
             raise ConfigError(f"these cells are the same run: {same.name}; {cell.name}.")
     return list(cells.values())
 
 
-def _make_cell(levels: Combination, tables: dict[str, Any]) -> Cell:
+def make_cell(levels: Combination, tables: dict[str, Any]) -> Cell:
+    """Return one cell; see `make_cells`.
+
+    Raises
+    ------
+    ConfigError
+        If its settings are not allowed.
+    """
     tables = copy.deepcopy(tables)
     labels = {factor: level.label for factor, level in levels.items()}
     where = ", ".join(f"{factor}={label}" for factor, label in labels.items())
@@ -255,11 +269,11 @@ def _make_cell(levels: Combination, tables: dict[str, Any]) -> Cell:
             if key in given:
                 raise ConfigError(f"cell {where}: both {given[key]} and {factor} set {key!r}.")
             given[key] = factor
-            put(tables, _place(key), value)
-    for level in levels.values():
-        for key, items in level.added.items():
-            extend(tables, _place(key), items)
+            put(tables, key, value)
     try:
+        for level in levels.values():
+            for key, items in level.added.items():
+                extend(tables, key, items)
         config = read_config(tables["settings"])
         data = config.data
         heard = data.recordings * data.per_recording * data.seconds / 3600  # hours a step
@@ -268,48 +282,6 @@ def _make_cell(levels: Combination, tables: dict[str, Any]) -> Cell:
         return Cell(labels, config, from_dict(MeasureConfig, tables["evaluate"], "study.evaluate"))
     except MusicSSLError as error:
         raise ConfigError(f"cell {where}: {error}") from error
-
-
-def put(values: dict[str, Any], key: str, value: Any) -> None:
-    """Put a value at a dotted key of nested settings.
-
-    Raises
-    ------
-    ConfigError
-        If the key leads through something that is no table.
-    """
-    table, last = _table(values, key)
-    table[last] = copy.deepcopy(value)
-
-
-def extend(values: dict[str, Any], key: str, items: Sequence[Any]) -> None:
-    """Add items to the list at a dotted key of nested settings, or make one.
-
-    Raises
-    ------
-    ConfigError
-        If the key leads through something that is no table, or to something that is no list.
-    """
-    table, last = _table(values, key)
-    before = table.setdefault(last, [])
-    if not isinstance(before, list):
-        raise ConfigError(f"{key!r} is no list that could be added to, but {before!r}.")
-    before.extend(copy.deepcopy(list(items)))
-
-
-def _table(values: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
-    """Return the table that a dotted key is in, made where it is missing, and its name there."""
-    *path, last = key.split(".")
-    for name in path:
-        values = values.setdefault(name, {})
-        if not isinstance(values, dict):
-            raise ConfigError(f"{key!r}: {name!r} is not a group of settings.")
-    return values, last
-
-
-def _place(key: str) -> str:
-    """Return the dotted key in a study's tables of one that a level names."""
-    return key if key.split(".")[0] in APART else f"settings.{key}"
 
 
 def _hash(values: dict[str, Any]) -> str:

@@ -1,11 +1,11 @@
 r"""Designs that tell what many parts do from few cells, each part in half of them.
 
 With all parts but one, an effect is the difference of two cells. Here every cell serves every
-effect: half of the cells have a part and half do not, and each two parts are together, apart and
-absent equally often. So says a Hadamard matrix, :math:`H^T H = n I`, of Paley's construction [1]_;
-of order 12 it is the design of Plackett and Burman [2]_. Every cell also has its mirror, in which
-just the other parts are there (folding over [3]_), so that no effect is mistaken for what two
-parts do together.
+effect: half of the cells have a part and half do not, and of each two parts, both, either one and
+neither are there equally often. So says a Hadamard matrix, :math:`H^T H = n I`, of Paley's
+construction [1]_; of order 12 it is the design of Plackett and Burman [2]_. Every cell also has
+its mirror, in which just the other parts are there (folding over [3]_), so that no effect is
+mistaken for what two parts do together.
 
 References
 ----------
@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.errors import ConfigError, shown
-from musicssl_training.study.design import Combination, Factor, Level
+from musicssl_training.study.design import Combination, Factor, Level, make_cell
+from musicssl_training.study.keys import APART
 
 ON, OFF = "on", "off"
 PRIMES = (3, 7, 11, 19, 23, 31, 43)  # those of the form 4 m - 1: one more is a matrix's order
@@ -46,12 +47,18 @@ def read_screen(values: Any) -> tuple[Factor, ...]:
             f"study.screen has {len(values)} parts; at most {PRIMES[-1]} are allowed."
         )
     for name, added in values.items():
+        if not name.strip():
+            raise ConfigError(f"study.screen: a part needs a name, got {name!r}.")
         if not (isinstance(added, dict) and added):
             raise ConfigError(
                 f"study.screen.{name} must say what it adds to which settings, as in "
                 f'{{ workers = ["notes"] }}; got {shown(added)}.'
             )
         for key, items in added.items():
+            if key.split(".")[0] in APART:
+                raise ConfigError(
+                    f"study.screen.{name}: {key} is no setting of a run; a part adds to those."
+                )
             if not isinstance(items, list):
                 raise ConfigError(
                     f"study.screen.{name}: {key} must be a list, whose items are added to that "
@@ -93,6 +100,40 @@ def screened(combinations: list[Combination], parts: tuple[Factor, ...]) -> list
         for row in screening_runs(len(parts))
     ]
     return [levels | run for levels in combinations for run in runs]
+
+
+def check_parts(
+    combinations: list[Combination], parts: tuple[Factor, ...], tables: dict[str, Any]
+) -> None:
+    """Refuse a part that makes no difference to any cell.
+
+    Parameters
+    ----------
+    combinations, tables
+        As for `make_cells`, which accepts them.
+    parts
+        The factors that are screened.
+
+    Raises
+    ------
+    ConfigError
+        If what a part adds is there without it.
+    """
+    for part in parts:
+        on, off = part.levels
+        having = (levels for levels in combinations if levels[part.name] is on)
+        if not any(_differ(levels, levels | {part.name: off}, tables) for levels in having):
+            raise ConfigError(
+                f"study.screen.{part.name} changes no run: what it adds is there without it."
+            )
+
+
+def _differ(a: Combination, b: Combination, tables: dict[str, Any]) -> bool:
+    """Return whether `b`, which may not even be allowed, is another run than `a`."""
+    try:
+        return make_cell(a, tables).run != make_cell(b, tables).run
+    except ConfigError:
+        return True
 
 
 def _paley(prime: int) -> NDArray[np.int64]:
