@@ -1,6 +1,7 @@
 """Screening designs: many parts, each in half of a few cells."""
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -142,13 +143,18 @@ def test_a_grid_is_screened_at_every_combination(file: Path) -> None:
         ("[screen]\nnotes = {}", "study.screen.notes must say what it adds"),
         ("[screen]\nnotes = { workers = 'notes' }", "workers must be a list"),
         ("[screen]\nnotes.encoder.dim = [1]", 'dotted key stands in quotes: "a.b"'),
-        ("[screen]\nnotes = { seed = [1] }", "'settings.seed' is no list that could be added to"),
+        ("[screen]\nnotes = { seed = [1] }", "'seed' is no list that could be added to"),
         ("[screen]\nnotes = { 'steps.x' = [1] }", "'steps' is not a group of settings"),
         ("[screen]\nnotes = { workers = ['nots'] }", "nots"),
         (
             "[grid]\nnotes = [{name = 'x', set = {}}]\n[screen]\nnotes = { workers = ['notes'] }",
             "both",
         ),
+        ("[screen]\n' ' = { workers = ['notes'] }", "a part needs a name"),
+        ("[screen]\nx = { 'evaluate.tasks' = ['key'] }", "evaluate.tasks is no setting of a run"),
+        ("[screen]\nx = { hidden = [8] }", "'hidden' is no list that could be added to, but 256"),
+        ("[screen]\nx = { 'encoder.dilations' = [16] }", "the settings lack 'encoder.dilations'"),
+        ("[screen]\nx = { workers = ['log_mel'] }", "are the same run"),
         ("", "lacks [grid], or [screen]"),
         ("screen = 3", "must be a table"),
     ],
@@ -161,21 +167,72 @@ def test_what_cannot_be_screened_is_refused(file: Path, more: str, message: str)
     assert message in str(error.value)
 
 
+def test_what_is_added_to_a_default_is_refused(file: Path) -> None:
+    # or cells without any part would have all musical workers, and only those
+    screen = STUDY.replace('workers = ["log_mel"]\n', "", 1)
+    file.write_text(screen)
+    with pytest.raises(ConfigError, match=r"lack 'workers'.*would be \['music'\].*workers = \[\]"):
+        read_study(file)
+    file.write_text(screen.replace("[settings]", "[settings]\nworkers = []", 1))
+    with pytest.raises(ConfigError, match="leave none to learn from"):
+        read_study(file)
+
+
+@pytest.mark.parametrize("workers", ['["log_mel", "chroma"]', '["music"]'])
+def test_a_part_that_is_there_anyway_is_refused(file: Path, workers: str) -> None:
+    names = (
+        "chroma",
+        "lps",
+        "mfcc",
+        "waveform",
+        "prosody",
+    )  # five: no two cells differ in one alone
+    parts = "".join(f'{name} = {{ workers = ["{name}"] }}\n' for name in names)
+    head = STUDY[: STUDY.index("[screen]")].replace('["log_mel"]', workers)
+    file.write_text(f"{head}[screen]\n{parts}")
+    with pytest.raises(ConfigError, match=r"study\.screen\.chroma changes no run"):
+        read_study(file)
+
+
+def test_one_run_spelled_twice_is_refused(file: Path) -> None:
+    head = STUDY[: STUDY.index("[screen]")]
+    file.write_text(f'{head}[grid]\nworkers = [["music"], ["music", "notes"]]\n')
+    with pytest.raises(ConfigError, match=r"same run: workers=music, .*; workers=music \+ notes"):
+        read_study(file)
+
+
+def test_scores_that_are_all_equal_show_no_effects() -> None:
+    runs = screening_runs(19)
+    rows = [row | {"seed": seed} for seed in "01" for row in rows_of(runs)]
+    design = Design({f"p{i}": [ON, OFF] for i in range(19)}, rows)
+    for score in (10.1, 53.7, 99.9):
+        fit = design.fit(np.full(80, score))
+        found = [one[ON, OFF] for one in fit.differences.values()]
+        assert {(one.value, one.low, one.high) for one in found} == {(0.0, 0.0, 0.0)}
+        assert set(fit.p.values()) == {None}
+
+
+class Folder:
+    """Every cell's score is its number of workers; of some cells there is an error instead."""
+
+    def __init__(self, fails: Callable[[dict[str, str]], bool] = lambda levels: False) -> None:
+        self.fails = fails
+
+    def result(self, cell):
+        if self.fails(cell.levels):
+            return None
+        score = {"score": len(cell.config.workers) / 100, "metric": "accuracy"}
+        scores = {"drum class": score | {"chance": 0.1, "n_items": 10}}
+        return {"levels": cell.levels, "scores": scores, "hours_heard": 1.0, "steps": 3} | {
+            "cpu_seconds": 60.0, "wall_seconds": 60.0, "parameters": 5,
+        }  # fmt: skip
+
+    def failure(self, cell):
+        return {"error": "ValueError: first\n| second"} if self.fails(cell.levels) else None
+
+
 def test_the_report_says_what_each_part_adds(file: Path) -> None:
     study = read_study(file)
-
-    class Folder:
-        """Every cell's score is its number of workers."""
-
-        def result(self, cell):
-            score = {"score": len(cell.config.workers) / 100, "metric": "accuracy"}
-            scores = {"drum class": score | {"chance": 0.1, "n_items": 10}}
-            return {"levels": cell.levels, "scores": scores, "hours_heard": 1.0, "steps": 3} | {
-                "cpu_seconds": 60.0, "wall_seconds": 60.0, "parameters": 5,
-            }  # fmt: skip
-
-        def failure(self, cell):
-            return None
 
     report = summarize(study, Folder())  # type: ignore[arg-type]
     assert {k: v["value"] for k, v in report["effects"]["drum class"]["added"].items()} == (
@@ -188,3 +245,36 @@ def test_the_report_says_what_each_part_adds(file: Path) -> None:
     assert "What each part adds" in page
     assert "notes + chroma, twice" in page
     assert text.count("Not estimated") == 1
+
+
+def test_parts_that_all_finished_cells_agree_on_are_named_and_cannot_be_told(file: Path) -> None:
+    study = read_study(file)
+    report = summarize(study, Folder(lambda levels: levels["notes"] == OFF))  # type: ignore[arg-type]
+    text, page = tables(report), render_page(report)
+    assert "| notes | – |" in text and "notes: cannot be told" in page
+    assert "<td>notes + chroma, twice" in page and "on, chroma" not in page
+    assert "- 0, chroma, twice: ValueError: first | second\n" in text
+
+
+def test_names_that_mean_something_in_markdown_stay_in_their_place(file: Path) -> None:
+    file.write_text(
+        STUDY.replace("chroma, twice", "a | b\\nc")
+        + "\n[grid]\n'x | y' = [{ name = 'd | e', set = {} }]"
+    )
+    report = summarize(read_study(file), Folder())  # type: ignore[arg-type]
+    lines = [row for row in tables(report).splitlines() if row.startswith("|")]
+    assert any(row.startswith(r"| a \| b c | **+1.0") for row in lines)
+    header = next(row for row in lines if row.startswith(r"| x \| y |"))
+    assert {row.replace(r"\|", "").count("|") for row in lines[lines.index(header) :]} == {
+        header.replace(r"\|", "").count("|")
+    }
+
+
+def test_the_page_explains_only_what_it_shows(file: Path) -> None:
+    explained = ("p: of the test", "parallel lines")
+    page = render_page(summarize(read_study(file), Folder()))  # type: ignore[arg-type]
+    assert not any(words in page for words in explained)
+    grid = "[grid]\n'encoder.dim' = [128, 256]\nseed = [0, 1]\n"
+    file.write_text(f"{STUDY}\n{grid}")
+    page = render_page(summarize(read_study(file), Folder()))  # type: ignore[arg-type]
+    assert all(words in page for words in explained)

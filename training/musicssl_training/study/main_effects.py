@@ -29,6 +29,7 @@ Array = NDArray[np.float64]
 Term = tuple[str, ...]  # a factor, or two
 POOL = 0.25  # level at which seeds are found to disagree about a factor
 SMALLEST_DF = 2  # of the residual, which interactions must leave
+ROUNDING = 1e-9  # points, below which a number is what floats leave of 0
 
 
 @dataclass(frozen=True)
@@ -237,7 +238,7 @@ class _Solution:
 
     def _rss(self, basis: Array) -> float:
         rest = self.y - basis @ (basis.T @ self.y)
-        return float(rest @ rest)
+        return float(rest @ rest) if np.abs(rest).max() > ROUNDING else 0.0
 
     def error(self, factor: str) -> tuple[float, int] | None:
         """Return the variance that a factor is judged by, and its degrees of freedom."""
@@ -267,6 +268,7 @@ class _Solution:
         if not self.design.is_estimable(c):
             return Estimate()
         value = float(c @ self.coefficients)
+        value = value if abs(value) > ROUNDING else 0.0
         error = self.error(factor)
         if error is None:
             return Estimate(value)

@@ -57,7 +57,7 @@ def summarize(study: Study, folder: StudyFolder) -> dict[str, Any]:
         "seeds": design.blocks,
         "lead": names[-1],
         "factors": {name: list(labels) for name, labels in factors.items()},
-        "parts": [name for name in study.parts if name in varied],
+        "parts": list(study.parts),
         "tasks": [_task(name, results) for name in tasks],
         "effects": {task: _effects(fit, study.parts) for task, fit in fits.items()},
         "departures": {task: _effects(fit, study.parts) for task, fit in departures.items()},
@@ -142,9 +142,8 @@ def _effects(fit: Fit, parts: Sequence[str]) -> dict[str, Any]:
     return {
         "mean": asdict(fit.mean),
         "added": {
-            name: asdict(fit.differences[name][ON, OFF])
+            name: asdict(fit.differences[name][ON, OFF] if name in fit.differences else Estimate())
             for name in parts
-            if name in fit.differences
         },
         "factors": {
             name: {

@@ -14,8 +14,8 @@ METHOD = (
 )
 
 ADDED = (
-    "The score with a part less that without it, over all cells: each has about half of the other "
-    "parts, the same ones with it as without."
+    "The score with a part less that without it, over all cells: once all are finished, each has "
+    "about half of the other parts, and each of these as often with it as without."
 )
 
 
@@ -23,7 +23,7 @@ def tables(report: dict[str, Any]) -> str:
     """Return the whole report."""
     cells = report["cells"]
     parts = [
-        f"# {report['title']}",
+        f"# {line(report['title'])}",
         report["about"],
         f"{cells['finished']} of {cells['planned']} cells, seeds {', '.join(report['seeds'])}, "
         f"{report['date']}.",
@@ -48,7 +48,13 @@ def tables(report: dict[str, Any]) -> str:
 def table(header: list[str], rows: list[list[str]]) -> str:
     """Return a Markdown table whose first column is text."""
     rule = ["---"] + ["---:"] * (len(header) - 1)
-    return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows))
+    lines = [[line(text).replace("|", "\\|") for text in row] for row in (header, rule, *rows)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in lines)
+
+
+def line(text: str) -> str:
+    """Return text in one line, as a row or an item of a list must be."""
+    return " ".join(text.split())
 
 
 def _effects(report: dict[str, Any], factor: str) -> str:
@@ -60,7 +66,7 @@ def _effects(report: dict[str, Any], factor: str) -> str:
         for level in found[tasks[0]]["levels"]
     ]
     rows.append(["p", *(p_value(found[task]["p"]) for task in tasks)])
-    return f"### {factor}\n\n{table([factor, *tasks], rows)}"
+    return f"### {line(factor)}\n\n{table([factor, *tasks], rows)}"
 
 
 def _parts(report: dict[str, Any]) -> str:
@@ -89,13 +95,17 @@ def _interaction(found: dict[str, Any]) -> str:
         ]
         for level in dict.fromkeys(levels[0] for levels in means)
     ]
-    head = f"### {a} × {b}\n\nExpected scores; p of the interaction: {p_value(found['p'])}"
+    head = (
+        f"### {line(a)} × {line(b)}\n\nExpected scores; p of the interaction: {p_value(found['p'])}"
+    )
     return f"{head}\n\n{table([a, *columns], rows)}"
 
 
 def _not_estimated(report: dict[str, Any]) -> str:
     return "\n".join(
-        f"- Not estimated, and taken as absent: {' × '.join(one['factors'])} ({one['reason']})."
+        line(
+            f"- Not estimated, and taken as absent: {' × '.join(one['factors'])} ({one['reason']})."
+        )
         for one in report["not_estimated"]
     )
 
@@ -124,7 +134,7 @@ def _failures(report: dict[str, Any]) -> str:
     if not report["failures"]:
         return ""
     lines = "\n".join(
-        f"- {describe(one['levels'], report['parts'])}: {one['error']}"
+        line(f"- {describe(one['levels'], report['parts'])}: {one['error']}")
         for one in report["failures"]
     )
     return f"## Failed\n\n{lines}"
