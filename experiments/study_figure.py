@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from musicssl import MusicSSLError
 from musicssl.errors import pick
+from musicssl.folder.paths import writing
 from musicssl_training.study.config import SEED, Study, read_study
 from musicssl_training.study.folder import StudyFolder
 from musicssl_training.study.report.words import excludes_zero
@@ -87,29 +88,43 @@ def read_parts(study: Study, folder: StudyFolder) -> tuple[dict[str, Scores], di
     Raises
     ------
     MusicSSLError
-        If the study has no parts, or too few cells to tell what they add.
+        If the study has no parts, cells of other tasks, or too few to tell what they add.
     """
+    if not study.parts:
+        raise MusicSSLError("the study screens no parts: --parts has nothing to show.")
+    if not any(folder.result(cell) for cell in study.cells):
+        raise MusicSSLError(f"{folder.root} has no finished cells of this study.")
     effects = summarize(study, folder)["effects"]
+    if (tasks := set(effects) - {"mean"}) != set(TASKS):
+        strange = ", ".join(sorted(tasks ^ set(TASKS)))
+        raise MusicSSLError(f"--parts shows {len(TASKS)} tasks; lacking, or more: {strange}.")
     rows, sure = {}, {}
     for part in study.parts:
-        found = [effects[task]["added"].get(part) for task in (*TASKS, "mean")]
-        if None in found or any(one["low"] is None for one in found):
+        found = [effects[task]["added"][part] for task in (*TASKS, "mean")]
+        if any(one["low"] is None for one in found):
             raise MusicSSLError(f"too few finished cells to tell what {part} adds.")
         rows[part] = {"": np.array([one["value"] for one in found])}
         sure[part] = [excludes_zero(one) for one in found]
-    if not rows:
-        raise MusicSSLError("the study screens no parts: --parts has nothing to show.")
     return rows, sure
 
 
 def compare(rows: dict[str, Scores], against: str) -> dict[str, Scores]:
-    """Return the rows but one, less that one, of the seeds that both have."""
+    """Return the rows but one, less that one, of the seeds that both have.
+
+    Raises
+    ------
+    MusicSSLError
+        If there is no such row, or no seed that another one shares with it.
+    """
     reference = pick(rows, against, "--against")
-    return {
+    shared = {
         name: {seed: x - reference[seed] for seed, x in scores.items() if seed in reference}
         for name, scores in rows.items()
         if name != against
     }
+    if not any(shared.values()):
+        raise MusicSSLError(f"no other finished cell has a seed of {against!r} (--against).")
+    return {name: scores for name, scores in shared.items() if scores}
 
 
 def draw(
@@ -169,9 +184,14 @@ def main(argv: list[str] | None = None) -> int:
         rows = read_cells(study, folder, options.rows, within)
     if options.against:
         rows = compare(rows, options.against)
-    mpl.rcParams["font.size"] = 9
     differences = options.parts or bool(options.against)
-    draw(rows, options.title, differences=differences, sure=sure).savefig(options.out)
+    with mpl.rc_context({"font.size": 9, "text.parse_math": False}):  # a $ in a name is one
+        figure = draw(rows, options.title, differences=differences, sure=sure)
+        kinds = figure.canvas.get_supported_filetypes()
+        if (kind := options.out.suffix[1:]) not in kinds:
+            parser.error(f"-o: {kind!r} is no kind of picture; choose from {', '.join(kinds)}.")
+        with writing(options.out):
+            figure.savefig(options.out)
     return 0
 
 
