@@ -23,12 +23,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from musicssl_training.linalg import svd
+from musicssl_training.study.columns import (
+    column_basis,
+    count_independent,
+    products,
+    project_told,
+    sum_codes,
+)
 
 Array = NDArray[np.float64]
 Term = tuple[str, ...]  # a factor, or two
 POOL = 0.25  # level at which seeds are found to disagree about a factor
 SMALLEST_DF = 2  # of the residual, which interactions must leave
+SEEN = 1e-6  # of a unit of a coefficient, up to which the cells determine it
 ROUNDING = 1e-9  # points, below which a number is what floats leave of 0
 
 
@@ -109,7 +116,7 @@ class Design:
         self.blocks = list(dict.fromkeys(row[self.block] for row in self.rows))
         levels = self.factors | {self.block: self.blocks}
         self._codes = {
-            name: _sum_codes(len(labels))[[labels.index(row[name]) for row in self.rows]]
+            name: sum_codes(len(labels))[[labels.index(row[name]) for row in self.rows]]
             for name, labels in levels.items()
         }
         self._groups: dict[Term, Array] = {(): np.ones((len(self.rows), 1))}
@@ -124,8 +131,8 @@ class Design:
             for term, a, b in zip(self._groups, starts[:-1], starts[1:], strict=True)
         }
         self._inverse = np.linalg.pinv(self._x)
-        self._seen = self._inverse @ self._x  # onto what the cells can tell
-        self.df = len(self.rows) - _rank([self._x])
+        self._seen = project_told(self._x)
+        self.df = len(self.rows) - count_independent([self._x])
 
     def _add_pairs(self) -> None:
         """Take interactions into the model, or note why not."""
@@ -136,13 +143,13 @@ class Design:
             if there < cells:
                 self.left_out[a, b] = f"{there} of {cells} combinations have a cell"
             elif 1 not in (len(self.factors[a]), len(self.factors[b])):
-                found[a, b] = _products(self._codes[a], self._codes[b])
+                found[a, b] = products(self._codes[a], self._codes[b])
         told = self._told(found)
         for pair, columns in found.items():
             if pair not in told:
                 self.left_out[pair] = "it cannot be told from other terms"
                 continue
-            rank = _rank([*self._groups.values(), columns])
+            rank = count_independent([*self._groups.values(), columns])
             if len(self.rows) - rank < SMALLEST_DF:
                 self.left_out[pair] = "too few cells to tell it from chance"
             else:
@@ -151,14 +158,14 @@ class Design:
 
     def _told(self, found: dict[Term, Array]) -> set[Term]:
         """Return the interactions that none of the others, all together, can be mistaken for."""
-        base = list(self._groups.values())
-        whole = _rank([*base, *found.values()])
-        return {
-            pair
-            for pair, columns in found.items()
-            if whole - _rank([*base, *(c for other, c in found.items() if other != pair)])
-            == columns.shape[1]
-        }
+        start = sum(group.shape[1] for group in self._groups.values())
+        seen = project_told(np.hstack([*self._groups.values(), *found.values()]))
+        told = set()
+        for pair, columns in found.items():
+            place = slice(start, start := start + columns.shape[1])
+            if np.abs(seen[place] - np.eye(len(seen))[place]).max() < SEEN:
+                told.add(pair)
+        return told
 
     def fit(self, y: Array) -> Fit:
         """Return the effects on a score of every cell."""
@@ -203,7 +210,7 @@ class Design:
     def codes(self, name: str) -> list[tuple[str, Array]]:
         """Return each level of a factor with its row of codes."""
         labels = self.factors[name]
-        return list(zip(labels, _sum_codes(len(labels)), strict=True))
+        return list(zip(labels, sum_codes(len(labels)), strict=True))
 
     def contrast(self, term: Term, values: Array) -> Array:
         """Return a vector over all columns that has `values` at those of a term."""
@@ -213,7 +220,7 @@ class Design:
 
     def is_estimable(self, c: Array) -> bool:
         """Return whether the cells determine a combination of the model's terms."""
-        return bool(np.abs(c @ self._seen - c).max(initial=0.0) < 1e-6)
+        return bool(np.abs(c @ self._seen - c).max(initial=0.0) < SEEN)
 
     def basis(self, without: Term | None = None, disagreeing: str = "") -> Array:
         """Return an orthonormal basis of the columns: less a term, or with a factor by seeds."""
@@ -221,8 +228,8 @@ class Design:
         if key not in self._bases:
             parts = [group for term, group in self._groups.items() if term != without]
             if disagreeing:
-                parts.append(_products(self._codes[disagreeing], self._codes[self.block]))
-            self._bases[key] = _basis(np.hstack(parts))
+                parts.append(products(self._codes[disagreeing], self._codes[self.block]))
+            self._bases[key] = column_basis(np.hstack(parts))
         return self._bases[key]
 
 
@@ -286,25 +293,3 @@ class _Solution:
             return None
         mean_square = (self._rss(without) - self.rss) / df
         return float(stats.f.sf(mean_square / error[0], df, error[1]))
-
-
-def _sum_codes(levels: int) -> Array:
-    """Return one row a level, (levels, levels - 1), whose columns each sum to 0."""
-    return np.vstack([np.eye(levels - 1), -np.ones((1, levels - 1))])
-
-
-def _products(a: Array, b: Array) -> Array:
-    """Return all products of the columns of two factors, in the order of `np.outer`."""
-    products: Array = np.einsum("ni,nj->nij", a, b).reshape(len(a), -1)
-    return products
-
-
-def _rank(groups: Sequence[Array]) -> int:
-    """Return the number of independent columns."""
-    return _basis(np.hstack(groups)).shape[1]
-
-
-def _basis(x: Array) -> Array:
-    """Return an orthonormal basis of the columns of `x`."""
-    u, s, _ = svd(x)
-    return u[:, s > s[0] * max(x.shape) * np.finfo(float).eps * 10]
