@@ -203,7 +203,9 @@ def _warn_of_copies(embedders: Sequence[Embedder]) -> None:
         by_space.setdefault(embedder.space, []).append(embedder.name)
     for names in by_space.values():
         if len(names) > 1:
-            log.warning("%s are the same embedding: they say nothing twice", " and ".join(names))
+            log.warning(
+                "%s are the same embedding: equal scores confirm nothing", " and ".join(names)
+            )
 
 
 @dataclass
