@@ -144,17 +144,16 @@ class Design:
                 self.left_out[a, b] = f"{there} of {cells} combinations have a cell"
             elif 1 not in (len(self.factors[a]), len(self.factors[b])):
                 found[a, b] = products(self._codes[a], self._codes[b])
-        told = self._told(found)
+        told, rank = self._told(found), count_independent([*self._groups.values()])
         for pair, columns in found.items():
             if pair not in told:
                 self.left_out[pair] = "it cannot be told from other terms"
-                continue
-            rank = count_independent([*self._groups.values(), columns])
-            if len(self.rows) - rank < SMALLEST_DF:
+            elif len(self.rows) - rank - columns.shape[1] < SMALLEST_DF:
                 self.left_out[pair] = "too few cells to tell it from chance"
             else:
                 self._groups[pair] = columns
                 self.pairs.append(pair)
+                rank += columns.shape[1]
 
     def _told(self, found: dict[Term, Array]) -> set[Term]:
         """Return the interactions that none of the others, all together, can be mistaken for."""
