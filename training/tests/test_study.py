@@ -2,21 +2,27 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from musicssl.errors import ConfigError
 from musicssl.model import MusicEncoder
 from musicssl_training.cli.main import main
+from musicssl_training.study import cell as cell_module
 from musicssl_training.study import run as run_module
 from musicssl_training.study.cell import check_cell
 from musicssl_training.study.config import Study, read_study
@@ -484,6 +490,36 @@ def test_a_dry_run_lists_the_cells_and_runs_none(
     said = capsys.readouterr().out
     assert said.count("to do") == 9 and "8 cells by: a timing of a few steps" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_tasks_that_cannot_be_measured_are_named_before_anything_is_trained(
+    file: Path, labeled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lonely = shutil.copytree(labeled, tmp_path / "lonely")
+    items = lonely / "items.csv"
+    items.write_text(re.sub(r"m\d$", "m0", items.read_text(), flags=re.MULTILINE))
+    change(file, (f"drum_machines={labeled.as_posix()}", f"drum_machines={lonely.as_posix()}"))
+    assert main(["study", str(file), str(tmp_path / "out")]) == 2
+    assert "drum class: all 16 items are in one group" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_steps_are_timed_by_what_the_cores_did_and_not_by_what_they_waited(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clocks = {"process_time": 0.0, "perf_counter": 0.0}
+    for name in clocks:
+        monkeypatch.setattr(cell_module.time, name, lambda name=name: clocks[name])
+
+    def slow(config: object, folder: Path, show: Callable[[object, object], None]) -> None:
+        state = SimpleNamespace(encoder=torch.nn.Linear(1, 1))
+        for _ in range(3):
+            clocks["process_time"] += 2.0 * torch.get_num_threads()
+            clocks["perf_counter"] += 50.0  # beside others
+            show(state, None)
+
+    monkeypatch.setattr(cell_module, "pretrain", slow)
+    assert cell_module.time_steps(study.cells[0].config) == 2.0
 
 
 # --- the report

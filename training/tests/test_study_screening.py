@@ -51,6 +51,15 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_cell_is_named_by_the_parts_that_it_has(file: Path) -> None:
+    assert {cell.name for cell in read_study(file).cells} == {
+        "seed=0, with notes + chroma, twice",
+        "seed=0, with notes",
+        "seed=0, with chroma, twice",
+        "seed=0",
+    }
+
+
 def rows_of(runs: NDArray[np.bool_]) -> list[dict[str, str]]:
     return [
         {f"p{i}": ON if on else OFF for i, on in enumerate(run)} | {"seed": "0"} for run in runs

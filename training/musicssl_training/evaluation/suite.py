@@ -167,8 +167,7 @@ def evaluate(
         report.notes[one.data.name] = list(one.notes)
         log.info("%s", "\n".join(f"{one.data.name}: {note}" for note in one.notes))
     chosen = {name: known[name] for name in config.tasks or known}
-    for collection in dict.fromkeys(task.collection for task in chosen.values()):
-        tasks = {n: t for n, t in chosen.items() if t.collection == collection}
+    for collection, tasks in by_collection(chosen).items():
         try:
             data = own.get(collection) or read_collection(collection, roots)
             run.measure_collection(data, tasks)
@@ -181,6 +180,46 @@ def evaluate(
     run.builder.add_means()
     keep(report)
     return report
+
+
+def check_tasks(roots: dict[str, Path], config: EvaluateConfig) -> None:
+    """Make sure that every task has items to train on and to test, before anything is embedded.
+
+    Parameters
+    ----------
+    roots
+        As of `evaluate`.
+    config
+        With the tasks; own ones are not looked at.
+
+    Raises
+    ------
+    ConfigError
+        If not; it names every such task.
+    """
+    faults: list[str] = []
+    for collection, tasks in by_collection({n: TASKS[n] for n in config.tasks or TASKS}).items():
+        try:
+            data = read_collection(collection, roots)
+        except DataError as error:
+            faults += [f"{name}: {error}" for name in tasks]
+            continue
+        for name, task in tasks.items():
+            blank = {"": CollectionEmbeddings.blank(len(data.clips), task.level)}
+            try:
+                prepare(name, task, data, blank, part=config.part, seeds=range(1), draws=1)
+            except DataError as error:
+                faults.append(f"{name}: {error}")
+    if faults:
+        raise ConfigError("\n".join(faults))
+
+
+def by_collection(tasks: dict[str, Task]) -> dict[str, dict[str, Task]]:
+    """Return tasks by the collection that they are on, each in order."""
+    found: dict[str, dict[str, Task]] = {}
+    for name, task in tasks.items():
+        found.setdefault(task.collection, {})[name] = task
+    return found
 
 
 def read_collection(name: str, roots: Mapping[str, Path]) -> Collection:

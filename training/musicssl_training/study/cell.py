@@ -19,9 +19,9 @@ from musicssl.errors import ConfigError
 from musicssl.model import MusicEncoder
 from musicssl_training.evaluation.embedders.adapters import ModelEmbedder
 from musicssl_training.evaluation.report.results import Report
-from musicssl_training.evaluation.suite import EvaluateConfig, evaluate
+from musicssl_training.evaluation.suite import EvaluateConfig, check_tasks, evaluate
 from musicssl_training.output import make_output_folder
-from musicssl_training.study.design import Cell
+from musicssl_training.study.design import Cell, MeasureConfig
 from musicssl_training.train import PretrainConfig, StepResult, TrainState, pretrain, write_config
 from musicssl_training.weighting import make_weighting
 from musicssl_training.workers import check_layers, resolve
@@ -102,8 +102,7 @@ def measure_cell(cell: Cell, model: Path, cache: Path, stop: Stop) -> dict[str, 
         if stop():
             raise KeyboardInterrupt
 
-    settings = EvaluateConfig.linear(config.chosen, config.seeds, config.part)
-    report = evaluate([embedder], config.roots, cache, settings, keep)
+    report = evaluate([embedder], config.roots, cache, _evaluation(config), keep)
     names = ("metric", "score", "chance", "n_items", "n_groups", "split")
     scores: dict[str, Any] = {
         task: {name: getattr(result, name) for name in names}
@@ -121,13 +120,21 @@ def measure_cell(cell: Cell, model: Path, cache: Path, stop: Stop) -> dict[str, 
 
 
 def time_steps(config: PretrainConfig) -> float:
-    """Return the seconds that a step takes, by a run of a few steps in a temporary folder."""
+    """Return the seconds that a step takes, by a run of a few steps in a temporary folder.
+
+    On a CPU these are seconds of its cores: beside other work they tell what a step needs, not how
+    long it waits.
+    """
     moments: list[float] = []
+    threads = torch.get_num_threads()
+
+    def note(state: TrainState, result: StepResult) -> None:
+        on_cpu = next(state.encoder.parameters()).is_cpu
+        moments.append(time.process_time() / threads if on_cpu else time.perf_counter())
+
     short = replace(config, steps=TIMED_STEPS, measure_batches=1)
     with tempfile.TemporaryDirectory() as folder:
-        pretrain(
-            short, Path(folder), show=lambda state, result: moments.append(time.perf_counter())
-        )
+        pretrain(short, Path(folder), show=note)
     return (moments[-1] - moments[0]) / (len(moments) - 1)
 
 
@@ -145,11 +152,29 @@ def check_cell(cell: Cell) -> None:
     check_layers(cell.config.worker_configs(), layers, cell.evaluate.layer, where)
 
 
+def check_measure(config: MeasureConfig) -> None:
+    """Make sure that all tasks can be measured, without any encoder.
+
+    Raises
+    ------
+    ConfigError
+        If not.
+    """
+    try:
+        check_tasks(config.roots, _evaluation(config))
+    except ConfigError as error:
+        raise ConfigError(f"evaluate: {error}") from error
+
+
 @functools.cache
 def _check_measured(encoder: EncoderConfig, layer: tuple[int, ...], pooling: str) -> int:
     """Return the number of layers of an encoder that can be measured so."""
     model = MusicEncoder(ModelConfig(encoder=encoder))
     return ModelEmbedder(model, "encoder", layer=layer, pooling=pooling).model.layers
+
+
+def _evaluation(config: MeasureConfig) -> EvaluateConfig:
+    return EvaluateConfig.linear(config.chosen, config.seeds, config.part)
 
 
 def _as_model(state: TrainState, config: EncoderConfig) -> MusicEncoder:

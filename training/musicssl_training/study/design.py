@@ -81,11 +81,14 @@ class Level:
         Values that it puts in place of others.
     added
         Items that it adds to lists.
+    part
+        Whether it says of a part that is screened that it is there, or is not.
     """
 
     label: str
     settings: dict[str, Any]
     added: dict[str, list[Any]] = field(default_factory=dict)
+    part: bool = False
 
 
 Combination = dict[str, Level]  # the level of every factor, by its name
@@ -106,8 +109,15 @@ class Factor:
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: the levels of all factors, and the settings that follow from them."""
+    """One run: the levels of all factors, and the settings that follow from them.
 
+    Attributes
+    ----------
+    name
+        The levels in one line.
+    """
+
+    name: str
     levels: dict[str, str]
     config: PretrainConfig
     evaluate: MeasureConfig
@@ -132,11 +142,6 @@ class Cell:
     def _settings(self) -> dict[str, Any]:
         names = tuple(Path(place).name for place in self.config.data.sources)
         return write_config(replace(self.config, data=replace(self.config.data, sources=names)))
-
-    @property
-    def name(self) -> str:
-        """The levels in one line."""
-        return ", ".join(f"{factor}={level}" for factor, level in self.levels.items())
 
 
 def read_factor(name: str, values: Any) -> Factor:
@@ -262,7 +267,7 @@ def make_cell(levels: Combination, tables: dict[str, Any]) -> Cell:
     """
     tables = copy.deepcopy(tables)
     labels = {factor: level.label for factor, level in levels.items()}
-    where = ", ".join(f"{factor}={label}" for factor, label in labels.items())
+    where = _in_a_line(levels)
     given: dict[str, str] = {}
     for factor, level in levels.items():
         for key, value in level.settings.items():
@@ -279,9 +284,17 @@ def make_cell(levels: Combination, tables: dict[str, Any]) -> Cell:
         heard = data.recordings * data.per_recording * data.seconds / 3600  # hours a step
         budget = from_dict(BudgetConfig, tables["budget"], "study.budget")
         config = replace(config, steps=max(1, round(budget.hours / heard)))
-        return Cell(labels, config, from_dict(MeasureConfig, tables["evaluate"], "study.evaluate"))
+        measure = from_dict(MeasureConfig, tables["evaluate"], "study.evaluate")
     except MusicSSLError as error:
         raise ConfigError(f"cell {where}: {error}") from error
+    return Cell(where, labels, config, measure)
+
+
+def _in_a_line(levels: Combination) -> str:
+    """Return the levels as ``factor=level, factor=level, with part + part``."""
+    grid = [f"{factor}={level.label}" for factor, level in levels.items() if not level.part]
+    parts = [factor for factor, level in levels.items() if level.added]
+    return ", ".join([*grid, f"with {' + '.join(parts)}"] if parts else grid)
 
 
 def _hash(values: dict[str, Any]) -> str:

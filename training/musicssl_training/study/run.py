@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from musicssl.errors import ConfigError, MusicSSLError
 from musicssl_training.cli.interrupts import interrupts
-from musicssl_training.study.cell import check_cell, measure_cell, train_cell
+from musicssl_training.study.cell import check_cell, check_measure, measure_cell, train_cell
 from musicssl_training.study.config import Study, read_study
 from musicssl_training.study.design import Cell
 from musicssl_training.study.folder import StudyFolder
@@ -33,7 +33,7 @@ class Outcome:
 
 
 def check_study(study: Study) -> None:
-    """Look for the data of all cells, and whether their settings fit together.
+    """Look for the data of all cells, whether their settings fit together, and can be measured.
 
     Raises
     ------
@@ -51,6 +51,8 @@ def check_study(study: Study) -> None:
             check_cell(cell)
         except MusicSSLError as error:
             raise ConfigError(f"cell {cell.name}: {error}") from error
+    for measure in {cell.measure_id: cell.evaluate for cell in study.cells}.values():
+        check_measure(measure)
 
 
 def run_study(study: Study, folder: StudyFolder, stop: Stop, *, threads: int = 1) -> Outcome:

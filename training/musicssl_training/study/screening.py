@@ -65,7 +65,8 @@ def read_screen(values: Any) -> tuple[Factor, ...]:
                     f'of the settings; got {shown(items)}. A dotted key stands in quotes: "a.b".'
                 )
     return tuple(
-        Factor(name, (Level(ON, {}, dict(added)), Level(OFF, {}))) for name, added in values.items()
+        Factor(name, (Level(ON, {}, dict(added), part=True), Level(OFF, {}, part=True)))
+        for name, added in values.items()
     )
 
 

@@ -21,8 +21,9 @@ Result = dict[str, Any]
 
 def summarize(study: Study, folder: StudyFolder) -> dict[str, Any]:
     """Return what is known so far; scores and effects in points of a hundred."""
-    results = [found for cell in study.cells if (found := folder.result(cell))]
-    failed = [(c, f) for c in study.cells if not folder.result(c) and (f := folder.failure(c))]
+    found = [(cell, folder.result(cell)) for cell in study.cells]
+    results = [result for _, result in found if result]
+    failed = [(c, f) for c, result in found if not result and (f := folder.failure(c))]
     tasks = common_tasks(results)
     names = [*tasks, MEAN] if len(tasks) > 1 else tasks
     factors = {

@@ -44,6 +44,16 @@ class CollectionEmbeddings:
     lengths: NDArray[np.int64] | None = None
     times: NDArray[np.float64] | None = None
 
+    @classmethod
+    def blank(cls, clips: int, level: str) -> "CollectionEmbeddings":
+        """Return zeros in place of embeddings, to see what can be measured; a frame a second."""
+        if level == "clip":
+            return cls(np.zeros((clips, 1), np.float32), 0.0)
+        frames = int(FRAME_SECONDS)
+        times = np.tile(np.arange(frames, dtype=np.float64), clips)
+        lengths = np.full(clips, frames, np.int64)
+        return cls(np.zeros((len(times), 1), np.float32), 0.0, lengths, times)
+
     def spread(self, index: NDArray[np.int64], count: int) -> "CollectionEmbeddings":
         """Return these as embeddings of a larger collection: NaN, in one frame, for the others.
 
