@@ -145,6 +145,7 @@ def test_the_index_says_what_is_known(tmp_path: Path, monkeypatch: pytest.Monkey
         return band(0)
 
     monkeypatch.setattr(accompaniment, "play", played)
+    monkeypatch.setattr(accompaniment, "find_mma", lambda: "mma")
     assert sum(write_accompaniments(tmp_path, 12, 5).values()) == 12
     with (tmp_path / "index.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,7 @@ def test_a_resumed_run_has_one_gapless_curve(tmp_path: Path) -> None:
 def test_tensorboard_shows_the_same(tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     write(tmp_path, 1, 8)
+    time.sleep(1.1)  # files are read in the order of their names, which begin with a second
     write(tmp_path, 6, 10, start=5)
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
