@@ -6,6 +6,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from study_settings import HEAD
 
 from musicssl import MusicSSLError
 from musicssl_training.study.config import Study, read_study
@@ -15,20 +16,6 @@ FIGURE = Path(__file__).parents[2] / "experiments" / "study_figure.py"
 pytestmark = pytest.mark.skipif(
     not FIGURE.is_file(), reason="the experiments are not in this distribution"
 )
-HEAD = """
-[settings]
-workers = ["log_mel"]
-
-[settings.data]
-sources = ["corpus/real"]
-shares = [1.0]
-
-[budget]
-hours = 0.5
-
-[evaluate]
-collections = ["drum_machines=here"]
-"""
 SCREEN = """
 [screen]
 notes = { workers = ["notes"] }

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from study_settings import HEAD
 
 from musicssl.errors import ConfigError
 from musicssl_training.study.config import read_study
@@ -17,25 +18,12 @@ from musicssl_training.study.report.words import describe
 from musicssl_training.study.screening import OFF, ON, screening_runs
 from musicssl_training.study.summary import summarize
 
-STUDY = """
-[settings]
-workers = ["log_mel"]
-
-[settings.data]
-sources = ["corpus/real"]
-shares = [1.0]
-
+STUDY = f"""{HEAD}
 [settings.weighting]
 name = "static"
 
-[budget]
-hours = 0.5
-
-[evaluate]
-collections = ["drum_machines=here"]
-
 [screen]
-notes = { workers = ["notes"] }
+notes = {{ workers = ["notes"] }}
 
 [screen."chroma, twice"]
 workers = ["chroma"]

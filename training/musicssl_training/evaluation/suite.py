@@ -201,13 +201,23 @@ def check_tasks(roots: dict[str, Path], config: EvaluateConfig) -> None:
     for collection, tasks in by_collection({n: TASKS[n] for n in config.tasks or TASKS}).items():
         try:
             data = read_collection(collection, roots)
+            halves = partition(data, *tasks.values())
         except DataError as error:
             faults += [f"{name}: {error}" for name in tasks]
             continue
         for name, task in tasks.items():
             blank = {"": CollectionEmbeddings.blank(len(data.clips), task.level)}
             try:
-                prepare(name, task, data, blank, part=config.part, seeds=range(1), draws=1)
+                prepare(
+                    name,
+                    task,
+                    data,
+                    blank,
+                    part=config.part,
+                    seeds=range(1),
+                    draws=1,
+                    halves=halves,
+                )
             except DataError as error:
                 faults.append(f"{name}: {error}")
     if faults:
