@@ -98,15 +98,65 @@ def test_the_true_pitch_costs_nothing_and_others_more_than_a_guess() -> None:
     assert sum(wrong) / 30 > 1.5
 
 
+def in_the_excerpt(views: TransposedViews, used: int) -> Tensor:
+    """Return when in the original each frame of the copies is, (copies, frames), in frames."""
+    places = torch.arange(90) - views.turns.flatten()[:, None]
+    speeds = 2 ** (views.shifts.flatten() / 12)
+    return (places.remainder(used) + views.starts.flatten()[:, None]) * speeds[:, None]
+
+
 def test_copies_are_compared_at_the_same_place_of_the_music() -> None:
     """Read-outs that change along the music by whole steps, a step a second of the original."""
     worker = make(12, share=1.0)
     batch = a_batch()
     views = worker.extra_views(batch)
-    speeds = 2 ** (views.shifts.flatten() / 12)
-    seconds = torch.arange(90) * 0.04 * speeds[:, None]  # in the original
+    seconds = 0.04 * in_the_excerpt(views, worker.usable(16_000) // 320)
     classes = views.shifts.flatten()[:, None] + 3 * seconds.floor().long()
     assert read_out(worker, batch, views, classes) < 0.2  # but for frames at a step
+
+
+def test_copies_hold_the_music_where_they_say() -> None:
+    """A tone that sweeps up: its pitch tells the moment, and the shift is on top."""
+    worker = make(12, share=1.0)
+    time = torch.arange(16_000) / 8000
+    sweep = 0.3 * torch.sin(2 * math.pi * 200 / math.log(2) * 2**time)  # 200 Hz, an octave a second
+    batch = Batch(CleanAudio(sweep.repeat(4, 1), GRID), torch.arange(4), random=a_batch().random)
+    views = worker.extra_views(batch)
+    used = worker.usable(16_000) // 320
+    power = torch.fft.rfft(
+        views.audio[:, : used * 320].unflatten(1, (used, 320)) * torch.hann_window(320), 8000
+    ).abs()
+    heard = 12 * (power.argmax(dim=2) / 200).log2()  # semitones above the beginning
+    moments = (in_the_excerpt(views, used)[:, :used] + 0.5) * 0.04  # the middle of a frame
+    meant = 12 * moments + views.shifts.flatten()[:, None]
+    assert ((heard - meant).abs() < 0.5).float().mean() > 0.9  # but for frames at a seam
+
+
+@pytest.mark.parametrize("turned", [True, False])
+def test_a_clock_tells_no_interval(turned: bool) -> None:
+    """A table of what to read at each place, whatever is heard, is all that learns here."""
+    torch.manual_seed(0)
+    grid = FrameGrid(sample_rate=1000, hop=20)
+    worker = Transposition(TranspositionConfig(share=2.0), 12, grid)
+    worker.head = torch.nn.Sequential(torch.nn.Identity())
+    table = torch.nn.Parameter(0.1 * torch.randn(50, 12))
+    optimizer = torch.optim.Adam([table], lr=0.05)
+    silence = CleanAudio(torch.zeros(16, 1000), grid)
+    batch = Batch(silence, torch.arange(16), random=torch.Generator().manual_seed(0))
+    losses = []
+    for _ in range(300):
+        views = worker.extra_views(batch)
+        if not turned:
+            views.starts.zero_()
+            views.turns.zero_()
+        extras = Extras(views=views, view_frames=table.expand(32, 50, 12))
+        loss = worker.loss(torch.zeros(16, 50, 12), batch, extras)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    found = sum(losses[-50:]) / 50
+    assert found > 0.97 if turned else found < 0.8
 
 
 def test_without_a_view_there_is_nothing_to_learn() -> None:

@@ -33,6 +33,8 @@ class TransposedViews(Views):
     """Copies of an excerpt side by side: rows 2 * i and 2 * i + 1 are a pair."""
 
     shifts: Tensor  # (pairs, 2), semitones
+    starts: Tensor  # (pairs, 2), frames of the whole copy that were cut off before it
+    turns: Tensor  # (pairs, 2), frames by which it was turned: its beginning lies there
 
 
 class Transposition(Worker):
@@ -48,7 +50,10 @@ class Transposition(Worker):
     It cannot collapse: the intervals between two different shifts among -5 to 5 semitones,
     counted on the circle, are uniform over 1 to 11, so that their rotations have the mean -1 / 11.
     Read-outs that are the same for both copies have a product ``c >= 0``, which costs on average
-    ``1 + c ** 2 + 2 * c / 11``. Below 1 means hearing pitch.
+    ``1 + c ** 2 + 2 * c / 11``. Nor does it help to read the place in the copy: each is a stretch
+    from anywhere in the whole, turned, end to beginning, by as much as is drawn for it alone, so
+    that the places of the same music in both are independent. (Otherwise music comes the earlier
+    the faster it is played, and a clock tells the interval without hearing a sound.)
 
     Both copies are resampled, cut alike, and lose the same kind of treble (a random low-pass
     below what the lowest copy can hold): with the excerpt itself as the other half, its upper
@@ -69,7 +74,7 @@ class Transposition(Worker):
 
     def __init__(self, config: TranspositionConfig, dim: int, grid: FrameGrid) -> None:
         super().__init__(config, dim, grid)
-        self.hop, self.sample_rate = grid.hop * grid.stride, grid.sample_rate
+        self.hop = grid.hop * grid.stride
         self.head = mlp(dim, config.hidden, CLASSES)
 
     def extra_views(self, batch: Batch) -> TransposedViews:
@@ -81,16 +86,20 @@ class Transposition(Worker):
         orders = torch.rand(pairs, count, generator=random).argsort(dim=1)
         shifts = orders[:, :2] - self.furthest
         dull = 0.6 + 0.4 * torch.rand(pairs, 2, generator=random)
-        cuts = dull * self.sample_rate / 2 * ratio(-self.furthest)
+        cuts = dull / 2 * ratio(-self.furthest)  # cycles a sample
         decibels = GAIN_DB * (2 * torch.rand(2 * pairs, 1, generator=random) - 1)
         used = self.usable(audio.shape[1])
+        room = ((audio.shape[1] / speeds(shifts) - used) / self.hop).long()
+        starts = (torch.rand(pairs, 2, generator=random) * (room.clamp(min=0) + 1)).long()
+        turns = torch.randint(used // self.hop, (pairs, 2), generator=random)
         copies = []
-        for row, pair, limits in zip(chosen, shifts.tolist(), cuts.tolist(), strict=True):
-            for shift, limit in zip(pair, limits, strict=True):
-                copies.append(transposed(audio[row], shift, limit / self.sample_rate)[:used])
+        for row, *each in zip(chosen, shifts, cuts, starts, turns, strict=True):
+            for shift, limit, start, turn in zip(*(one.tolist() for one in each), strict=True):
+                whole = transposed(audio[row], shift, limit)
+                copies.append(whole[start * self.hop :][:used].roll(turn * self.hop))
         again = torch.arange(audio.shape[1], device=audio.device) % used  # no silence at the end
         gains = (10 ** (decibels / 20)).to(audio)
-        return TransposedViews(torch.stack(copies)[:, again] * gains, shifts)
+        return TransposedViews(torch.stack(copies)[:, again] * gains, shifts, starts, turns)
 
     def usable(self, samples: int) -> int:
         """Return how many samples every copy of an excerpt fills: whole frames, at least one."""
@@ -101,11 +110,8 @@ class Transposition(Worker):
         if not isinstance(views, TransposedViews) or frames_of_views is None:
             return self.zero_loss(frames)
         frames, shifts = frames_of_views, views.shifts
-        used = min(self.usable(batch.sound.audio.shape[1]) // self.hop, frames.shape[1])
-        speeds = 2 ** (shifts / CLASSES)  # (pairs, 2)
-        slowest = speeds.amin(dim=1, keepdim=True)
-        moments = torch.arange(used) * (slowest / speeds)[..., None]  # (pairs, 2, used)
-        places = moments.round().long().to(frames.device)
+        used = self.usable(batch.sound.audio.shape[1]) // self.hop
+        places = same_music(views, used).to(frames.device)
         pairs = frames.reshape(-1, 2, *frames.shape[1:])
         heard = pairs.gather(2, places[..., None].expand(-1, -1, -1, frames.shape[2]))
         chances = self.head(heard).float().softmax(dim=3)
@@ -117,6 +123,21 @@ class Transposition(Worker):
         interval = (shifts[:, 1] - shifts[:, 0]).to(frames.device)[:, None] * turns
         wrong = torch.view_as_real(product) - torch.stack([interval.cos(), interval.sin()], dim=2)
         return wrong.square().sum(dim=2).mean()
+
+
+def same_music(views: TransposedViews, used: int) -> Tensor:
+    """Return the frames, of `used`, that hold the same music in both copies: (pairs, 2, used)."""
+    speed = speeds(views.shifts)
+    first = (views.starts * speed).amax(dim=1, keepdim=True)  # in frames of the excerpt
+    last = ((views.starts + used - 1) * speed).amin(dim=1, keepdim=True)
+    moments = first + (last - first) * torch.linspace(0, 1, used)  # (pairs, used)
+    places = moments[:, None] / speed[..., None] - views.starts[..., None]
+    return (places.round().long() + views.turns[..., None]).remainder(used)
+
+
+def speeds(semitones: Tensor) -> Tensor:
+    """Return how fast copies shifted by `semitones` are played, 1: as the excerpt."""
+    return torch.exp2(semitones / CLASSES)
 
 
 def ratio(semitones: float) -> float:
