@@ -233,7 +233,7 @@ def test_quick_scores_leave_out_what_cannot_be_measured(
     (root / "items.csv").write_text(text)
     assert list(score_encoder("mfcc", roots, ("genre", "octave", "pitch class"))) == ["pitch class"]
     assert "genre is not measured" in caplog.text
-    assert "octave is not measured: orchestra_notes has no column 'octave'" in caplog.text
+    assert "orchestra_notes, development part: there is no column 'octave'" in caplog.text
     with pytest.raises(ConfigError, match="Did you mean 'test'"):
         score_encoder("mfcc", roots, ("octave",), part="tset")
     with pytest.raises(ConfigError, match="layer and pooling are a model's"):

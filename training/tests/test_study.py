@@ -19,17 +19,20 @@ import pytest
 import soundfile
 import torch
 
+from musicssl.checkpoint import ModelConfig
 from musicssl.errors import ConfigError
 from musicssl.model import MusicEncoder
 from musicssl_training.cli.main import main
+from musicssl_training.data import Pack
 from musicssl_training.study import cell as cell_module
 from musicssl_training.study import run as run_module
 from musicssl_training.study.cell import check_cell
 from musicssl_training.study.config import Study, read_study
-from musicssl_training.study.folder import StudyFolder
+from musicssl_training.study.folder import FACTS, StudyFolder
 from musicssl_training.study.locks import Lock, is_stale
+from musicssl_training.study.music import check_music, hash_labels, music_of, read_collections
 from musicssl_training.study.plan import LIKE, MEASURED, TIMED, make_plan
-from musicssl_training.study.run import run_study
+from musicssl_training.study.run import retry_failed, run_study
 from musicssl_training.study.summary import summarize
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -77,6 +80,15 @@ workers = [
 ]
 weighting.name = ["equal", "rlw"]
 seed = [0, 1]
+"""
+
+
+TWO_TASKS = """
+seed = [0]
+music = [
+  { name = "drums", set = {} },
+  { name = "notes", set = { hidden = 4, "evaluate.collections" = ["orchestra_notes=x"] } },
+]
 """
 
 
@@ -128,9 +140,6 @@ def fake(study: Study, folder: StudyFolder, cells: slice = slice(None)) -> None:
         }
         facts: dict[str, Any] = {"cpu_seconds": 60.0, "wall_seconds": 90.0, "steps": 6}
         facts |= {"hours_heard": 0.0118, "parameters": 1000, "evaluate_wall_seconds": 30.0}
-        encoder = {"name": "dilated", "dim": 16}
-        data = {"recordings": 2, "per_recording": 2, "seconds": 1.76}
-        facts["config"] = {"encoder": encoder, "data": data}
         folder.write_result(cell, {"scores": scores} | facts)
 
 
@@ -199,6 +208,14 @@ def test_a_level_can_set_anything_also_how_it_is_measured(file: Path) -> None:
         ('part = "all"', 'tasks = ["genre"]', "needs the collection 'emotify'"),
         ('value = ["chroma", "onsets"]', 'value = ["mfcc", "log_mel"]', "are the same run"),
         ("dim = 16", "dim = 16\ndimm = 3", "dimm"),
+        ("[grid]", "[[grid]]", "study.grid must be a table"),
+        ("[budget]", "[[budget]]", "study.budget must be a table"),
+        ("[report]", "base = 3\n[report]", "study.base must be the path of a file"),
+        ("[report]", "block = []\n[report]", "study.block must be a list of tables"),
+        ("seed = [0, 1]", "seed = [0]\n[[block]]\nseed = []", "leaves seed no level"),
+        ("seed = [0, 1]", "seed = [0]\nsteps = [5, 6]", "vary 'budget.hours'"),
+        ("collections = [", 'collections = ["drum_machines=x", ', "names a collection twice"),
+        ("seed = [0, 1]", TWO_TASKS, "no task is measured in every cell: .* has instrument"),
     ],
 )
 def test_what_is_wrong_is_said_before_the_first_cell(
@@ -323,6 +340,206 @@ def test_who_was_taken_over_from_notices_and_leaves_the_lock(
     assert path.exists()
 
 
+# --- files that are damaged
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        *((text, "must hold a table") for text in ("[]", "null", '"x"', "3")),
+        ('{"format": 1', "is no JSON"),
+        ("{}", "format must be 1, got None"),
+        ('{"a": 1}', "format must be 1, got None"),
+    ],
+)
+def test_a_result_that_is_none_is_named(
+    study: Study, tmp_path: Path, text: str, message: str
+) -> None:
+    folder = StudyFolder(tmp_path)
+    fake(study, folder, slice(1))
+    file = folder.result_file(study.cells[0])
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=f"{file.name} cannot be used: .*{message}.*Remove it"):
+        summarize(study, folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 99}, "format must be 1, got 99"),
+        ({"id": "abc"}, "id must be '.*', got 'abc'"),
+        ({"measured": 3}, "measured must be text"),
+        ({"data": []}, "data must be a table"),
+        ({"steps": None}, "steps must be a positive number"),
+        ({"cpu_seconds": -1.0}, "cpu_seconds must be a positive number"),
+        ({"scores": {}}, "scores must be a table of tasks"),
+        ({"scores": {"key": 3}}, "scores.key must be a table, got 3"),
+        *(
+            ({"scores": {"key": {"metric": "mirex", "score": score}}}, "scores.key.score must be a")
+            for score in ("high", None, float("nan"), True)
+        ),
+    ],
+)
+def test_a_result_that_lacks_something_is_named(
+    study: Study, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    folder = StudyFolder(tmp_path)
+    fake(study, folder, slice(1))
+    file = folder.result_file(study.cells[0])
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(ConfigError, match=f"{file.name} cannot be used: {message}"):
+        folder.result(study.cells[0])
+
+
+def test_what_is_damaged_stops_a_run_and_a_report_in_one_line(
+    file: Path, study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = StudyFolder(tmp_path / "out")
+    fake(study, folder)
+    first, second = study.cells[:2]
+    folder.result_file(first).write_text(folder.result_file(second).read_text())
+    for more in ([], ["--report"], ["--dry-run"]):
+        assert main(["study", str(file), str(folder.root), *more]) == 2
+        assert f"{first.id}.json cannot be used: id must be" in capsys.readouterr().err
+    folder.result_file(first).unlink()
+    folder.failure_file(first).parent.mkdir()
+    folder.failure_file(first).write_text('{"x": 1}')
+    assert main(["study", str(file), str(folder.root), "--report"]) == 2
+    assert "error must be text, got None. Remove it" in capsys.readouterr().err
+
+
+def test_a_run_that_is_damaged_begins_anew_when_it_is_tried_again(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, (cell, *_) = StudyFolder(tmp_path), study.cells
+    only = Study(study.factors, (cell,), study.report)
+    monkeypatch.setattr(run_module, "train_cell", None)
+    running = folder.running(cell)
+    running.mkdir(parents=True)
+    (running / "state.pt").write_text("x")
+    assert run_study(only, folder, lambda: False).failed == [cell]
+    said = (folder.failure(cell) or {})["error"]
+    assert f"{running} is damaged; --retry removes it" in said and "\n" not in said
+    retry_failed(only, folder)
+    assert not running.exists() and folder.state(cell) == "to do"
+
+
+@pytest.mark.parametrize("damage", ["facts", "weights", "cost", None])
+def test_an_encoder_that_is_damaged_is_trained_anew_when_it_is_tried_again(
+    study: Study, tmp_path: Path, damage: str | None
+) -> None:
+    folder, (cell, *_) = StudyFolder(tmp_path), study.cells
+    only = Study(study.factors, (cell,), study.report)
+    model = folder.model(cell)
+    MusicEncoder(ModelConfig(encoder=cell.config.encoder)).save_pretrained(model)
+    facts = {"steps": 6, "hours_heard": 1.0, "parameters": 9, "cpu_seconds": 1.0}
+    if damage != "facts":
+        facts |= {} if damage == "cost" else {"wall_seconds": 1.0}
+        (model / FACTS).write_text(json.dumps(facts))
+    if damage == "weights":
+        weights = model / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:1000])
+    if damage:
+        assert run_study(only, folder, lambda: False).failed == [cell]
+        assert f"{model} is damaged; --retry" in (folder.failure(cell) or {})["error"]
+    else:
+        folder.write_failure(cell, ValueError("of another kind"))
+    retry_failed(only, folder)
+    assert model.exists() == (damage is None) and folder.failure(cell) is None
+
+
+# --- other music of the same name
+
+
+@pytest.fixture
+def music(toy_pack: Path, labeled: Path, tmp_path: Path) -> Path:
+    """Pack and labeled sounds of the study, in another place."""
+    shutil.copytree(toy_pack, tmp_path / "music" / toy_pack.name)
+    shutil.copytree(labeled, tmp_path / "music" / "labeled")
+    return tmp_path / "music"
+
+
+@pytest.fixture
+def moved(file: Path, toy_pack: Path, labeled: Path, music: Path) -> Study:
+    """The same study with its music there."""
+    change(file, (toy_pack.as_posix(), (music / toy_pack.name).as_posix()))
+    return read_study(change(file, (labeled.as_posix(), (music / "labeled").as_posix())))
+
+
+@pytest.fixture
+def finished(study: Study, toy_pack: Path, tmp_path: Path) -> StudyFolder:
+    """Results that say what they were made with."""
+    folder = StudyFolder(tmp_path / "out")
+    fake(study, folder)
+    (labeled,) = read_collections(study.cells[0].evaluate)
+    made_with = {
+        "made_by": {"sources": {toy_pack.name: Pack.open(toy_pack).digest()}},
+        "data": {labeled.name: labeled.hash},
+        "labels": {labeled.name: hash_labels(labeled)},
+    }
+    for cell in study.cells:
+        folder.write_result(cell, (folder.result(cell) or {}) | made_with)
+    return folder
+
+
+def test_folders_may_move(moved: Study, finished: StudyFolder) -> None:
+    check_music(moved, finished)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        ("toy/index.jsonl", "CC0", "PD", "source toy"),
+        ("labeled/items.csv", "15.wav,tom,m3\n", "", "collection drum_machines"),
+        ("labeled/items.csv", "15.wav,tom", "15.wav,snare", "labels of drum_machines"),
+    ],
+)
+def test_other_music_of_the_same_name_is_refused(
+    file: Path,
+    music: Path,
+    moved: Study,
+    finished: StudyFolder,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    old: str,
+    new: str,
+    message: str,
+) -> None:
+    change(music / name, (old, new))
+    with pytest.raises(
+        ConfigError, match=rf"other music of the same name: {message} \(of 8 cells, such"
+    ):
+        check_music(moved, finished)
+    assert main(["study", str(file), str(finished.root)]) == 2
+    assert main(["study", str(file), str(finished.root), "--dry-run"]) == 2
+    assert "Give another OUT" in capsys.readouterr().err
+    assert main(["study", str(file), str(finished.root), "--report"]) == 0
+
+
+def test_what_is_begun_goes_on_with_its_music_alone(study: Study, tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path / "out")
+    other = {"sources": {"toy": "another"}}
+    (running := folder.running(study.cells[0])).mkdir(parents=True)
+    check_music(study, folder)
+    (running / "runs.jsonl").write_text(json.dumps(other) + "\n")
+    with pytest.raises(ConfigError, match=r"source toy \(of 1 "):
+        check_music(study, folder)
+    (model := folder.model(study.cells[1])).mkdir(parents=True)
+    (model / FACTS).write_text(json.dumps({"made_by": other}))
+    with pytest.raises(ConfigError, match=r"source toy \(of 2 "):
+        check_music(study, folder)
+
+
+def test_the_report_says_where_music_differs(study: Study, finished: StudyFolder) -> None:
+    said = "Music of one name was not the same for all cells: "
+    assert not any(said in note for note in summarize(study, finished)["notes"])
+    cell = study.cells[3]
+    other = {"data": {"drum_machines": "another"}}
+    finished.write_result(cell, (finished.result(cell) or {}) | other)
+    notes = summarize(study, finished)["notes"]
+    assert any(f"{said}collection drum_machines." in note for note in notes)
+
+
 # --- running
 
 
@@ -346,6 +563,8 @@ def test_every_cell_has_a_result_and_a_model(whole: tuple[Path, Path]) -> None:
         assert found is not None and found["levels"] == cell.levels
         assert found["steps"] == 6 and found["cpu_seconds"] > 0 and found["threads"] == 1
         assert set(found["scores"]) == {"drum class"}
+        heard, measured = {"source toy"}, {"collection drum_machines", "labels of drum_machines"}
+        assert music_of(found).keys() == heard | measured
         assert 0 <= found["scores"]["drum class"]["score"] <= 1
         assert (
             MusicEncoder.from_pretrained(folder.model(cell)).config.encoder == cell.config.encoder
@@ -500,7 +719,8 @@ def test_tasks_that_cannot_be_measured_are_named_before_anything_is_trained(
     items.write_text(re.sub(r"m\d$", "m0", items.read_text(), flags=re.MULTILINE))
     change(file, (f"drum_machines={labeled.as_posix()}", f"drum_machines={lonely.as_posix()}"))
     assert main(["study", str(file), str(tmp_path / "out")]) == 2
-    assert "drum class: all 16 items are in one group" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"{lonely}: drum class: drum_machines, grouped by machine: all 16 items are in" in said
     assert not (tmp_path / "out").exists()
 
 
@@ -585,3 +805,40 @@ def test_without_a_finished_cell_there_is_no_report(
     change(file, ("dim = 16", "dim = 24"))
     assert main(["study", str(file), str(tmp_path / "out"), "--report"]) == 2
     assert "It has 8 results of other settings" in capsys.readouterr().err
+
+
+# --- the command
+
+
+def test_out_must_be_a_folder(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", str(file), str(file)]) == 2
+    assert "study.toml is a file; OUT is the folder of the study" in capsys.readouterr().err
+
+
+def test_a_report_tries_nothing_again(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["study", str(file), "out", "--report", "--retry"])
+    assert "not allowed with argument" in capsys.readouterr().err
+
+
+def test_who_joins_while_all_cells_are_with_others_leaves_in_peace(
+    file: Path, study: Study, tmp_path: Path
+) -> None:
+    folder = StudyFolder(tmp_path / "out")
+    held = json.dumps({"token": "x", "host": "elsewhere", "pid": 1})
+    folder.lock(study.cells[0]).parent.mkdir(parents=True)
+    for cell in study.cells:
+        folder.lock(cell).write_text(held)
+    assert main(["study", str(file), str(folder.root)]) == 0
+    assert not (folder.root / "report.json").exists()
+
+
+def test_where_all_cells_fail_the_code_is_that_of_failures(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run_module, "train_cell", None)
+    out = str(tmp_path / "out")
+    assert main(["study", str(file), out]) == 1
+    said = capsys.readouterr().err
+    assert said.count("failed: workers=") == 8 and "no cell is finished" in said
+    assert main(["study", str(file), out, "--report"]) == 1

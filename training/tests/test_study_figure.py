@@ -61,7 +61,8 @@ def fake(study: Study, folder: StudyFolder, tasks: list[str], cells: slice = sli
             for task in tasks
         }
         facts = {"hours_heard": 1.0, "steps": 3, "parameters": 5, "cpu_seconds": 60.0}
-        folder.write_result(cell, {"scores": scores, "wall_seconds": 60.0} | facts)
+        facts |= {"wall_seconds": 60.0, "evaluate_wall_seconds": 9.0}
+        folder.write_result(cell, {"scores": scores} | facts)
 
 
 def test_parts_are_shown_with_what_they_add(

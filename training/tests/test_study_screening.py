@@ -191,6 +191,37 @@ def test_a_part_that_is_there_anyway_is_refused(file: Path, workers: str) -> Non
         read_study(file)
 
 
+@pytest.mark.parametrize(
+    ("first", "last", "message"),
+    [
+        ('"mfcc"', '"mfcc"', "first changes no run that has last"),
+        ('"mfcc"', '"mfcc", "notes"', "first changes no run that has last"),
+        ('"mfcc", "notes"', '"mfcc"', "last changes no run that has first"),
+        ('"mfcc"', '"mfcc:context=1"', "first and last add the same"),
+    ],
+)
+def test_a_part_that_is_part_of_another_is_refused(
+    file: Path, first: str, last: str, message: str
+) -> None:
+    names = ("chroma", "lps", "waveform", "prosody", "onsets", "tempogram", "salience")
+    parts = "".join(f'{name} = {{ workers = ["{name}"] }}\n' for name in names)
+    head = STUDY[: STUDY.index("[screen]")]
+    ends = f"first = {{ workers = [{first}] }}\n", f"last = {{ workers = [{last}] }}\n"
+    file.write_text(f"{head}[screen]\n{parts.join(ends)}")
+    with pytest.raises(ConfigError, match=message):
+        read_study(file)
+
+
+@pytest.mark.parametrize(
+    "levels", ['["mfcc"], ["mfcc:context=1"]', '["mfcc", "notes"], ["notes", "mfcc"]']
+)
+def test_workers_spelled_or_ordered_otherwise_are_one_run(file: Path, levels: str) -> None:
+    head = STUDY[: STUDY.index("[screen]")]
+    file.write_text(f"{head}[grid]\nworkers = [{levels}]\n")
+    with pytest.raises(ConfigError, match="are the same run"):
+        read_study(file)
+
+
 def test_one_run_spelled_twice_is_refused(file: Path) -> None:
     head = STUDY[: STUDY.index("[screen]")]
     file.write_text(f'{head}[grid]\nworkers = [["music"], ["music", "notes"]]\n')
@@ -275,3 +306,16 @@ def test_the_page_explains_only_what_it_shows(file: Path) -> None:
     file.write_text(f"{STUDY}\n{grid}")
     page = render_page(summarize(read_study(file), Folder()))  # type: ignore[arg-type]
     assert all(words in page for words in explained)
+
+
+def test_names_are_no_html(file: Path) -> None:
+    evil = '"><script>alert(1)</script>'
+    levels = "[{ name = 'a', set = { hidden = 8 } }, { name = 'b', set = { hidden = 16 } }]"
+    report = f"[report]\ntitle = '{evil}'\nabout = 'a < b <img src=x>'\n"
+    grid = f"[grid]\n'x{evil}' = {levels}\n'encoder.dim' = [128, 256]\nseed = [0, 1]\n"
+    file.write_text(f"{report}{STUDY}\n{grid}")
+    found = summarize(read_study(file), Folder())  # type: ignore[arg-type]
+    assert any(f"x{evil}" in one["factors"] for one in found["interactions"])
+    page, text = render_page(found), tables(found)
+    assert "<script" not in page and "<img" not in page
+    assert "<script" not in text and "a < b &lt;img src=x>" in text

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from musicssl.errors import ConfigError
+from musicssl.errors import ConfigError, OutputError
 from musicssl_training.cli.arguments import count
 from musicssl_training.cli.interrupts import interrupts
 
@@ -25,8 +25,8 @@ def add_study(parser: argparse.ArgumentParser) -> None:
     add("out", type=Path, metavar="OUT", help="folder of the study; any processes may share it")
     add("--jobs", type=count, default=1, help="processes (default: %(default)s)")
     add("--threads", type=count, default=1, help="of each process (default: %(default)s)")
-    add("--retry", action="store_true", help="try failed cells again")
     what = parser.add_mutually_exclusive_group()
+    what.add_argument("--retry", action="store_true", help="try failed cells again")
     what.add_argument(
         "--dry-run", action="store_true", help="list the cells and the time they need"
     )
@@ -42,28 +42,39 @@ def run_study_command(args: argparse.Namespace) -> int:
     -------
     int
         1 if cells have failed, else 0.
+
+    Raises
+    ------
+    OutputError
+        If OUT is no folder.
     """
     from musicssl_training.study.config import read_study
     from musicssl_training.study.folder import StudyFolder
 
+    if args.out.exists() and not args.out.is_dir():
+        raise OutputError(f"{args.out} is a file; OUT is the folder of the study.")
     study, folder = read_study(args.study), StudyFolder(args.out)
     if args.dry_run:
         _show_plan(study, folder, args.threads)
         return 0
     if args.report:
         return _report(study, folder)
-    from musicssl_training.study.run import check_study, run_jobs
+    from musicssl_training.study.music import check_music
+    from musicssl_training.study.run import check_study, retry_failed, run_jobs
 
     check_study(study)
+    check_music(study, folder)
     if args.retry:
-        for cell in study.cells:
-            folder.forget_failure(cell)
+        retry_failed(study, folder)
     with interrupts() as stopped:
         found = run_jobs(
             args.study, args.out, study, stopped.is_set, jobs=args.jobs, threads=args.threads
         )
     if found.elsewhere:
         log.info("%d cells are with other processes", len(found.elsewhere))
+    if not (found.finished or found.failed):
+        log.info("none is finished yet; whoever finishes the last one writes the report")
+        return 0
     return _report(study, folder)
 
 
@@ -73,7 +84,7 @@ def _report(study: "Study", folder: "StudyFolder") -> int:
     Raises
     ------
     ConfigError
-        If no cell is finished.
+        If no cell is finished, and none has failed.
     """
     from musicssl_training.study.report.build import write_report
     from musicssl_training.study.run import outcome
@@ -82,6 +93,9 @@ def _report(study: "Study", folder: "StudyFolder") -> int:
     for cell in found.failed:
         failure = folder.failure(cell) or {}
         print(f"failed: {cell.name}: {failure.get('error')}", file=sys.stderr)
+    if not found.finished and found.failed:
+        print("no cell is finished; there is nothing to report.", file=sys.stderr)
+        return 1
     if not found.finished:
         others = len([*folder.root.glob("cells/*.json")])
         hint = (
@@ -97,10 +111,12 @@ def _show_plan(study: "Study", folder: "StudyFolder", threads: int) -> None:
     import torch
 
     from musicssl_training.study.cell import time_steps
+    from musicssl_training.study.music import check_music
     from musicssl_training.study.plan import make_plan
     from musicssl_training.study.run import check_study
 
     check_study(study)
+    check_music(study, folder)
     torch.set_num_threads(threads)
     plans = make_plan(study, folder, time_steps)
     for plan in plans:

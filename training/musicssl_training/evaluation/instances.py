@@ -1,16 +1,19 @@
 """Labeled clips or frames of one part of a collection, as instances of tasks."""
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from musicssl_training.evaluation.datasets import Collection
 from musicssl_training.evaluation.embedders.cache import CollectionEmbeddings
-from musicssl_training.evaluation.errors import DataError
+from musicssl_training.evaluation.errors import DataError, LeakError
 from musicssl_training.evaluation.protocol.bootstrap import DRAWS
 from musicssl_training.evaluation.protocol.frame_labels import FRAME_LABELS, common_times, frames_at
+from musicssl_training.evaluation.protocol.labels import Labels
 from musicssl_training.evaluation.protocol.parts import Partition, select_part, split_collection
 from musicssl_training.evaluation.protocol.scoring import TaskInstance, make_instance
 from musicssl_training.evaluation.tasks import TASKS, Task
@@ -57,8 +60,25 @@ def partition(data: Collection, *own: Task) -> Partition:
 def clips_of(
     part: str, data: Collection, halves: Partition
 ) -> tuple[NDArray[np.int64], NDArray[np.str_] | None]:
-    """Return the clips of a part of a collection, and their published sides: see `select_part`."""
-    return select_part(part, halves, data.columns.get("part"))
+    """Return the clips of a part of a collection, and their published sides: see `select_part`.
+
+    Raises
+    ------
+    DataError
+        If the part is empty.
+    """
+    sides = data.columns.get("part")
+    found = select_part(part, halves, sides)
+    if len(found[0]):
+        return found
+    published = ""
+    if sides is not None:
+        counts = Counter(str(side) for side in sides)
+        told = ", ".join(f"{count} in {side!r}" for side, count in sorted(counts.items()))
+        published = f": the published split has {told}"
+    raise DataError(
+        f"{data.name}: none of its {len(data.clips)} items is in the part {part!r}{published}."
+    )
 
 
 def prepare(
@@ -92,44 +112,63 @@ def prepare(
     Raises
     ------
     DataError
-        If there is nothing to measure.
+        If there is nothing to measure; the message leaves out the task's name.
+    LeakError
+        If training and test share a group.
     """
     clips, clip_sides = clips_of(part, data, halves or partition(data, task))
-    make = _prepare_frames if task.level == "frame" else _prepare_clips
-    return make(name, task, data, embedded, clips, clip_sides, seeds, draws)
+    read = _read_frames if task.level == "frame" else _read_clips
+    if part != "all":
+        data = replace(data, name=f"{data.name}, {part} part")  # for messages
+    items = read(task, data, embedded, clips, clip_sides)
+    grouped = f", grouped by {' and '.join(task.groups)}" if task.groups else ""
+    try:
+        instance = make_instance(
+            name, task.metrics, items.ids, items.labels, items.groups, items.sides, seeds, draws
+        )
+    except DataError as error:
+        raise DataError(f"{data.name}{grouped}: {error}") from error
+    except LeakError as error:
+        raise LeakError(f"{name}: {data.name}{grouped}: {error}") from error
+    return Prepared(instance, items.values, items.clips)
 
 
-def _prepare_clips(
-    name: str,
+class _Items(NamedTuple):
+    """What a part of a collection holds for a task, in the order of `ids`."""
+
+    ids: list[str]
+    labels: Labels
+    groups: NDArray[np.str_]
+    sides: NDArray[np.str_] | None
+    values: dict[str, NDArray[np.float32]]
+    clips: Collection | None
+
+
+def _read_clips(
     task: Task,
     data: Collection,
     embedded: Embedded,
     index: NDArray[np.int64],
     sides: NDArray[np.str_] | None,
-    seeds: range,
-    draws: int,
-) -> Prepared:
+) -> _Items:
     labeled = task.kind.is_labeled(data, task.labels)[index]
+    if not labeled.any():
+        raise DataError(f"{data.name}: none of {len(index)} items has a label {task.labels[0]!r}.")
     index, sides = index[labeled], None if sides is None else sides[labeled]
-    if not len(index):
-        raise DataError(f"{data.name}: no item has a label {task.labels[0]!r}. {data.advice}")
     clips = data.subset(index)
     labels = task.kind.read(clips, task.labels)
     ids, groups = [clip.id for clip in clips.clips], clips.groups(task.groups)
-    instance = make_instance(name, task.metrics, ids, labels, groups, sides, seeds, draws)
-    return Prepared(instance, {m: found.values[index] for m, found in embedded.items()}, clips)
+    values = {m: found.values[index] for m, found in embedded.items()}
+    return _Items(ids, labels, groups, sides, values, clips)
 
 
-def _prepare_frames(
-    name: str,
+def _read_frames(
     task: Task,
     data: Collection,
     embedded: Embedded,
     clips: NDArray[np.int64],
     sides: NDArray[np.str_] | None,
-    seeds: range,
-    draws: int,
-) -> Prepared:
+) -> _Items:
     """Return frames at times that are the same for all models."""
     if not data.musical_scores:
         raise DataError(f"{data.name}: the notes are not known. {data.advice}")
@@ -144,6 +183,5 @@ def _prepare_frames(
     labels = task.kind(y[index], names)
     groups = data.groups(task.groups)[clip[index]]
     frame_sides = None if sides is None else sides[np.searchsorted(clips, clip[index])]
-    instance = make_instance(name, task.metrics, ids, labels, groups, frame_sides, seeds, draws)
     values = {m: frames_at(found, times)[index] for m, found in embedded.items()}
-    return Prepared(instance, values, None)
+    return _Items(ids, labels, groups, frame_sides, values, None)

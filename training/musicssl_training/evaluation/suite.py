@@ -17,7 +17,7 @@ from musicssl_training.evaluation.datasets import COLLECTIONS, Collection
 from musicssl_training.evaluation.embedders.adapters import ModelEmbedder
 from musicssl_training.evaluation.embedders.base import Embedder
 from musicssl_training.evaluation.embedders.cache import CollectionEmbeddings, embed_some
-from musicssl_training.evaluation.errors import DataError
+from musicssl_training.evaluation.errors import DataError, LeakError
 from musicssl_training.evaluation.instances import Prepared, clips_of, partition, prepare
 from musicssl_training.evaluation.own import OwnTask
 from musicssl_training.evaluation.protocol.bootstrap import DRAWS
@@ -173,7 +173,7 @@ def evaluate(
             run.measure_collection(data, tasks)
         except DataError as error:
             if collection in roots or collection in own:
-                log.warning("%s: %s", collection, error)
+                log.warning("%s", error)
             for name in tasks:
                 report.note_missing(name, error)
         keep(report)
@@ -183,7 +183,11 @@ def evaluate(
 
 
 def check_tasks(roots: dict[str, Path], config: EvaluateConfig) -> None:
-    """Make sure that every task has items to train on and to test, before anything is embedded.
+    """Make sure that every task can be measured, before anything is embedded.
+
+    That is: its recordings open as sound, and there are labels and groups to train on and to test.
+    A class that is never trained on when it is tested, so that its items all count as errors, is
+    logged.
 
     Parameters
     ----------
@@ -195,33 +199,52 @@ def check_tasks(roots: dict[str, Path], config: EvaluateConfig) -> None:
     Raises
     ------
     ConfigError
-        If not; it names every such task.
+        If not; it names every such task, its folder, and what is wrong.
     """
     faults: list[str] = []
     for collection, tasks in by_collection({n: TASKS[n] for n in config.tasks or TASKS}).items():
+        place = f"{roots[collection]}: " if collection in roots else ""
         try:
             data = read_collection(collection, roots)
             halves = partition(data, *tasks.values())
+            _check_audio(data, clips_of(config.part, data, halves)[0])
         except DataError as error:
-            faults += [f"{name}: {error}" for name in tasks]
+            faults.append(f"{place}{', '.join(tasks)}: {error}")
             continue
         for name, task in tasks.items():
-            blank = {"": CollectionEmbeddings.blank(len(data.clips), task.level)}
             try:
-                prepare(
-                    name,
-                    task,
-                    data,
-                    blank,
-                    part=config.part,
-                    seeds=range(1),
-                    draws=1,
-                    halves=halves,
-                )
+                _check_task(name, task, data, halves, config)
             except DataError as error:
-                faults.append(f"{name}: {error}")
+                faults.append(f"{place}{name}: {error}")
+            except LeakError as error:  # names the task itself
+                faults.append(f"{place}{error}")
     if faults:
         raise ConfigError("\n".join(faults))
+
+
+def _check_audio(data: Collection, asked: NDArray[np.int64]) -> None:
+    """Make sure that the clips that would be embedded open, and that the others are there."""
+    data.subset(asked).check_audio()
+    _ = data.hash
+
+
+def _check_task(
+    name: str, task: Task, data: Collection, halves: Partition, config: EvaluateConfig
+) -> None:
+    """Make sure that a task can be measured, whatever the embedding."""
+    blank = {"": CollectionEmbeddings.blank(len(data.clips), task.level)}
+    seeds = range(config.seeds)
+    instance = prepare(
+        name, task, data, blank, part=config.part, seeds=seeds, draws=1, halves=halves
+    ).instance
+    unknown = instance.labels.never_trained(itertools.chain(*instance.splits))
+    if unknown:
+        log.warning(
+            "%s: never trained on when tested, so that each item counts as an error: %s. In one "
+            "group only?",
+            name,
+            ", ".join(map(repr, unknown)),
+        )
 
 
 def by_collection(tasks: dict[str, Task]) -> dict[str, dict[str, Task]]:

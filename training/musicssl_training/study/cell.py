@@ -21,13 +21,17 @@ from musicssl_training.evaluation.embedders.adapters import ModelEmbedder
 from musicssl_training.evaluation.report.results import Report
 from musicssl_training.evaluation.suite import EvaluateConfig, check_tasks, evaluate
 from musicssl_training.output import make_output_folder
-from musicssl_training.study.design import Cell, MeasureConfig
+from musicssl_training.study.design import Cell
+from musicssl_training.study.folder import FACTS
+from musicssl_training.study.measure import MeasureConfig
+from musicssl_training.study.music import hash_labels, read_collections, read_made_by
+from musicssl_training.study.results import find_cost_fault
 from musicssl_training.train import PretrainConfig, StepResult, TrainState, pretrain, write_config
+from musicssl_training.train.state import STATE, read_state
 from musicssl_training.weighting import make_weighting
 from musicssl_training.workers import check_layers, resolve
 
 Stop = Callable[[], bool]
-FACTS = "study.json"  # beside a model: what its training cost and was made of
 COST = "cost.json"  # in a run's folder: what it has cost up to its last save
 TIMED_STEPS = 3  # the first of them warms up
 
@@ -73,7 +77,7 @@ def train_cell(cell: Cell, running: Path, model: Path, stop: Stop) -> None:
         "steps_left_out": state.progress.skipped,
         "parameters": sum(p.numel() for p in state.encoder.parameters()),
         "threads": torch.get_num_threads(),
-        "made_by": _made_by(running),
+        "made_by": read_made_by(running),
     }
     part = running / "model"
     _as_model(state, cell.config.encoder).save_pretrained(part)
@@ -113,10 +117,21 @@ def measure_cell(cell: Cell, model: Path, cache: Path, stop: Stop) -> dict[str, 
     if missing:
         raise ConfigError("; ".join(f"{gap['task']}: {gap['reason']}" for gap in missing))
     shutil.rmtree(cache, ignore_errors=True)
-    facts = json.loads((model / FACTS).read_text("utf-8"))
+    facts = _read_facts(model)
+    facts["labels"] = {one.name: hash_labels(one) for one in read_collections(config)}
     facts["evaluate_cpu_seconds"] = _cpu_seconds() - cpu
     facts["evaluate_wall_seconds"] = time.perf_counter() - wall
     return {"scores": scores, "data": report.data, "config": write_config(cell.config)} | facts
+
+
+def find_damage(running: Path, model: Path) -> tuple[Path, str] | None:
+    """Return the folder from which a cell would go on, and why it cannot; None if it can."""
+    place, read = (model, _read_model) if model.exists() else (running, _read_run)
+    try:
+        read(place)
+    except Exception as error:  # of any kind: torch and its readers have many
+        return place, f"{type(error).__name__}: {error}".splitlines()[0]
+    return None
 
 
 def time_steps(config: PretrainConfig) -> float:
@@ -184,20 +199,38 @@ def _as_model(state: TrainState, config: EncoderConfig) -> MusicEncoder:
     return model.requires_grad_(False).eval()
 
 
-def _made_by(running: Path) -> dict[str, Any]:
-    """Return code, device and data of a run, as of its last start."""
-    last = json.loads((running / "runs.jsonl").read_text("utf-8").splitlines()[-1])
-    return {key: last.get(key) for key in ("commit", "versions", "device", "sources")}
-
-
 def _cpu_seconds() -> float:
     """Return the time that cores have spent on this process and on those it has waited for."""
     return sum(os.times()[:4])
 
 
+def _read_model(model: Path) -> None:
+    MusicEncoder.from_pretrained(model)
+    _read_facts(model)
+
+
+def _read_run(running: Path) -> None:
+    if (running / STATE).exists():
+        read_state(running, torch.device("cpu"))
+
+
+def _read_facts(model: Path) -> dict[str, Any]:
+    """Return what the training of a model cost and was made of.
+
+    Raises
+    ------
+    ConfigError
+        If that is damaged.
+    """
+    facts: dict[str, Any] = json.loads((model / FACTS).read_text("utf-8"))
+    if fault := find_cost_fault(facts) if isinstance(facts, dict) else "it holds no table":
+        raise ConfigError(f"{model / FACTS} is damaged: {fault}.")
+    return facts
+
+
 def _read_cost(running: Path) -> dict[str, float]:
     try:
-        found: dict[str, float] = json.loads((running / COST).read_text("utf-8"))
-    except (OSError, ValueError):  # it has not been saved yet, or was killed while writing
+        found = json.loads((running / COST).read_text("utf-8"))
+        return {name: float(found[name]) for name in ("cpu_seconds", "wall_seconds")}
+    except (OSError, ValueError, LookupError, TypeError):  # not saved yet, or killed while writing
         return {"cpu_seconds": 0.0, "wall_seconds": 0.0}
-    return found

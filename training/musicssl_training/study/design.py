@@ -11,10 +11,8 @@ from typing import Any
 
 from musicssl.config import from_dict
 from musicssl.errors import ConfigError, MusicSSLError, pick
-from musicssl_training.evaluation.datasets import COLLECTIONS
-from musicssl_training.evaluation.protocol.splits import PARTS
-from musicssl_training.evaluation.tasks import TASKS
 from musicssl_training.study.keys import extend, put
+from musicssl_training.study.measure import MeasureConfig
 from musicssl_training.train.config import PretrainConfig, read_config, write_config
 
 
@@ -27,48 +25,6 @@ class BudgetConfig:
     def __post_init__(self) -> None:
         if not self.hours > 0:
             raise ConfigError(f"budget.hours must be positive, got {self.hours}.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class MeasureConfig:
-    """How a cell's encoder is measured: the linear probe on all labels."""
-
-    collections: tuple[str, ...]  # labeled music: NAME=FOLDER, as for `evaluate --at`
-    tasks: tuple[str, ...] = ()  # none: all of these collections
-    part: str = "development"
-    layer: tuple[int, ...] = (-1,)
-    pooling: str = "meanstd"
-    seeds: int = 3
-
-    def __post_init__(self) -> None:
-        for text in self.collections:
-            name, equals, folder = text.partition("=")
-            if not (equals and folder):
-                raise ConfigError(f"evaluate.collections: {text!r} is not NAME=FOLDER.")
-            pick(COLLECTIONS, name, "evaluate.collections: collection")
-        if not self.collections:
-            raise ConfigError("evaluate.collections is empty: there is nothing to measure on.")
-        for task in self.tasks:
-            pick(TASKS, task, "evaluate.tasks: task")
-            if TASKS[task].collection not in self.roots:
-                raise ConfigError(
-                    f"evaluate.tasks: {task!r} needs the collection {TASKS[task].collection!r}, "
-                    "which is not in evaluate.collections."
-                )
-        pick(dict.fromkeys(PARTS), self.part, "evaluate.part")
-        if self.seeds < 1:
-            raise ConfigError(f"evaluate.seeds must be at least 1, got {self.seeds}.")
-
-    @property
-    def roots(self) -> dict[str, Path]:
-        """Folder of each collection."""
-        pairs = (text.partition("=") for text in self.collections)
-        return {name: Path(folder).expanduser() for name, _, folder in pairs}
-
-    @property
-    def chosen(self) -> tuple[str, ...]:
-        """Tasks that are measured."""
-        return self.tasks or tuple(n for n, t in TASKS.items() if t.collection in self.roots)
 
 
 @dataclass(frozen=True)
@@ -129,8 +85,11 @@ class Cell:
 
     @property
     def run(self) -> str:
-        """Hash of what is trained, 12 digits: the same however its workers are spelled."""
-        return _hash(self._settings | {"workers": repr(self.config.worker_configs())})
+        """Hash of what is trained, 12 digits, however its workers are spelled and ordered."""
+        workers = self.config.worker_configs().values()
+        return _hash(
+            self._settings | {"workers": sorted(repr(replace(one, label="")) for one in workers)}
+        )
 
     @property
     def measure_id(self) -> str:
@@ -207,7 +166,7 @@ def combine(factors: Sequence[Factor], blocks: Sequence[dict[str, Any]]) -> list
     Raises
     ------
     ConfigError
-        If a block names an unknown factor or level.
+        If a block names an unknown factor or level, or leaves a factor none.
     """
     names = dict.fromkeys(factor.name for factor in factors)
     found: dict[tuple[int, ...], Combination] = {}  # by the levels' places in the grid
@@ -228,6 +187,8 @@ def _narrow(factor: Factor, wanted: Any) -> tuple[Level, ...]:
     by_label = {level.label: level for level in factor.levels}
     asked = wanted if isinstance(wanted, list) else [wanted]
     texts = [str(one).lower() if isinstance(one, bool) else str(one) for one in asked]
+    if not texts:
+        raise ConfigError(f"study.block leaves {factor.name} no level; name some, or leave it out.")
     for text in texts:
         pick(by_label, text, f"study.block: level of {factor.name}")
     return tuple(by_label[text] for text in texts)

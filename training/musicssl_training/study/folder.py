@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from musicssl.atomic import atomic_write_text
-from musicssl.errors import ConfigError
+from musicssl.errors import shown
 from musicssl.folder.paths import writing
 from musicssl_training.study.design import Cell
 from musicssl_training.study.locks import is_stale
+from musicssl_training.study.results import FORMAT, find_fault, read_json, refuse
 
-FORMAT = 1
+FACTS = "study.json"  # beside a model: what its training cost and was made of
 TRACE = 4_000  # characters of a failure that are kept
 
 
@@ -55,15 +56,33 @@ class StudyFolder:
         """Return a cell's result; None if there is none, or it was measured otherwise.
 
         Its levels are called as they are in this study, whichever study it was run for.
+
+        Raises
+        ------
+        ConfigError
+            If it is damaged, or another cell's.
         """
-        found = read_json(self.result_file(cell))
-        if not found or found["measured"] != cell.measure_id:
+        file = self.result_file(cell)
+        found = read_json(file)
+        if found is not None and (fault := find_fault(found, cell.id)):
+            refuse(file, fault)
+        if found is None or found["measured"] != cell.measure_id:
             return None
         return found | {"levels": cell.levels}
 
     def failure(self, cell: Cell) -> dict[str, Any] | None:
-        """Return why a cell failed; None if it did not."""
-        return read_json(self.failure_file(cell))
+        """Return why a cell failed; None if it did not.
+
+        Raises
+        ------
+        ConfigError
+            If that is damaged.
+        """
+        file = self.failure_file(cell)
+        found = read_json(file)
+        if found is not None and not isinstance(found.get("error"), str):
+            refuse(file, f"error must be text, got {shown(found.get('error'))}")
+        return found
 
     def state(self, cell: Cell) -> str:
         """Return "finished", "failed", "running", "begun" or "to do"."""
@@ -89,25 +108,6 @@ class StudyFolder:
     def forget_failure(self, cell: Cell) -> None:
         """Let a failed cell be tried again."""
         self.failure_file(cell).unlink(missing_ok=True)
-
-
-def read_json(file: Path) -> dict[str, Any] | None:
-    """Return a JSON file's values; None if there is no such file.
-
-    Raises
-    ------
-    ConfigError
-        If it is damaged.
-    """
-    try:
-        values: dict[str, Any] = json.loads(file.read_text("utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{file} cannot be read: {error}. Remove it to run that again."
-        ) from error
-    return values
 
 
 def write_json(file: Path, values: dict[str, Any]) -> None:

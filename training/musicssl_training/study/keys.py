@@ -16,8 +16,10 @@ def put(tables: dict[str, Any], key: str, value: Any) -> None:
     Raises
     ------
     ConfigError
-        If the key leads through something that is no table.
+        If the key leads through something that is no table, or would have no effect.
     """
+    if key == "steps":
+        raise ConfigError("'steps' follow from the budget and the batch: vary 'budget.hours'.")
     table, last = _table(tables, key)
     table[last] = copy.deepcopy(value)
 

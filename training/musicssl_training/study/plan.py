@@ -12,6 +12,7 @@ from musicssl_training.study.folder import StudyFolder
 from musicssl_training.train.config import PretrainConfig, write_config
 
 log = logging.getLogger(__name__)
+Finished = tuple[Cell, dict[str, Any]]  # with its result
 MEASURED, LIKE, TIMED, UNKNOWN = (
     "the same settings with another seed",
     "finished cells with this encoder",
@@ -54,7 +55,7 @@ def make_plan(
         Returns the seconds of a step; called once for each encoder and batch that no finished
         cell had.
     """
-    results = [found for cell in study.cells if (found := folder.result(cell))]
+    results = [(cell, found) for cell in study.cells if (found := folder.result(cell))]
     timed: dict[str, float | None] = {}
     plans = []
     for cell in study.cells:
@@ -74,21 +75,21 @@ def make_plan(
     return plans
 
 
-def _from_results(cell: Cell, results: list[dict[str, Any]]) -> tuple[float | None, str]:
+def _from_results(cell: Cell, results: list[Finished]) -> tuple[float | None, str]:
     """Return the seconds of a step in finished cells, the most alike ones."""
-    same = [r for r in results if _but_seed(r["levels"]) == _but_seed(cell.levels)]
+    same = [r for other, r in results if _but_seed(other.levels) == _but_seed(cell.levels)]
     load = _load(write_config(cell.config))
-    like = [r for r in results if _load(r["config"]) == load]
+    like = [r for other, r in results if _load(write_config(other.config)) == load]
     for found, source in ((same, MEASURED), (like, LIKE)):
         if found:
             return mean(r["wall_seconds"] / r["steps"] for r in found), source
     return None, ""
 
 
-def _evaluate_seconds(cell: Cell, results: list[dict[str, Any]]) -> float | None:
-    encoder = write_config(cell.config)["encoder"]
-    like = [r for r in results if r["config"]["encoder"] == encoder] or results
-    return mean(r["evaluate_wall_seconds"] for r in like) if like else None
+def _evaluate_seconds(cell: Cell, results: list[Finished]) -> float | None:
+    like = [r for other, r in results if other.config.encoder == cell.config.encoder]
+    found = like or [r for _, r in results]
+    return mean(r["evaluate_wall_seconds"] for r in found) if found else None
 
 
 def _load(config: dict[str, Any]) -> tuple[Any, ...]:

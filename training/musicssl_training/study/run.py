@@ -4,7 +4,7 @@ import logging
 import multiprocessing
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -13,7 +13,13 @@ from threadpoolctl import threadpool_limits
 
 from musicssl.errors import ConfigError, MusicSSLError
 from musicssl_training.cli.interrupts import interrupts
-from musicssl_training.study.cell import check_cell, check_measure, measure_cell, train_cell
+from musicssl_training.study.cell import (
+    check_cell,
+    check_measure,
+    find_damage,
+    measure_cell,
+    train_cell,
+)
 from musicssl_training.study.config import Study, read_study
 from musicssl_training.study.design import Cell
 from musicssl_training.study.folder import StudyFolder
@@ -51,7 +57,7 @@ def check_study(study: Study) -> None:
             check_cell(cell)
         except MusicSSLError as error:
             raise ConfigError(f"cell {cell.name}: {error}") from error
-    for measure in {cell.measure_id: cell.evaluate for cell in study.cells}.values():
+    for measure in {replace(cell.evaluate, layer=(-1,)) for cell in study.cells}:
         check_measure(measure)
 
 
@@ -88,6 +94,17 @@ def run_study(study: Study, folder: StudyFolder, stop: Stop, *, threads: int = 1
             with lock:
                 _run_cell(cell, folder, lock, stop)
     return outcome(study, folder)
+
+
+def retry_failed(study: Study, folder: StudyFolder) -> None:
+    """Let failed cells be tried again; what is damaged of them is removed and made anew."""
+    for cell in study.cells:
+        if not folder.failure_file(cell).exists():
+            continue
+        if damage := find_damage(folder.running(cell), folder.model(cell)):
+            log.warning("%s is damaged, and made anew (%s)", *damage)
+            shutil.rmtree(damage[0])
+        folder.forget_failure(cell)
 
 
 def outcome(study: Study, folder: StudyFolder) -> Outcome:
@@ -160,6 +177,8 @@ def _join_study(file: Path, out: Path, threads: int, ended: Event) -> None:
             run_study(read_study(file), StudyFolder(out), stop, threads=threads)
         except KeyboardInterrupt:
             log.info("a process stopped; its cell was saved")
+        except MusicSSLError as error:  # of the folder; the first process says it too
+            log.error("%s", error)
 
 
 def _run_cell(cell: Cell, folder: StudyFolder, lock: Lock, stop: Stop) -> None:
@@ -179,6 +198,7 @@ def _run_cell(cell: Cell, folder: StudyFolder, lock: Lock, stop: Stop) -> None:
         return lock.lost or stop()
 
     try:
+        _check_begun(running, model)
         if not model.exists():
             train_cell(cell, running, model, leave)
         shutil.rmtree(running, ignore_errors=True)  # where it was killed after the model was there
@@ -196,3 +216,18 @@ def _run_cell(cell: Cell, folder: StudyFolder, lock: Lock, stop: Stop) -> None:
         folder.write_result(cell, values)
         mean = sum(one["score"] for one in values["scores"].values()) / len(values["scores"])
         log.info("%s: mean score %.3f", cell.id, mean)
+
+
+def _check_begun(running: Path, model: Path) -> None:
+    """Make sure that a cell can go on from what there is of it, if anything.
+
+    Raises
+    ------
+    ConfigError
+        If that is damaged.
+    """
+    if damage := find_damage(running, model):
+        place, why = damage
+        raise ConfigError(
+            f"{place} is damaged; --retry removes it and begins this cell anew. ({why})"
+        )

@@ -14,6 +14,7 @@ References
 .. [3] Box and Wilson, "On the experimental attainment of optimum conditions", 1951.
 """
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -106,7 +107,7 @@ def screened(combinations: list[Combination], parts: tuple[Factor, ...]) -> list
 def check_parts(
     combinations: list[Combination], parts: tuple[Factor, ...], tables: dict[str, Any]
 ) -> None:
-    """Refuse a part that makes no difference to any cell.
+    """Refuse a part that makes no difference to any cell, or none beside another part.
 
     Parameters
     ----------
@@ -118,23 +119,54 @@ def check_parts(
     Raises
     ------
     ConfigError
-        If what a part adds is there without it.
+        If what a part adds is there without it, or another part adds the same or more.
     """
-    for part in parts:
-        on, off = part.levels
-        having = (levels for levels in combinations if levels[part.name] is on)
-        if not any(_differ(levels, levels | {part.name: off}, tables) for levels in having):
+    runs = _Runs(combinations, tables)
+    on = {part.name: part.levels[0] for part in parts}
+    off = {part.name: part.levels[1] for part in parts}
+    for part in on:
+        if runs.are_alike({part: on[part]}, {part: off[part]}):
             raise ConfigError(
-                f"study.screen.{part.name} changes no run: what it adds is there without it."
+                f"study.screen.{part} changes no run: what it adds is there without it."
             )
+    for part, other in itertools.permutations(on, 2):
+        if runs.are_alike({part: on[part], other: on[other]}, {part: off[part]}):
+            raise ConfigError(
+                f"study.screen.{part} changes no run that has {other}, which adds the same or more."
+            )
+    for part, other in itertools.combinations(on, 2):
+        with_part, with_other = (
+            {part: on[part], other: off[other]},
+            {part: off[part], other: on[other]},
+        )
+        if runs.are_alike(with_part, with_other):
+            raise ConfigError(f"study.screen: {part} and {other} add the same.")
 
 
-def _differ(a: Combination, b: Combination, tables: dict[str, Any]) -> bool:
-    """Return whether `b`, which may not even be allowed, is another run than `a`."""
-    try:
-        return make_cell(a, tables).run != make_cell(b, tables).run
-    except ConfigError:
-        return True
+class _Runs:
+    """What is trained with the levels of a combination, each found once."""
+
+    def __init__(self, combinations: list[Combination], tables: dict[str, Any]) -> None:
+        self.combinations, self.tables = combinations, tables
+        self._known: dict[tuple[str, ...], str | None] = {}
+
+    def are_alike(self, having: Combination, changed: Combination) -> bool:
+        """Return whether no run that has some levels becomes another by changing them."""
+        return all(
+            self._run(levels) == self._run(levels | changed)
+            for levels in self.combinations
+            if all(levels[name] is level for name, level in having.items())
+        )
+
+    def _run(self, levels: Combination) -> str | None:
+        """Return what is trained; None where that is not allowed."""
+        key = tuple(level.label for level in levels.values())
+        if key not in self._known:
+            try:
+                self._known[key] = make_cell(levels, self.tables).run
+            except ConfigError:
+                self._known[key] = None
+        return self._known[key]
 
 
 def _paley(prime: int) -> NDArray[np.int64]:

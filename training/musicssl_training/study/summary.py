@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from musicssl_training.study.config import SEED, Study
-from musicssl_training.study.folder import FORMAT, StudyFolder
+from musicssl_training.study.folder import StudyFolder
 from musicssl_training.study.main_effects import Design, Estimate, Fit
+from musicssl_training.study.music import find_unlike
+from musicssl_training.study.results import FORMAT
 from musicssl_training.study.screening import OFF, ON
 
 MEAN = "mean"  # of the tasks' first metrics, each counting alike
@@ -226,6 +228,11 @@ def _notes(study: Study, results: Sequence[Result], design: Design, failed: int)
         "Intervals are for other seeds on the same labeled music; other music would move the "
         "scores further."
     )
+    if unlike := find_unlike(results):
+        notes.append(
+            f"Music of one name was not the same for all cells: {', '.join(unlike)}. Their scores "
+            "cannot be compared."
+        )
     if len(_made_by(results)) > 1:
         notes.append(
             "The cells were made with different code, data, machines or threads; see below."

@@ -1,6 +1,9 @@
 """Labeled clips: audio, a table of label and group columns, and where to get the data."""
 
+import errno
 import hashlib
+import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -11,12 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.audio import open_source
-from musicssl.errors import AudioError, MusicSSLError, nearest
+from musicssl.errors import AudioError, MusicSSLError, nearest, shown
+from musicssl.tables import number
 from musicssl_training.evaluation.errors import DataError
 from musicssl_training.midi.score import Score
+from musicssl_training.progress import track
 
 Audio = NDArray[np.float32]  # (samples,), mono, in [-1, 1]
 Column = NDArray[Any]  # (clips,), text or numbers
+RATE = 22_050  # Hz, of no consequence where files are opened and not heard
+MOST_NAMED = 3  # clips in a message
 
 
 @dataclass(frozen=True)
@@ -30,16 +37,28 @@ class Clip:
         the collection's folder, with forward slashes.
     raw
         For a segment of headerless samples: first sample, number of samples, sample rate in Hz.
+    listed
+        The line of a table that names it, for messages.
     """
 
     id: str
     path: Path
     raw: tuple[int, int, int] | None = None
+    listed: str = field(default="", compare=False)
 
     @property
     def size(self) -> int:
         """Size of the audio in bytes; distinguishes versions of the data."""
-        return 2 * self.raw[1] if self.raw else self.path.stat().st_size
+        if self.raw:
+            return 2 * self.raw[1]
+        found = self.path.stat()
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        return found.st_size
+
+    def __str__(self) -> str:
+        """Name it in a message."""
+        return f"{self.listed}{self.listed and ': '}item {self.id!r}"
 
     def read(self, sample_rate: int) -> Audio:
         """Return the audio at `sample_rate` in Hz.
@@ -90,7 +109,7 @@ class Collection:
         seen: set[str] = set()
         for clip in self.clips:
             if clip.id in seen:
-                raise DataError(f"{self.name}: item {clip.id!r} is listed twice.")
+                raise DataError(f"{self.name}: {clip} is listed twice.")
             seen.add(clip.id)
         for name, values in self.columns.items():
             if len(values) != len(self.clips):
@@ -106,7 +125,7 @@ class Collection:
         Raises
         ------
         DataError
-            If a file is missing.
+            If a file is missing, or a folder.
         """
         if not self._hash:
             digest = hashlib.sha256()
@@ -115,7 +134,7 @@ class Collection:
                     digest.update(f"{clip.id}\0{clip.size}\n".encode())
                 except OSError as error:
                     raise DataError(
-                        f"{self.name}: item {clip.id!r}: {clip.path} cannot be read "
+                        f"{self.name}: {clip}: {clip.path} cannot be read "
                         f"({error.strerror}). {self.advice}"
                     ) from error
             self._hash.append(digest.hexdigest()[:12])
@@ -132,9 +151,31 @@ class Collection:
         try:
             return clip.read(sample_rate)
         except (MusicSSLError, OSError) as error:
-            raise DataError(
-                f"{self.name}: item {clip.id!r} cannot be used: {error} {self.advice}"
-            ) from error
+            raise DataError(f"{self.name}: {clip} cannot be used: {error} {self.advice}") from error
+
+    def check_audio(self) -> None:
+        """Make sure that all clips open as sound; none is heard to its end.
+
+        Raises
+        ------
+        DataError
+            If some do not; the message names the first few.
+        """
+        opened = track(self.clips, "clips", f"{self.name} opened")
+        told = [
+            f"{clip} ({reason})"
+            for clip in opened
+            if not clip.raw
+            if (reason := fault_of(clip.path))
+        ]
+        if not told:
+            return
+        more = f"; and {len(told) - MOST_NAMED:,} more" if len(told) > MOST_NAMED else ""
+        raise DataError(
+            f"{self.name}: {len(told):,} of {len(self.clips):,} items cannot be used: "
+            f"{'; '.join(told[:MOST_NAMED])}{more}. Moved, renamed, or copied in part? "
+            f"{self.advice}"
+        )
 
     def column(self, name: str) -> Column:
         """Return a column.
@@ -147,6 +188,29 @@ class Collection:
         if name not in self.columns:
             raise self._no_column(name)
         return self.columns[name]
+
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        """Return a column of finite numbers.
+
+        Raises
+        ------
+        DataError
+            If it does not exist, or a value is none; the message names the item.
+        """
+        values = self.column(name)
+        try:
+            found = np.asarray(values, np.float64)
+        except ValueError:
+            found = np.array([number(str(value), comma=True) for value in values])
+        wrong = np.flatnonzero(~np.isfinite(found))
+        if len(wrong):
+            value = shown(values.tolist()[wrong[0]])
+            more = f", and so are {len(wrong) - 1:,} more" if len(wrong) > 1 else ""
+            raise DataError(
+                f"{self.name}: {self.clips[wrong[0]]}: {name} is {value}, no finite number{more}. "
+                "Decimals have a point."
+            )
+        return found
 
     def match_columns(self, *patterns: str) -> dict[str, Column]:
         """Return the columns that match names or patterns such as ``tag:*``.
@@ -166,7 +230,7 @@ class Collection:
 
     def _no_column(self, name: str) -> DataError:
         return DataError(
-            f"{self.name} has no column {name!r}.{nearest(name, self.columns)} {self.advice}"
+            f"{self.name}: there is no column {name!r}.{nearest(name, self.columns)} {self.advice}"
         )
 
     def groups(self, names: Sequence[str]) -> NDArray[np.str_]:
@@ -193,3 +257,14 @@ class Collection:
             tuple(self.musical_scores[i] for i in index) if self.musical_scores else (),
             self.advice,
         )
+
+
+def fault_of(path: Path) -> str:
+    """Return why a file does not open as sound; nothing if it does."""
+    try:
+        if not path.is_file():
+            return "a folder, not a file" if path.is_dir() else "no such file"
+        open_source(path, sample_rate=RATE).close()
+    except (MusicSSLError, OSError) as error:
+        return str(error).removeprefix(f"{path}: ").removesuffix(".")
+    return ""

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from musicssl.errors import ConfigError
-from musicssl_training.data.index import read_rows
 from musicssl_training.evaluation.datasets.collection import Clip, Collection, Column
+from musicssl_training.evaluation.datasets.table import check_part, read_table
 from musicssl_training.evaluation.errors import DataError
 
 EMOTIONS = (
@@ -19,34 +18,61 @@ ADVICE = (
 
 
 def read_items(root: Path, name: str, advice: str = ADVICE) -> Collection:
-    """Load a folder with items.csv.
+    """Load a folder with items.csv; a column `part` is a published split.
 
     Raises
     ------
     DataError
-        If there is no such file, or it has no column `path` or no rows.
+        If there is no such file, or it has no column `path` or no rows, or a line is not as long
+        as the first or does not make sense.
     """
+    table = root / "items.csv"
     try:
-        rows = read_rows(root / "items.csv", ["path"])
-    except ConfigError as error:
-        raise DataError(f"{name}: {error} {advice}") from error
-    clips = tuple(Clip(row["path"], root / row["path"]) for row in rows)
+        names, listed = read_table(table, ("path",), advice)
+        rows = [(line, row) for line, row in listed if any(map(str.strip, row.values()))]
+        if not rows:
+            raise DataError(f"{table} has no rows. {advice}")
+        for line, row in rows:
+            _check_row(row, names, f"{table}, line {line}")
+            if "part" in row:
+                row["part"] = check_part(row["part"].strip(), f"{table}, line {line}")
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error
+    clips = tuple(
+        Clip(row["path"], root / row["path"], listed=f"{table.name}, line {line}")
+        for line, row in rows
+    )
     columns: dict[str, Column] = {
-        key: np.array([row[key] for row in rows]) for key in rows[0] if key and key != "path"
+        key: np.array([row[key] for _, row in rows]) for key in names if key and key != "path"
     }
     return Collection(name, clips, columns, advice=advice)
+
+
+def _check_row(row: dict[str, str], names: list[str], place: str) -> None:
+    """Raise a `DataError` unless a row has a path, and a cell in every column."""
+    for lacking in (name for name in names if name and name not in row):
+        raise DataError(
+            f"{place}: it ends before the column {lacking!r}. What is not known is an empty cell."
+        )
+    if not row["path"].strip():
+        raise DataError(f"{place}: there is no path.")
 
 
 def read_emotify(root: Path) -> Collection:
     """Load Emotify: genres, and the share of listeners who felt each of nine emotions.
 
     Columns ``felt:EMOTION`` are 1 where that share is above the median clip's.
+
+    Raises
+    ------
+    DataError
+        As `read_items`, or if a share is no number.
     """
     found = read_items(
         root, "emotify", "Emotify: Aljanaki, Wiering, Veltkamp, 2016; www2.projects.science.uu.nl."
     )
     for emotion in EMOTIONS:
-        shares = found.column(emotion).astype(float)
+        shares = found.numbers(emotion)
         found.columns[f"felt:{emotion}"] = (shares > np.median(shares)).astype(float)
     return found
 

@@ -1,24 +1,19 @@
 """Labeled recordings of one's own: a folder per class, or a table of paths and labels."""
 
-import csv
 import os
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from unicodedata import normalize
 
-from musicssl.audio import open_source
 from musicssl.audio.formats import AUDIO_EXTENSIONS
-from musicssl.errors import ConfigError, MusicSSLError, nearest, shown
-from musicssl.tables import read_text, table_reader
-from musicssl_training.evaluation.datasets.public import SPLIT_NAMES
+from musicssl_training.evaluation.datasets.collection import fault_of
+from musicssl_training.evaluation.datasets.table import SPLIT_NAMES, check_part, read_table
 from musicssl_training.evaluation.errors import DataError
 
 TABLE = "labels.csv"  # that a folder may hold; without it, each of its subfolders is a class
 NEEDED, OPTIONAL = ("path", "label"), ("group", "part")  # columns
 MOST_NAMED = 3  # files in a message
-RATE = 22_050  # Hz, of no consequence: files are opened, not heard
 ADVICE = (
     f"Give a folder with a subfolder per class, or with a {TABLE} whose first line is "
     "path,label or path,label,group; see docs/evaluation.md."
@@ -132,7 +127,7 @@ def _files(root: Path) -> Iterable[Path]:
 
 def _read_table(table: Path) -> tuple[list[Item], list[str]]:
     """Return the rows of a table, however a spreadsheet wrote it."""
-    rows = _rows(table)
+    _, rows = read_table(table, NEEDED, ADVICE)
     lines: dict[str, int] = {}
     items = []
     for number, row in rows:
@@ -142,10 +137,7 @@ def _read_table(table: Path) -> tuple[list[Item], list[str]]:
             continue
         if not path:
             raise DataError(f"{table}, line {number}: there is no path.")
-        if part and part.casefold() not in SPLIT_NAMES:
-            raise DataError(
-                f"{table}, line {number}: part {shown(part)} is none of {', '.join(SPLIT_NAMES)}."
-            )
+        side = check_part(part, f"{table}, line {number}")
         name = _spelled(table.parent, path)
         same = normalize("NFC", os.path.normpath(table.parent / name))
         if same in lines:
@@ -154,8 +146,7 @@ def _read_table(table: Path) -> tuple[list[Item], list[str]]:
                 "file are joined by '|', as in rock|live."
             )
         lines[same] = number
-        place, side = table.parent / name, SPLIT_NAMES.get(part.casefold(), "")
-        items.append(Item(name, place, label, group, side))
+        items.append(Item(name, table.parent / name, label, group, side))
     if not items:
         raise DataError(f"{table}: there are no rows below the first line. {ADVICE}")
     if any(item.part for item in items):
@@ -163,44 +154,6 @@ def _read_table(table: Path) -> tuple[list[Item], list[str]]:
         notes = [f"{_count(without, 'has', 'have')} no part: {_some(without)}"] if without else []
         return [item for item in items if item.part], notes
     return items, []
-
-
-def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
-    """Return the rows of a table with their lines' numbers; the columns needed are there."""
-    try:
-        text = read_text(table)
-    except ConfigError as error:
-        raise DataError(f"{error} Save it as CSV in UTF-8.") from error
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    if len(first) > csv.field_size_limit():
-        raise DataError(f"{table}: the first line has {len(first):,} characters. {ADVICE}")
-    reader, _ = table_reader(text)
-    out: list[tuple[int, dict[str, str]]] = []
-    try:
-        names = [name.strip().casefold() for name in next(filter(None, reader), [])]
-        _check_columns(names, first, table)
-        for row in reader:
-            if len(row) > len(names) and any(row[len(names) :]):
-                raise DataError(
-                    f"{table}, line {reader.line_num}: {len(row)} values for {len(names)} columns. "
-                    'A path or label that holds the delimiter stands in quotes: "a, b.mp3".'
-                )
-            out.append((reader.line_num, dict(zip(names, row, strict=False))))
-    except csv.Error as error:
-        raise DataError(f"{table}, line {reader.line_num}: {error}.") from error
-    return out
-
-
-def _check_columns(names: list[str], first: str, table: Path) -> None:
-    """Raise a `DataError` unless the columns needed are there, and none twice."""
-    for lacking in (name for name in NEEDED if name not in names):
-        raise DataError(
-            f"{table}: the first line is {shown(first)}; there is no column {lacking!r}."
-            f"{nearest(lacking, names)} {ADVICE}"
-        )
-    twice = [name for name, count in Counter(names).items() if count > 1 and name]
-    if twice:
-        raise DataError(f"{table}: there are two columns {twice[0]!r}.")
 
 
 def _spelled(folder: Path, path: str) -> str:
@@ -223,13 +176,7 @@ def _readable(items: list[Item]) -> tuple[list[Item], list[tuple[Item, str]]]:
     """Return the items whose files open as sound, and the others with the reasons."""
     good, broken = [], []
     for item in items:
-        try:
-            if not item.path.is_file():
-                broken.append((item, "no such file"))
-                continue
-            open_source(item.path, sample_rate=RATE).close()
-        except (MusicSSLError, OSError) as error:
-            reason = str(error).removeprefix(f"{item.path}: ").removesuffix(".")
+        if reason := fault_of(item.path):
             broken.append((item, reason))
         else:
             good.append(item)

@@ -2,24 +2,20 @@
 
 import csv
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from musicssl.errors import shown
 from musicssl_training.evaluation.datasets.collection import Clip, Collection, Column
+from musicssl_training.evaluation.datasets.table import SPLIT_NAMES, check_part
 from musicssl_training.evaluation.errors import DataError
 from musicssl_training.midi.theory import KEYS, parse_key
 
 Row = dict[str, Any]  # columns of one clip
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "valid": "valid",
-    "validation": "valid",
-    "test": "test",
-}
 
 
 def read_gtzan(root: Path) -> Collection:
@@ -67,11 +63,20 @@ def read_giantsteps(root: Path) -> Collection:
 
 
 def read_ballroom(root: Path) -> Collection:
-    """Load Ballroom (Gouyon et al., 2006) through mirdata: dance and tempo."""
-    rows = [
-        (Path(t.audio_path), {"genre": t.genre, "tempo": float(t.tempo or 0)})
-        for t in _mirdata("ballroom", root).values()
-    ]
+    """Load Ballroom (Gouyon et al., 2006) through mirdata: dance and tempo.
+
+    Raises
+    ------
+    DataError
+        If mirdata does not know it, or a tempo is no number.
+    """
+    rows = []
+    for name, track in _mirdata("ballroom", root).items():
+        try:
+            tempo = float(track.tempo or 0)
+        except ValueError as error:  # mirdata reads it now
+            raise DataError(f"ballroom: the tempo of track {name!r}: {error}.") from error
+        rows.append((Path(track.audio_path), {"genre": track.genre, "tempo": tempo}))
     return _collect("ballroom", root, rows, "mirdata, ballroom")
 
 
@@ -82,7 +87,7 @@ def read_magnatagatune(root: Path) -> Collection:
     d to f test, as in Lee et al., "Sample-level deep convolutional neural networks", 2017, and
     in MARBLE. Clips without any of the tags are left out.
     """
-    table = _table(root / "annotations_final.csv", "magnatagatune", delimiter="\t")
+    table = _table(root / "annotations_final.csv", "magnatagatune", ("mp3_path",), delimiter="\t")
     names = [name for name in table[0] if name not in ("clip_id", "mp3_path")]
     counts = {name: sum(row[name] == "1" for row in table) for name in names}
     top = sorted(sorted(names), key=lambda name: -counts[name])[:50]
@@ -104,8 +109,9 @@ def read_nsynth(root: Path) -> Collection:
     rows = []
     for part in ("train", "valid", "test"):
         folder = root / f"nsynth-{part}"
-        for name, facts in sorted(_json(folder / "examples.json", "nsynth").items()):
-            pitch = int(facts["pitch"])
+        file = folder / "examples.json"
+        for name, facts in sorted(_json(file, "nsynth").items()):
+            pitch = int(_number(facts["pitch"], f"nsynth: {file}: the pitch of {name!r}"))
             row = {
                 "pitch": str(pitch) if 21 <= pitch <= 108 else "",
                 "family": facts["instrument_family_str"],
@@ -126,12 +132,15 @@ def read_emo(root: Path) -> Collection:
     folder = root / "annotations"
     artists = {
         row["song_id"].strip(): row["Artist"].strip()
-        for row in _table(folder / "songs_info.csv", "emo")
+        for row in _table(folder / "songs_info.csv", "emo", ("song_id", "Artist"))
     }
-    rows = []
-    for row in _table(folder / "static_annotations.csv", "emo"):
+    rows, file = [], folder / "static_annotations.csv"
+    for row in _table(file, "emo", ("song_id", "mean_arousal", "mean_valence")):
         number = row["song_id"].strip()
-        values = {name: float(row[f"mean_{name}"]) for name in ("valence", "arousal")}
+        values = {
+            name: _number(row[f"mean_{name}"], f"emo: {file}: mean_{name} of song {number!r}")
+            for name in ("valence", "arousal")
+        }
         facts = {**values, "group": artists.get(number) or number}
         rows.append((root / "clips_45seconds" / f"{number}.mp3", facts))
     return _collect("emo", root, rows, "https://cvml.unige.ch/databases/emoMusic")
@@ -183,9 +192,10 @@ def read_fma_small(root: Path) -> Collection:
     for line in lines[3:]:
         split, subset, genre, artist = (line[i] for i in at.values())
         if subset == "small":
-            number = f"{int(line[0]):06d}"
+            number = f"{int(_number(line[0], f'fma_small: {file}: track_id')):06d}"
             path = root / "fma_small" / number[:3] / f"{number}.mp3"
-            rows.append((path, {"genre": genre, "artist": artist, "part": SPLIT_NAMES[split]}))
+            part = check_part(split, f"fma_small: {file}: track {number}")
+            rows.append((path, {"genre": genre, "artist": artist, "part": part}))
     return _collect("fma_small", root, rows, "https://github.com/mdeff/fma")
 
 
@@ -242,13 +252,30 @@ def _lines(file: Path, name: str, advice: str) -> list[str]:
         raise DataError(f"{name}: {file} cannot be read: {error}. {advice}") from error
 
 
-def _table(file: Path, name: str, **options: Any) -> list[dict[str, str]]:
-    rows = list(csv.DictReader(_lines(file, name, ""), skipinitialspace=True, **options))
+def _table(file: Path, name: str, needed: Sequence[str], **options: Any) -> list[dict[str, str]]:
+    lines = _lines(file, name, "")
+    rows = list(csv.DictReader(lines, restval="", skipinitialspace=True, **options))
     if not rows:
         raise DataError(f"{name}: {file} has no rows.")
+    for lacking in (column for column in needed if column not in rows[0]):
+        raise DataError(f"{name}: {file} has no column {lacking!r}.")
     return rows
 
 
 def _json(file: Path, name: str) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads("\n".join(_lines(file, name, "")))
+    try:
+        values: dict[str, Any] = json.loads("\n".join(_lines(file, name, "")))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{name}: {file} is no JSON ({error}): copied in part?") from error
     return values
+
+
+def _number(value: Any, what: str) -> float:
+    """Return a finite number that `what` names, with its place, for messages."""
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise DataError(f"{what} is {shown(value)}, no finite number.")
+    return found

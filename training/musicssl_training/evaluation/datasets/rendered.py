@@ -36,6 +36,11 @@ def read_rendered(root: Path) -> Collection:
         scores = tuple(read_scores(root, rows)) if rows else ()
     except ConfigError as error:
         raise DataError(f"rendered: {error}") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            f"rendered: {root}: index.jsonl or scores.jsonl holds what no pack does ({error!r}). "
+            "Delete the pack and make it again."
+        ) from error
     if not rows:
         raise DataError(f"rendered: {root} holds no index.jsonl with recordings. {ADVICE}")
     clips = tuple(

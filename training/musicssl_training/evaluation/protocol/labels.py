@@ -1,7 +1,7 @@
 """Ground truth of multiclass, multilabel and regression tasks."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from musicssl_training.evaluation.datasets import Collection
 from musicssl_training.evaluation.errors import DataError
 from musicssl_training.evaluation.protocol.regimes import Regime
+from musicssl_training.evaluation.protocol.splits import Split
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -82,6 +83,10 @@ class Labels(ABC):
     def describe(self, item: int) -> str:
         """Return a short text for one item."""
 
+    def never_trained(self, splits: Iterable[Split]) -> tuple[str, ...]:
+        """Return the classes that are tested, but never where they are trained on too."""
+        return ()
+
     def take(self, index: NDArray[Any]) -> Self:
         """Return the labels of some items."""
         return replace(self, y=self.y[index])
@@ -148,6 +153,16 @@ class Multiclass(Labels):
         """Return the item's class."""
         return self.names[int(self.y[item])]
 
+    def never_trained(self, splits: Iterable[Split]) -> tuple[str, ...]:
+        """Return the classes that are tested, but never where they are trained on too."""
+        tested: set[int] = set()
+        known: set[int] = set()
+        for split in splits:
+            trained = np.concatenate([split.train, split.valid])
+            tested |= {*self.y[split.test].tolist()}
+            known |= {*self.y[split.test].tolist()} & {*self.y[trained].tolist()}
+        return tuple(self.names[each] for each in sorted(tested - known))
+
     def confusion(self, predictions: Array, weights: Array | None = None) -> Array:
         """Return how often each class (row) was taken for each (column), (draws, n, n)."""
         n = len(self.names)
@@ -194,15 +209,7 @@ class _Columns(Labels):
     @classmethod
     def _read(cls, collection: Collection, columns: Sequence[str]) -> Self:
         found = collection.match_columns(*columns)
-        try:
-            table = np.stack([np.asarray(v, np.float64) for v in found.values()], axis=1)
-        except ValueError as error:
-            raise DataError(
-                f"{collection.name}: {', '.join(found)}: not numbers: {error}."
-            ) from None
-        if not np.isfinite(table).all():
-            item = collection.clips[int(np.argmin(np.isfinite(table).all(axis=1)))].id
-            raise DataError(f"{collection.name}: item {item!r} lacks a number.")
+        table = np.stack([collection.numbers(name) for name in found], axis=1)
         varied = table.std(axis=0) > 0
         kept = tuple(
             k.partition(":")[2] or k for k, keep in zip(found, varied, strict=True) if keep

@@ -1,5 +1,6 @@
 """Scores of one embedding on one task: predictions over seeds, metrics and bootstrap intervals."""
 
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -120,14 +121,28 @@ def make_instance(
     Raises
     ------
     DataError
-        If there is nothing to train on or to test.
+        If there is nothing to train on or to test, or no class that is tested is trained on.
+    LeakError
+        If a group is on two sides.
     """
     if len(np.unique(groups)) < 2:
-        raise DataError(f"{name}: all {len(groups)} items are in one group; none can be tested.")
+        raise DataError(
+            f"all {len(groups)} items are in one group, {str(groups[0])!r}; none can be tested."
+        )
     splits = make_splits(groups, sides, seeds)
+    first = splits[0][0]
     tested = np.sort(np.concatenate([split.test for split in splits[0]]))
-    if not len(tested) or not len(splits[0][0].train):
-        raise DataError(f"{name}: the published split leaves no items for training or testing.")
+    if not len(tested) or not len(first.train):
+        raise DataError(
+            f"the published split has {len(first.train)} items in 'train', {len(first.valid)} in "
+            f"'valid' and {len(tested)} in 'test': too few to train and to test."
+        )
+    unknown = labels.never_trained(itertools.chain(*splits))
+    if unknown and all(labels.describe(item) in unknown for item in tested):
+        raise DataError(
+            f"no class that is tested is trained on, such as {unknown[0]!r}. Is each in one group "
+            "only?"
+        )
     weights = draw_groups(groups[tested], draws)
     return TaskInstance(name, ids, labels, groups, metrics, splits, tested, weights)
 

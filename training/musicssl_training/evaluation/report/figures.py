@@ -236,7 +236,7 @@ class Canvas:
             lambda m: f"<g><title>{escape(self._tips[int(m[1])])}</title>",
             svg,
         )
-        return Markup(f'<svg role="img" aria-label="{label}"{svg.rstrip()}')
+        return Markup(f'<svg role="img" aria-label="{escape(label)}"{svg.rstrip()}')
 
 
 def score_axis(ax: Axes, which: Literal["x", "y"], values: Sequence[float]) -> None:

@@ -1,5 +1,6 @@
 """The report of a study as Markdown."""
 
+import re
 from typing import Any
 
 from musicssl_training.study.config import SEED
@@ -42,7 +43,8 @@ def tables(report: dict[str, Any]) -> str:
         _configurations(report),
         _failures(report),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    text = "\n\n".join(part for part in parts if part) + "\n"
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)  # names and titles are no HTML
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:

@@ -1,0 +1,149 @@
+"""The music that cells were made with, beside what lies in its place now.
+
+A cell's ID has the names of sources and collections only, as folders may move. What they held is
+written into its result, as hashes.
+"""
+
+import functools
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from musicssl.encoders import ENCODERS, EncoderConfig
+from musicssl.errors import ConfigError
+from musicssl_training.data import open_sources
+from musicssl_training.evaluation.datasets import Collection
+from musicssl_training.evaluation.suite import read_collection
+from musicssl_training.evaluation.tasks import TASKS
+from musicssl_training.midi.score import to_row
+from musicssl_training.study.config import Study
+from musicssl_training.study.design import Cell
+from musicssl_training.study.folder import FACTS, StudyFolder
+from musicssl_training.study.measure import MeasureConfig
+from musicssl_training.train.setup import RUNS
+
+Music = dict[str, str]  # hashes, by "source NAME", "collection NAME" or "labels of NAME"
+
+
+def check_music(study: Study, folder: StudyFolder) -> None:
+    """Refuse to go on where other music has taken the place of what cells were made with.
+
+    What older cells say nothing of is accepted.
+
+    Parameters
+    ----------
+    study
+        All of whose music is looked for.
+    folder
+        With what is finished and begun.
+
+    Raises
+    ------
+    ConfigError
+        If music of the same name is another one than then, or cannot be read.
+    """
+    heard, measured = functools.cache(hash_sources), functools.cache(hash_collections)
+    others: dict[str, list[str]] = {}
+    for cell in study.cells:
+        here = heard(cell.config.data.sources, cell.config.encoder) | measured(cell.evaluate)
+        for name, then in _read_music(cell, folder).items():
+            if here.get(name, then) != then:
+                others.setdefault(name, []).append(cell.name)
+    if others:
+        told = "; ".join(
+            f"{name} (of {len(cells)} cells, such as {cells[0]})" for name, cells in others.items()
+        )
+        raise ConfigError(
+            f"{folder.root} holds cells that were made with other music of the same name: {told}. "
+            "Give another OUT, or put the music of then in its place."
+        )
+
+
+def find_unlike(results: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the names under which results were made with different music."""
+    seen: dict[str, set[str]] = {}
+    for result in results:
+        for name, digest in music_of(result).items():
+            seen.setdefault(name, set()).add(digest)
+    return [name for name, digests in seen.items() if len(digests) > 1]
+
+
+def music_of(facts: dict[str, Any]) -> Music:
+    """Return what a result, or what is known of a training, says of its music."""
+    tables = {
+        "source": (facts.get("made_by") or {}).get("sources"),
+        "collection": facts.get("data"),
+        "labels of": facts.get("labels"),
+    }
+    return {
+        f"{kind} {name}": digest
+        for kind, found in tables.items()
+        for name, digest in (found or {}).items()
+    }
+
+
+def hash_sources(places: Sequence[str], encoder: EncoderConfig) -> Music:
+    """Return hashes of the sources that an encoder is to hear.
+
+    Raises
+    ------
+    ConfigError
+        If one cannot be used.
+    """
+    kind, _ = ENCODERS[encoder.name]
+    sources = open_sources(places, kind(encoder).sample_rate)
+    return music_of({"made_by": {"sources": {one.name: one.digest() for one in sources}}})
+
+
+def hash_collections(config: MeasureConfig) -> Music:
+    """Return hashes of the collections that are measured on, and of their labels.
+
+    Raises
+    ------
+    DataError
+        If a collection cannot be read, or lacks a file.
+    """
+    found = read_collections(config)
+    hashes = {one.name: one.hash for one in found}
+    return music_of({"data": hashes, "labels": {one.name: hash_labels(one) for one in found}})
+
+
+def read_collections(config: MeasureConfig) -> list[Collection]:
+    """Return the collections that the tasks are on.
+
+    Raises
+    ------
+    DataError
+        If one cannot be read.
+    """
+    names = dict.fromkeys(TASKS[task].collection for task in config.chosen)
+    return [read_collection(name, config.roots) for name in names]
+
+
+def hash_labels(collection: Collection) -> str:
+    """Return a hash of all labels and groups, 12 digits."""
+    columns = {name: values.tolist() for name, values in collection.columns.items()}
+    scores = [to_row(score) for score in collection.musical_scores]
+    text = json.dumps([columns, scores], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def read_made_by(running: Path) -> dict[str, Any]:
+    """Return code, device and data of a run, as of its last start."""
+    last = json.loads((running / RUNS).read_text("utf-8").splitlines()[-1])
+    return {key: last.get(key) for key in ("commit", "versions", "device", "sources")}
+
+
+def _read_music(cell: Cell, folder: StudyFolder) -> Music:
+    """Return what is written down of the music of a cell; nothing if it is new or damaged."""
+    if result := folder.result(cell):
+        return music_of(result)
+    facts = folder.model(cell) / FACTS
+    try:
+        if facts.exists():
+            return music_of(json.loads(facts.read_text("utf-8")))
+        return music_of({"made_by": read_made_by(folder.running(cell))})
+    except (OSError, ValueError, LookupError, AttributeError):
+        return {}
