@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -100,6 +101,8 @@ def read_state(folder: Path, device: torch.device) -> dict[str, Any]:
         saved = torch.load(folder / STATE, weights_only=True, map_location=device)
         state = _renamed(saved, FORMERLY)
         return state | {"progress": Progress(**_renamed(state["progress"], FORMER_PROGRESS))}
+    except UnpicklingError:  # which advises to load the file all the same
+        raise ConfigError(f"{folder / STATE} is damaged, or is no run's: no tensors.") from None
     except DAMAGE as error:
         raise ConfigError(f"{folder / STATE} is damaged, or is no run's. ({error})") from error
 
