@@ -79,10 +79,12 @@ def test_many_recordings_that_do_not_open_are_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ("7.wav,low", "line 9: it ends before the column 'machine'"),
-        ("7.wav", "line 9: it ends before the column 'class'"),
         ("7.wav,low,m1,m2", "line 9: 4 values for 3 columns"),
         (",low,m1", "line 9: there is no path"),
+        (
+            '7.wav,"low" one,m1',
+            "line 9: ',' expected after '\"'. Cells with quotes stand in quotes",
+        ),
         ('"7.wav,low,m1', "line 9: unexpected end of data. Does a quote on this line not end"),
         ("6.wav,low,m1", "line 9: item '6.wav' is listed twice"),
     ],
@@ -102,6 +104,19 @@ def test_cells_that_spreadsheets_add_are_no_rows_and_no_values(tmp_path: Path) -
     assert {k: v.tolist() for k, v in again.columns.items()} == {
         k: v.tolist() for k, v in plain.columns.items()
     }
+
+
+def test_cells_that_spreadsheets_drop_are_empty(tmp_path: Path) -> None:
+    found = read_items(folder(tmp_path, [*GOOD[:7], "7.wav,low", *GOOD[8:]]), "drum_machines")
+    assert found.columns["class"][7] == "low"
+    assert not found.columns["machine"][7]
+
+
+@pytest.mark.parametrize("word", ["val", "Dev", "validation"])
+def test_usual_words_for_a_published_split_are_read(word: str, tmp_path: Path) -> None:
+    lines = [f"{row},{['train', word][i // 8]}" for i, row in enumerate(GOOD)]
+    found = read_items(folder(tmp_path, lines, HEADER + ",part"), "drum_machines")
+    assert set(found.columns["part"]) == {"train", "valid"}
 
 
 def test_a_folder_for_a_recording_is_told_as_one(tmp_path: Path) -> None:

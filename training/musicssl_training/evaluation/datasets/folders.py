@@ -23,8 +23,8 @@ def read_items(root: Path, name: str, advice: str = ADVICE) -> Collection:
     Raises
     ------
     DataError
-        If there is no such file, or it has no column `path` or no rows, or a line is not as long
-        as the first or does not make sense.
+        If there is no such file, or it has no column `path` or no rows, or a line does not make
+        sense.
     """
     table = root / "items.csv"
     try:
@@ -33,7 +33,8 @@ def read_items(root: Path, name: str, advice: str = ADVICE) -> Collection:
         if not rows:
             raise DataError(f"{table} has no rows. {advice}")
         for line, row in rows:
-            _check_row(row, names, f"{table}, line {line}")
+            if not row["path"].strip():
+                raise DataError(f"{table}, line {line}: there is no path.")
             if "part" in row:
                 row["part"] = check_part(row["part"].strip(), f"{table}, line {line}")
     except DataError as error:
@@ -43,19 +44,11 @@ def read_items(root: Path, name: str, advice: str = ADVICE) -> Collection:
         for line, row in rows
     )
     columns: dict[str, Column] = {
-        key: np.array([row[key] for _, row in rows]) for key in names if key and key != "path"
+        key: np.array([row.get(key, "") for _, row in rows])  # spreadsheets drop the last cells
+        for key in names
+        if key and key != "path"
     }
     return Collection(name, clips, columns, advice=advice)
-
-
-def _check_row(row: dict[str, str], names: list[str], place: str) -> None:
-    """Raise a `DataError` unless a row has a path, and a cell in every column."""
-    for lacking in (name for name in names if name and name not in row):
-        raise DataError(
-            f"{place}: it ends before the column {lacking!r}. What is not known is an empty cell."
-        )
-    if not row["path"].strip():
-        raise DataError(f"{place}: there is no path.")
 
 
 def read_emotify(root: Path) -> Collection:

@@ -15,6 +15,8 @@ SPLIT_NAMES = {
     "training": "train",
     "valid": "valid",
     "validation": "valid",
+    "val": "valid",
+    "dev": "valid",
     "test": "test",
 }
 
@@ -54,8 +56,10 @@ def read_table(table: Path, needed: Sequence[str], advice: str) -> Table:
             rows.append((begins, dict(zip(names, row, strict=False))))
             begins = reader.line_num + 1
     except csv.Error as error:
-        hint = " Does a quote on this line not end?" if reader.line_num > begins else ""
-        raise DataError(f"{table}, line {begins}: {error}.{hint}") from error
+        hint = 'Cells with quotes stand in quotes, with two for each: "5"" single".'
+        if reader.line_num > begins:
+            hint = "Does a quote on this line not end?"
+        raise DataError(f"{table}, line {begins}: {error}. {hint}") from error
     return Table(names, rows)
 
 
