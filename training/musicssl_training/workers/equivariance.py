@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from musicssl_training.workers.base import NO_EXTRAS, Batch, Extras, Views, Work
 from musicssl_training.workers.heads import mlp
 
 CLASSES = 12  # semitones an octave
+Shift = TypeVar("Shift", float, Tensor)  # semitones
 GAIN_DB = 6.0  # of a copy, at most, up or down
 
 
@@ -89,7 +91,7 @@ class Transposition(Worker):
         cuts = dull / 2 * ratio(-self.furthest)  # cycles a sample
         decibels = GAIN_DB * (2 * torch.rand(2 * pairs, 1, generator=random) - 1)
         used = self.usable(audio.shape[1])
-        room = ((audio.shape[1] / speeds(shifts) - used) / self.hop).long()
+        room = ((audio.shape[1] / ratio(shifts) - used) / self.hop).long()
         starts = (torch.rand(pairs, 2, generator=random) * (room.clamp(min=0) + 1)).long()
         turns = torch.randint(used // self.hop, (pairs, 2), generator=random)
         copies = []
@@ -127,7 +129,7 @@ class Transposition(Worker):
 
 def same_music(views: TransposedViews, used: int) -> Tensor:
     """Return the frames, of `used`, that hold the same music in both copies: (pairs, 2, used)."""
-    speed = speeds(views.shifts)
+    speed = ratio(views.shifts)
     first = (views.starts * speed).amax(dim=1, keepdim=True)  # in frames of the excerpt
     last = ((views.starts + used - 1) * speed).amin(dim=1, keepdim=True)
     moments = first + (last - first) * torch.linspace(0, 1, used)  # (pairs, used)
@@ -135,14 +137,9 @@ def same_music(views: TransposedViews, used: int) -> Tensor:
     return (places.round().long() + views.turns[..., None]).remainder(used)
 
 
-def speeds(semitones: Tensor) -> Tensor:
-    """Return how fast copies shifted by `semitones` are played, 1: as the excerpt."""
-    return torch.exp2(semitones / CLASSES)
-
-
-def ratio(semitones: float) -> float:
-    """Return the ratio of frequencies `semitones` apart."""
-    return float(2 ** (semitones / CLASSES))
+def ratio(semitones: Shift) -> Shift:
+    """Return the ratio of frequencies `semitones` apart: how fast a copy is played."""
+    return 2 ** (semitones / CLASSES)
 
 
 def transposed(audio: Tensor, semitones: int, cut: float) -> Tensor:

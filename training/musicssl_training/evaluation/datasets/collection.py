@@ -170,10 +170,9 @@ class Collection:
         ]
         if not told:
             return
-        more = f"; and {len(told) - MOST_NAMED:,} more" if len(told) > MOST_NAMED else ""
         raise DataError(
             f"{self.name}: {len(told):,} of {len(self.clips):,} items cannot be used: "
-            f"{'; '.join(told[:MOST_NAMED])}{more}. Moved, renamed, or copied in part? "
+            f"{first_few(told)}. Moved, renamed, or copied in part? "
             f"{self.advice}"
         )
 
@@ -257,6 +256,12 @@ class Collection:
             tuple(self.musical_scores[i] for i in index) if self.musical_scores else (),
             self.advice,
         )
+
+
+def first_few(told: Sequence[str]) -> str:
+    """Return the first of several clips with their faults, and how many more there are."""
+    more = f"; and {len(told) - MOST_NAMED:,} more" if len(told) > MOST_NAMED else ""
+    return "; ".join(told[:MOST_NAMED]) + more
 
 
 def fault_of(path: Path) -> str:

@@ -7,13 +7,12 @@ from pathlib import Path
 from unicodedata import normalize
 
 from musicssl.audio.formats import AUDIO_EXTENSIONS
-from musicssl_training.evaluation.datasets.collection import fault_of
+from musicssl_training.evaluation.datasets.collection import MOST_NAMED, fault_of, first_few
 from musicssl_training.evaluation.datasets.table import SPLIT_NAMES, check_part, read_table
 from musicssl_training.evaluation.errors import DataError
 
 TABLE = "labels.csv"  # that a folder may hold; without it, each of its subfolders is a class
 NEEDED, OPTIONAL = ("path", "label"), ("group", "part")  # columns
-MOST_NAMED = 3  # files in a message
 ADVICE = (
     f"Give a folder with a subfolder per class, or with a {TABLE} whose first line is "
     "path,label or path,label,group; see docs/evaluation.md."
@@ -64,9 +63,8 @@ def read_labeled(place: Path) -> tuple[list[Item], list[str]]:
         notes.append(f"{_count(unlabeled, 'has', 'have')} no label: {_some(unlabeled)}")
     items, broken = _readable([item for item in items if item.label])
     if broken:
-        told = "; ".join(f"{item.id} ({reason})" for item, reason in broken[:MOST_NAMED])
-        more = f"; and {len(broken) - MOST_NAMED:,} more" if len(broken) > MOST_NAMED else ""
-        text = f"{_count(broken)} cannot be read: {told}{more}"
+        told = first_few([f"{item.id} ({reason})" for item, reason in broken])
+        text = f"{_count(broken)} cannot be read: {told}"
         if len(broken) > len(items):
             raise DataError(f"{place}: {text}. Are the paths right? {ADVICE}")
         notes.append(text)
