@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -14,7 +15,7 @@ import torch
 from musicssl.checkpoint import ModelConfig
 from musicssl.config import from_dict
 from musicssl.encoders import DilatedConfig
-from musicssl.errors import ConfigError, OutputError
+from musicssl.errors import ConfigError, ModelError, OutputError
 from musicssl.model import MusicEncoder, load_model
 from musicssl_training.augment import SpectrogramAugmentConfig
 from musicssl_training.cli.main import main
@@ -285,6 +286,20 @@ def test_a_release_averages_runs_of_one_line(toy_config: PretrainConfig, tmp_pat
     assert "The encoder heard them as they are." in card
     assert "It began with the encoder of first (" in card
     assert "The weights are the mean of this run's and those of first." in card
+
+
+@pytest.mark.usefixtures("few_batches")
+def test_a_release_whose_beginning_is_gone_writes_nothing(
+    toy_config: PretrainConfig, tmp_path: Path
+) -> None:
+    config = ReleaseConfig(summary="A toy.", data_licences="CC0", licence="cc0-1.0")
+    pretrain(toy_config, tmp_path / "one")
+    first = release(tmp_path / "one", tmp_path / "first", config)
+    pretrain(replace(toy_config, start_from=str(first)), tmp_path / "two")
+    shutil.rmtree(first)
+    with pytest.raises(ModelError, match="first"):
+        release(tmp_path / "two", tmp_path / "second", config)
+    assert not (tmp_path / "second").exists()
 
 
 def test_a_release_tells_what_the_others_alone_have_heard(tmp_path: Path) -> None:

@@ -105,6 +105,12 @@ def release(
     others = [load_model(name, device="cpu") for name in config.average_with]
     for name, other in zip(config.average_with, others, strict=True):
         check_shape(other, shape, f"average_with {name!r}")
+    facts = provenance(settings, sampler, progress, uses_augmentation(trained, settings))
+    facts = ancestry(facts, settings.start_from, config.average_with)
+    if settings.start_from:
+        began = load_model(settings.start_from, device="cpu")
+        if before := former_widths(began.encoder, trained):
+            facts["widened_from"] = before
     device = pick_device("auto")
     encoder = averaged([trained, *(other.encoder for other in others)]).to(device)
     model = MusicEncoder(ModelConfig(encoder=shape, pooling=config.pooling, layer=config.layer))
@@ -115,12 +121,6 @@ def release(
     model.save_pretrained(out)
     loaded = MusicEncoder.from_pretrained(out).to(device)
     similarity = check(encoder, model, loaded, excerpts(sampler, settings, 0).to(device))
-    facts = provenance(settings, sampler, progress, uses_augmentation(trained, settings))
-    facts = ancestry(facts, settings.start_from, config.average_with)
-    if settings.start_from:
-        began = load_model(settings.start_from, device="cpu")
-        if before := former_widths(began.encoder, model.encoder):
-            facts["widened_from"] = before
     facts["cosine_of_fp16_to_fp32"] = round(similarity, 7)
     atomic_write_text(out / TRAINING_INFO, json.dumps(facts, indent=2) + "\n")
     atomic_write_text(out / CARD, card(out.name, model, facts, config, repository))
