@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -15,7 +14,7 @@ import torch
 from musicssl.checkpoint import ModelConfig
 from musicssl.config import from_dict
 from musicssl.encoders import DilatedConfig
-from musicssl.errors import ConfigError, ModelError, OutputError
+from musicssl.errors import ConfigError, OutputError
 from musicssl.model import MusicEncoder, load_model
 from musicssl_training.augment import SpectrogramAugmentConfig
 from musicssl_training.cli.main import main
@@ -288,20 +287,6 @@ def test_a_release_averages_runs_of_one_line(toy_config: PretrainConfig, tmp_pat
     assert "The weights are the mean of this run's and those of first." in card
 
 
-@pytest.mark.usefixtures("few_batches")
-def test_a_release_whose_beginning_is_gone_writes_nothing(
-    toy_config: PretrainConfig, tmp_path: Path
-) -> None:
-    config = ReleaseConfig(summary="A toy.", data_licences="CC0", licence="cc0-1.0")
-    pretrain(toy_config, tmp_path / "one")
-    first = release(tmp_path / "one", tmp_path / "first", config)
-    pretrain(replace(toy_config, start_from=str(first)), tmp_path / "two")
-    shutil.rmtree(first)
-    with pytest.raises(ModelError, match="first"):
-        release(tmp_path / "two", tmp_path / "second", config)
-    assert not (tmp_path / "second").exists()
-
-
 def test_a_release_tells_what_the_others_alone_have_heard(tmp_path: Path) -> None:
     much = {"recordings": 1, "hours": 0.5}
     own = {"pack": "own", "sources": [{"source": "a", "licence": "CC0"} | much]}
@@ -309,12 +294,12 @@ def test_a_release_tells_what_the_others_alone_have_heard(tmp_path: Path) -> Non
     effort = {"steps": 3, "hours_heard": 0.1, "hours_of_computing": 0.1}
     folder = load_model("musicssl-small", device="cpu").save_pretrained(tmp_path / "before")
     (folder / "training.json").write_text(json.dumps(effort | {"data": [own, other]}))
-    facts = ancestry({"data": [own]}, str(folder), ())
+    facts = ancestry({"data": [own]}, facts_of(str(folder)), ())
     assert facts["data"] == [own, other]
     assert facts["began_with"]["steps"] == 3
     assert "data" not in facts["began_with"]
     (folder / "training.json").unlink()
-    facts = ancestry({"data": [own]}, "", [str(folder)])
+    facts = ancestry({"data": [own]}, None, [facts_of(str(folder))])
     assert facts["averaged_with"][0].keys() == {"model", "weights_sha256"}
 
 

@@ -15,8 +15,9 @@ from musicssl.config import from_dict
 from musicssl.encoders import PasePlusConfig
 from musicssl.errors import ConfigError
 from musicssl.model import MusicEncoder, load_model
-from musicssl_training.release.export import ReleaseConfig, players_of
+from musicssl_training.release.export import ReleaseConfig
 from musicssl_training.release.model_card import card, kinds
+from musicssl_training.train.record import players_of
 from musicssl_training.workers import SELECTIONS, WORKERS
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -111,6 +112,16 @@ def test_what_played_the_scores_is_listed_with_its_licence(model: MusicEncoder) 
         "Kit (CC-BY-4.0), Sax (CC0-1.0). | pack |"
     ) in text(model, told, PRIVATE)
     assert players_of(items[3:]) == {}
+
+
+def test_teachers_without_a_hash_are_all_listed(model: MusicEncoder) -> None:
+    one = {"name": "aa", "model": "a meter", "sha256": "", "licence": "CC0", "trained_on": "a"}
+    others = [one | {"name": "bb", "model": "a clock"}, one | {"licence": "MIT"}]
+    first = before("first", "teacher:aa") | {"teachers": [one | {"values_sha256": {"a": "1"}}]}
+    told = text(model, facts("teacher:bb", teachers=[one, *others], began_with=first), PRIVATE)
+    assert told.count("| aa | a meter | CC0 | a |") == 1
+    assert "| bb | a clock | CC0 | a |" in told
+    assert "| aa | a meter | MIT | a |" in told
 
 
 def test_a_licence_must_be_stated() -> None:

@@ -2,9 +2,8 @@
 
 import json
 import logging
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from torch import Tensor
 
 from musicssl.atomic import atomic_write_text
 from musicssl.checkpoint import ModelConfig
-from musicssl.checkpoint.hub import find_checkpoint
 from musicssl.checkpoint.names import CARD, TRAINING_INFO
 from musicssl.encoders import Encoder
 from musicssl.errors import ConfigError, MusicSSLError
@@ -22,14 +20,22 @@ from musicssl.inference.device import pick_device
 from musicssl.model import MusicEncoder, load_model
 from musicssl_training.data import Sampler
 from musicssl_training.provenance import git_commit, versions
-from musicssl_training.release.lineage import ancestry, averaged, check_shape
+from musicssl_training.release.lineage import (
+    ancestry,
+    averaged,
+    check_averaged,
+    check_shape,
+    facts_of,
+)
 from musicssl_training.release.model_card import card
+from musicssl_training.release.origins import trace_beginning, trace_music
+from musicssl_training.release.place import check_place, growing
 from musicssl_training.targets.features import FrameGrid
 from musicssl_training.train.config import PretrainConfig, read_config, write_config
 from musicssl_training.train.inputs import load_batch, uses_augmentation
+from musicssl_training.train.record import find_origins, read_starts
 from musicssl_training.train.setup import CONFIG, make_sampler
 from musicssl_training.train.state import Progress, read_ema_encoder
-from musicssl_training.train.widening import former_widths
 from musicssl_training.workers import check_layers
 
 log = logging.getLogger(__name__)
@@ -72,7 +78,8 @@ def release(
         Of `musicssl_training.train.pretrain`; its packs must still be there: the layers are
         standardised on them.
     out
-        The checkpoint's folder; its name is the model's.
+        The checkpoint's folder; its name is the model's. It is absent, empty or an earlier
+        release, which stays whole unless all goes well.
     config
         What to say and choose.
     repository
@@ -88,14 +95,19 @@ def release(
     Raises
     ------
     ConfigError
-        If `run_folder` is not a run, or a model to average with has another encoder.
+        If `run_folder` is not a run, or is known to be trained on other music than there is and
+        has not recorded what that was; if a model to average with has another encoder, or is
+        named twice.
     ModelError
-        If a model that it began with, or is averaged with, cannot be found.
+        If a model that it is averaged with cannot be found, nor one that it began with, unless
+        the run has recorded that.
+    OutputError
+        If `out` holds anything but an earlier release, or cannot be written.
     MusicSSLError
         If what was written does not give the encoder's own output.
     """
+    check_place(out, run_folder)
     settings, trained, progress = read_run(run_folder)
-    shape = settings.encoder
     sampler = make_sampler(settings, trained.sample_rate)
     log.info(
         "at step %d; standardizing the layers on %d batches of its music",
@@ -104,26 +116,24 @@ def release(
     )
     others = [load_model(name, device="cpu") for name in config.average_with]
     for name, other in zip(config.average_with, others, strict=True):
-        check_shape(other, shape, f"average_with {name!r}")
-    facts = provenance(settings, sampler, progress, uses_augmentation(trained, settings))
-    facts = ancestry(facts, settings.start_from, config.average_with)
-    if settings.start_from:
-        began = load_model(settings.start_from, device="cpu")
-        if before := former_widths(began.encoder, trained):
-            facts["widened_from"] = before
+        check_shape(other, settings.encoder, f"average_with {name!r}")
+    facts = provenance(run_folder, settings, sampler, progress, trained, config.average_with)
     device = pick_device("auto")
     encoder = averaged([trained, *(other.encoder for other in others)]).to(device)
-    model = MusicEncoder(ModelConfig(encoder=shape, pooling=config.pooling, layer=config.layer))
+    model = MusicEncoder(
+        ModelConfig(encoder=settings.encoder, pooling=config.pooling, layer=config.layer)
+    )
     model.encoder.load_state_dict(encoder.state_dict())
     model = model.requires_grad_(False).eval().to(device)
     check_layers(settings.worker_configs(), model.layers, config.layer, "layer")
     model.centre, model.spread = layer_statistics(model, sampler, settings, show)
-    model.save_pretrained(out)
-    loaded = MusicEncoder.from_pretrained(out).to(device)
-    similarity = check(encoder, model, loaded, excerpts(sampler, settings, 0).to(device))
-    facts["cosine_of_fp16_to_fp32"] = round(similarity, 7)
-    atomic_write_text(out / TRAINING_INFO, json.dumps(facts, indent=2) + "\n")
-    atomic_write_text(out / CARD, card(out.name, model, facts, config, repository))
+    with growing(out) as folder:
+        model.save_pretrained(folder)
+        loaded = MusicEncoder.from_pretrained(folder).to(device)
+        similarity = check(encoder, model, loaded, excerpts(sampler, settings, 0).to(device))
+        facts["cosine_of_fp16_to_fp32"] = round(similarity, 7)
+        atomic_write_text(folder / TRAINING_INFO, json.dumps(facts, indent=2) + "\n")
+        atomic_write_text(folder / CARD, card(out.name, model, facts, config, repository))
     return out
 
 
@@ -200,78 +210,42 @@ def check(encoder: Encoder, model: MusicEncoder, loaded: MusicEncoder, audio: Te
 
 
 def provenance(
-    settings: PretrainConfig, sampler: Sampler, progress: Progress, distorted: bool
+    run: Path,
+    settings: PretrainConfig,
+    sampler: Sampler,
+    progress: Progress,
+    encoder: Encoder,
+    averaged_with: Sequence[str],
 ) -> dict[str, Any]:
-    """Return data, settings, versions and effort, for training.json."""
-    data = []
-    for source, share in zip(sampler.sources, settings.data.shares, strict=True):
-        lengths: dict[tuple[str, str], list[float]] = defaultdict(list)
-        for item in source.items:
-            seconds = item["samples"] / sampler.sample_rate
-            lengths[item["source"], item["licence"]].append(seconds)
-        data.append(
-            {
-                "pack": source.name,
-                "share": share,
-                "sha256": source.digest(),
-                "sources": [
-                    {
-                        "source": name,
-                        "licence": licence,
-                        "recordings": len(seconds),
-                        "hours": round(sum(seconds) / 3600, 3),
-                    }
-                    for (name, licence), seconds in sorted(lengths.items())
-                ],
-            }
-            | players_of(source.items)
-        )
+    """Return settings, effort, versions, and all that the weights come from, for training.json.
+
+    Raises
+    ------
+    ConfigError
+        If the music is not that of the run, or a model is averaged twice.
+    ModelError
+        If a model that the run began with is neither recorded nor there.
+    """
+    starts = read_starts(run, progress.step)
+    here = find_origins(sampler, settings.data.shares, {})
+    music = trace_music(run, starts, here)
+    beginning = trace_beginning(starts, settings.start_from, encoder)
+    began, others = beginning.pop("began_with", None), [facts_of(one) for one in averaged_with]
+    check_averaged(began, others)
     names = tuple(source.name for source in sampler.sources)  # not where they lay
-    first = settings.start_from and find_checkpoint(settings.start_from).model_id
-    shown = replace(settings, data=replace(settings.data, sources=names), start_from=first)
-    return {
+    shown = replace(
+        settings,
+        data=replace(settings.data, sources=names),
+        start_from=began["model"] if began else "",
+    )
+    facts = {
         "date": datetime.now(UTC).date().isoformat(),
         "commit": git_commit(),
         "versions": versions(),
         "steps": progress.step,
         "hours_heard": round(progress.hours_heard, 1),
         "hours_of_computing": round(progress.wall_seconds / 3600, 2),
-        "distorted": distorted,
+        "distorted": uses_augmentation(encoder, settings),
         "settings": write_config(shown),
-        "data": data,
-    } | teachers_of(sampler)
-
-
-def players_of(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return which SoundFonts and sampled instruments played the scores among recordings."""
-    fonts = Counter(item["font"] for item in items if item.get("font"))
-    instruments = Counter(
-        (one["name"], one["licence"])
-        for item in items
-        for one in item.get("instruments") or []
-        if isinstance(one, dict)  # an index of recordings may have such a column, of text
-    )
-    said: dict[str, Any] = {
-        "fonts": [{"name": name, "recordings": n} for name, n in sorted(fonts.items())],
-        "instruments": [
-            {"name": name, "licence": licence, "recordings": n}
-            for (name, licence), n in sorted(instruments.items())
-        ],
-    }
-    return {key: rows for key, rows in said.items() if rows}
-
-
-def teachers_of(sampler: Sampler) -> dict[str, Any]:
-    """Return what the teachers are, and the hashes of what they said of each pack."""
-    said = [
-        asdict(next(one.facts for one in lessons if one is not None))
-        | {
-            "values_sha256": {
-                source.name: one.digest()
-                for source, one in zip(sampler.sources, lessons, strict=True)
-                if one is not None
-            }
-        }
-        for name, lessons in sampler.lessons.items()
-    ]
-    return {"teachers": said} if said else {}
+    } | music
+    return ancestry(facts, began, others) | beginning

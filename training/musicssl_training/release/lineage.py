@@ -20,6 +20,7 @@ from musicssl.model import MusicEncoder
 
 log = logging.getLogger(__name__)
 Fields = Mapping[str, type | tuple[type, ...]]
+Told = Mapping[str, Any]  # facts of a model, as its training.json has them
 TOLD = (  # of a model that came before; what it heard is told with the data
     "model",
     "weights_sha256",
@@ -105,6 +106,15 @@ def _read_facts(file: Path) -> dict[str, Any]:
     return told
 
 
+def is_release(file: Path) -> bool:
+    """Tell whether a file is the training.json of a release."""
+    try:
+        facts = parse_json(file.read_bytes())
+    except (DamageError, OSError):
+        return False
+    return _is_told(facts) and facts.keys() >= {"steps", "settings", "data"}
+
+
 def _is_told(facts: Any) -> bool:
     """Tell whether these are facts of a training, and those before it, as a release writes them."""
     if not isinstance(facts, dict):
@@ -133,7 +143,7 @@ def _has(rows: Any, fields: Fields) -> bool:
     )
 
 
-def all_before(facts: dict[str, Any]) -> list[dict[str, Any]]:
+def all_before(facts: Told) -> list[dict[str, Any]]:
     """Return what is told of the models that came before one, and before those, each once."""
     known: dict[str, dict[str, Any]] = {}
     for before in (facts.get("began_with"), *facts.get("averaged_with", [])):
@@ -143,14 +153,52 @@ def all_before(facts: dict[str, Any]) -> list[dict[str, Any]]:
     return list(known.values())
 
 
-def all_teachers(facts: dict[str, Any]) -> list[dict[str, Any]]:
+def all_teachers(facts: Told) -> list[dict[str, Any]]:
     """Return the teachers of a model and of those that came before it, each once."""
     told = [teacher for one in (facts, *all_before(facts)) for teacher in one.get("teachers", [])]
-    return list({teacher["sha256"]: teacher for teacher in told}.values())
+    return list({tuple(teacher[key] for key in TEACHER): teacher for teacher in told}.values())
+
+
+def check_averaged(began_with: Told | None, averaged_with: Sequence[Told]) -> None:
+    """Look whether the mean of a run's weights and those of other models can be of use.
+
+    Where no common ancestor is known, as independent models have none, there is a warning.
+
+    Parameters
+    ----------
+    began_with, averaged_with
+        As for `ancestry`.
+
+    Raises
+    ------
+    ConfigError
+        If a model is averaged twice.
+    """
+    own = _line(began_with) if began_with else set()
+    seen: dict[str, str] = {}
+    for other in averaged_with:
+        weights, model = other["weights_sha256"], other["model"]
+        if weights in seen:
+            raise ConfigError(
+                f"average_with names the same weights twice, {seen[weights]} and {model}; each "
+                "counts alike, so leave one out."
+            )
+        seen[weights] = model
+        if not own & _line(other):
+            log.warning(
+                "average_with %r: no model is known that both it and the run come from. The mean "
+                "of independent weights is of no use; average runs that began with the same model.",
+                model,
+            )
+
+
+def _line(facts: Told) -> set[str]:
+    """Return a model and all that came before it, as `all_before` tells them apart."""
+    return {one.get("weights_sha256", one["model"]) for one in (facts, *all_before(facts))}
 
 
 def ancestry(
-    facts: dict[str, Any], began_with: str, averaged_with: Sequence[str]
+    facts: dict[str, Any], began_with: Told | None, averaged_with: Sequence[Told]
 ) -> dict[str, Any]:
     """Return the facts of a run with what came before it.
 
@@ -159,17 +207,20 @@ def ancestry(
     facts
         Of the run: its `data` grows by what only the others heard.
     began_with, averaged_with
-        Models; none if empty.
+        Facts of models, as `facts_of` returns them.
     """
-    before = {model: facts_of(model) for model in (began_with, *averaged_with) if model}
     data = list(facts["data"])
-    for other in before.values():
+    for other in (began_with or {}, *averaged_with):
         known = [pack["sources"] for pack in data]
         data += [pack for pack in other.get("data", []) if pack["sources"] not in known]
-    told = {model: {k: other[k] for k in TOLD if k in other} for model, other in before.items()}
     facts = facts | {"data": data}
     if began_with:
-        facts["began_with"] = told[began_with]
+        facts["began_with"] = _told(began_with)
     if averaged_with:
-        facts["averaged_with"] = [told[model] for model in averaged_with]
+        facts["averaged_with"] = [_told(other) for other in averaged_with]
     return facts
+
+
+def _told(facts: Told) -> dict[str, Any]:
+    """Return what a later model tells of one that came before it."""
+    return {key: facts[key] for key in TOLD if key in facts}

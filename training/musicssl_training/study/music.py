@@ -22,7 +22,7 @@ from musicssl_training.study.config import Study
 from musicssl_training.study.design import Cell
 from musicssl_training.study.folder import FACTS, StudyFolder
 from musicssl_training.study.measure import MeasureConfig
-from musicssl_training.train.setup import RUNS
+from musicssl_training.train.record import RUNS
 
 Music = dict[str, str]  # hashes, by "source NAME", "collection NAME" or "labels of NAME"
 

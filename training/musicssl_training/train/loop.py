@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,6 +18,14 @@ from musicssl_training.train.ema import update_ema
 from musicssl_training.train.inputs import make_encoder_input
 from musicssl_training.train.loader import BatchLoader, ExcerptStream
 from musicssl_training.train.probe import check_probe
+from musicssl_training.train.record import (
+    check_teachers,
+    find_beginning,
+    find_origins,
+    find_recorded_beginning,
+    read_starts,
+    warn_of_changes,
+)
 from musicssl_training.train.report import Reporter, is_due
 from musicssl_training.train.schedule import set_learning_rate
 from musicssl_training.train.setup import (
@@ -84,7 +93,8 @@ def pretrain(
     Raises
     ------
     ConfigError
-        If `folder` holds another run, a source cannot be used, or the probe does not fit the run.
+        If `folder` holds another run, or one that learnt from another teacher of the same name;
+        if a source cannot be used, or the probe does not fit the run.
     OutputError
         If `folder` cannot be made, or the state not be written.
     MusicSSLError
@@ -96,20 +106,28 @@ def pretrain(
     make_output_folder(folder)
     fabric = fabric or make_fabric(config)
     torch.manual_seed(config.seed)  # the same weights in every process
-    encoder = make_encoder(config)
+    begun = (folder / STATE).exists()
+    encoder = make_encoder(replace(config, start_from="") if begun else config)
     grid = make_grid(encoder)
     sampler = make_sampler(config, encoder.sample_rate, fabric.global_rank, fabric.world_size)
     lessons = make_lessons(sampler, config)
     state = make_state(config, encoder, lessons, fabric.device)
-    if (folder / STATE).exists():
+    if begun:
         state.restore(folder, fabric.device)
         progress = state.progress
         log.info("going on at step %d, %.1f h heard", progress.step, progress.hours_heard)
     else:
         fit_target_statistics(state, config, sampler, grid, fabric.device)
+    starts = read_starts(folder, state.progress.step)
+    check_teachers(folder, starts, [lesson.facts for lesson in lessons.values()])
     if fabric.is_global_zero:
+        beginning = (
+            find_recorded_beginning(starts) if begun else find_beginning(config.start_from, encoder)
+        )
+        origins = find_origins(sampler, config.data.shares, beginning)
+        warn_of_changes(starts, origins)
         step = state.progress.step
-        write_settings(config, folder, step=step, sampler=sampler, lessons=lessons, fabric=fabric)
+        write_settings(config, folder, step=step, lessons=lessons, fabric=fabric, origins=origins)
     train(state, config, folder, sampler=sampler, grid=grid, fabric=fabric, show=show, stop=stop)
     return state
 

@@ -23,6 +23,7 @@ from musicssl_training.provenance import git_commit, versions
 from musicssl_training.release.lineage import check_shape
 from musicssl_training.targets.features import make_grid
 from musicssl_training.train.config import PRECISIONS, PretrainConfig, write_config
+from musicssl_training.train.record import ORIGINS, RUNS, Row
 from musicssl_training.train.state import TrainState
 from musicssl_training.train.widening import can_widen, widen
 from musicssl_training.weighting import make_weighting
@@ -30,7 +31,7 @@ from musicssl_training.workers import layers_read, make_workers
 from musicssl_training.workers.teacher import Lesson, join, taught_by
 
 log = logging.getLogger(__name__)
-CONFIG, RUNS = "config.json", "runs.jsonl"
+CONFIG = "config.json"
 PATIENCE = timedelta(days=30)  # with a process that probes
 
 
@@ -174,11 +175,24 @@ def write_settings(
     folder: Path,
     *,
     step: int,
-    sampler: Sampler,
     lessons: Mapping[str, Lesson],
     fabric: Fabric,
+    origins: Row,
 ) -> None:
     """Write config.json, and add a line to runs.jsonl: a run may be started many times.
+
+    Parameters
+    ----------
+    config, folder
+        Of the run.
+    step
+        From which it goes on.
+    lessons
+        From `make_lessons`.
+    fabric
+        Where it computes.
+    origins
+        From `find_origins`.
 
     Raises
     ------
@@ -192,8 +206,9 @@ def write_settings(
         "versions": versions(),
         "device": str(fabric.device),
         "processes": fabric.world_size,
-        "sources": {source.name: source.digest() for source in sampler.sources},
+        "sources": {pack["pack"]: pack["sha256"] for pack in origins["data"]},
         "teachers": {name: lesson.facts.sha256 for name, lesson in lessons.items()},
+        ORIGINS: origins,
     }
     with writing(folder / CONFIG):
         atomic_write_text(folder / CONFIG, json.dumps(write_config(config), indent=1))
