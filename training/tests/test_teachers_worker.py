@@ -1,7 +1,9 @@
 """The worker that predicts a teacher: who carries loss, and from which frames."""
 
 import json
+import logging
 import shutil
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from fake_teachers import Loudness
+from numpy.typing import NDArray
 from torch import Tensor
 
 from musicssl.errors import ConfigError
@@ -22,7 +25,9 @@ from musicssl_training.teachers import TEACHERS
 from musicssl_training.teachers.teach import teach
 from musicssl_training.train import PretrainConfig, pretrain
 from musicssl_training.train.inputs import load_batch
-from musicssl_training.train.setup import make_lessons, make_sampler
+from musicssl_training.train.metrics import read_log
+from musicssl_training.train.plots import draw
+from musicssl_training.train.setup import describe_lessons, make_lessons, make_sampler
 from musicssl_training.workers import SELECTIONS, WORKERS, Batch, resolve, worker_configs
 from musicssl_training.workers.pairing import PairHead
 from musicssl_training.workers.teacher import (
@@ -302,6 +307,45 @@ def test_whitening_is_a_share() -> None:
         DistillationConfig(name="teacher:loudness", whiten=2.0)
 
 
+class Same(Loudness):
+    """A teacher that says the same of everything."""
+
+    def values(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+        yield from (np.full_like(part, 0.3) for part in super().values(blocks))
+
+
+def test_a_teacher_that_always_says_the_same_is_told_and_looks_no_better_than_it_is(
+    toy_config: PretrainConfig, toy_pack: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pack = shutil.copytree(toy_pack, tmp_path / "pack")
+    teach(pack, Same("patches"))
+    config = replace(config_with(toy_config, pack), steps=2, workers=("chroma", "teacher:loudness"))
+    pretrain(config, tmp_path / "run")
+    assert "teacher:loudness: its target is the same everywhere" in caplog.text
+    assert "chroma: its target" not in caplog.text
+    curves = read_log(tmp_path / "run")
+    assert np.isnan(curves["r2/teacher:loudness"][1]).all()
+    assert np.isfinite(curves["r2/chroma"][1]).all()
+    plots = draw(tmp_path / "run")
+    assert "r2.png" in [path.name for path in plots]
+
+
+def test_a_run_says_how_much_each_teacher_knows(
+    toy_pack: Path, taught_pack: Path, tmp_path: Path
+) -> None:
+    index = taught_pack / "index.jsonl"
+    last = json.loads(index.read_text().splitlines()[-1])
+    index.write_text(index.read_text() + json.dumps(last | {"path": "more.wav"}) + "\n")
+    folders = [str(taught_pack), str(toy_pack)]
+    options = {"seconds": 3.52, "seed": 1, "recordings": 8, "sample_rate": 22_050}
+    found = Sampler(open_sources(folders, 22_050), [1.0, 1.0], teachers=["loudness"], **options)  # type: ignore[arg-type]
+    said = "teacher:loudness knows 6 of 7 recordings of taught, none of toy"
+    assert describe_lessons("loudness", found) == said
+    other = shutil.copytree(toy_pack, tmp_path / "other")
+    teach(other, Loudness("patches"))
+    assert describe_lessons("loudness", sampler(other)).endswith("knows all 6 recordings of other")
+
+
 def test_a_teacher_that_nobody_asked_or_two_of_a_name_are_refused(
     toy_config: PretrainConfig, toy_pack: Path, taught_pack: Path, tmp_path: Path
 ) -> None:
@@ -324,8 +368,12 @@ def test_a_teacher_that_nobody_asked_or_two_of_a_name_are_refused(
 
 @pytest.mark.usefixtures("few_batches")
 def test_a_taught_run_goes_on_and_its_card_names_the_teacher(
-    toy_config: PretrainConfig, taught_pack: Path, tmp_path: Path
+    toy_config: PretrainConfig,
+    taught_pack: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO)
     labeled = ("chroma", {"name": "teacher:loudness", "label": "loud", "layer": 0})
     config = replace(config_with(toy_config, taught_pack), steps=4, save_every=2, workers=labeled)
     whole = pretrain(config, tmp_path / "whole")
@@ -338,6 +386,7 @@ def test_a_taught_run_goes_on_and_its_card_names_the_teacher(
     assert first["loss/loud"] == pytest.approx(1, rel=0.5)
     assert first["start/loud"] == 1
     assert first["r2/loud"] is not None
+    assert "teacher:loudness knows all 6 recordings of taught" in caplog.text
 
     about = ReleaseConfig(summary="A toy.", data_licences="CC0", licence="cc0-1.0")
     out = release(tmp_path / "whole", tmp_path / "model", about)

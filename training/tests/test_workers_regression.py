@@ -178,3 +178,17 @@ def test_a_coarse_target_is_the_mean_of_its_steps() -> None:
     assert coarse.reach == pytest.approx(0.1 + 1.5 * 0.02)
     with pytest.raises(ConfigError, match="at least 1"):
         Pooled(GRID, Samples(), 0)
+
+
+def test_of_a_target_that_never_varies_nothing_is_predicted() -> None:
+    worker = make(4, Samples())
+    assert worker.targets_vary  # nothing is known yet
+    level = torch.full((2, 1000), 0.3)
+    worker.measure(a_batch(level))
+    assert not worker.targets_vary
+    assert worker.loss(torch.randn(2, 50, 4), a_batch(level)) < 1e-3
+    assert np.isnan(worker.metrics()["r2"])
+    worker.measure(a_batch(noise(2)))
+    assert worker.targets_vary
+    worker.loss(torch.randn(2, 50, 4), a_batch(noise(2)))
+    assert np.isfinite(worker.metrics()["r2"])

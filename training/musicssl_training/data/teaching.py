@@ -105,6 +105,11 @@ class Lessons:
         """Be opened again in another process, instead of sending all values there."""
         return Lessons, (self.facts, self.file, self.places)
 
+    @property
+    def known(self) -> int:
+        """Number of recordings that have values."""
+        return sum(place.steps > 0 for place in self.places.values())
+
     def excerpt(self, path: str, start: float, seconds: float) -> Taught | None:
         """Return what is known of a stretch of a recording.
 

@@ -29,11 +29,13 @@ from musicssl_training.train.record import (
 from musicssl_training.train.report import Reporter, is_due
 from musicssl_training.train.schedule import set_learning_rate
 from musicssl_training.train.setup import (
+    describe_lessons,
     make_encoder,
     make_fabric,
     make_lessons,
     make_sampler,
     make_state,
+    warn_of_constants,
     write_settings,
 )
 from musicssl_training.train.state import STATE, TrainState
@@ -121,6 +123,9 @@ def pretrain(
     starts = read_starts(folder, state.progress.step)
     check_teachers(folder, starts, [lesson.facts for lesson in lessons.values()])
     if fabric.is_global_zero:
+        for name in lessons:
+            log.info("%s", describe_lessons(name, sampler))
+        warn_of_constants(state.workers)
         beginning = (
             find_recorded_beginning(starts) if begun else find_beginning(config.start_from, encoder)
         )

@@ -12,6 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from musicssl.encoders import Encoder
 from musicssl.errors import ConfigError
 from musicssl.model import load_model
@@ -94,7 +96,9 @@ def find_beginning(start_from: str, encoder: Encoder) -> Row:
     """Return what is told of the model that a run begins with, and how `encoder` widens it."""
     if not start_from:
         return {}
-    widths = former_widths(load_model(start_from, device="cpu").encoder, encoder)
+    with torch.random.fork_rng(devices=[]):  # a model draws weights before it reads its own
+        narrow = load_model(start_from, device="cpu").encoder
+    widths = former_widths(narrow, encoder)
     told: Row = {"began_with": facts_of(start_from)}
     return told | {"widened_from": widths} if widths else told
 

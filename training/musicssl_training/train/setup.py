@@ -27,8 +27,8 @@ from musicssl_training.train.record import ORIGINS, RUNS, Row
 from musicssl_training.train.state import TrainState
 from musicssl_training.train.widening import can_widen, widen
 from musicssl_training.weighting import make_weighting
-from musicssl_training.workers import layers_read, make_workers
-from musicssl_training.workers.teacher import Lesson, join, taught_by
+from musicssl_training.workers import WorkerDict, layers_read, make_workers
+from musicssl_training.workers.teacher import PREFIX, Lesson, join, taught_by
 
 log = logging.getLogger(__name__)
 CONFIG = "config.json"
@@ -123,6 +123,27 @@ def make_lessons(sampler: Sampler, config: PretrainConfig) -> dict[str, Lesson]:
     """Return what is known of each teacher, over all sources."""
     shares = config.data.shares
     return {name: join(name, lessons, shares) for name, lessons in sampler.lessons.items()}
+
+
+def describe_lessons(name: str, sampler: Sampler) -> str:
+    """Return in words how many recordings of each source have values of a teacher."""
+    told = []
+    for source, one in zip(sampler.sources, sampler.lessons[name], strict=True):
+        known, whole = (0 if one is None else one.known), len(source.items)
+        count = "none" if not known else f"all {whole}" if known == whole else f"{known} of {whole}"
+        told.append(f"{count}{' recordings' if known else ''} of {source.name}")
+    return f"{PREFIX}{name} knows {', '.join(told)}"
+
+
+def warn_of_constants(workers: WorkerDict) -> None:
+    """Name the workers whose targets never vary: they ask nothing, and learn nothing."""
+    for name, worker in workers.items():
+        if not worker.targets_vary:
+            log.warning(
+                "%s: its target is the same everywhere, so there is nothing to learn from it; its "
+                "loss says nothing, and it has no r2",
+                name,
+            )
 
 
 def make_state(

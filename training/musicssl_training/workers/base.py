@@ -116,6 +116,11 @@ class Worker(nn.Module, ABC):
     def measure(self, batch: Batch) -> None:
         """Gather the statistics that the worker needs, before training."""
 
+    @property
+    def targets_vary(self) -> bool:
+        """Whether there is anything to predict, by the statistics; true where none are kept."""
+        return True
+
     def asks(self, batch: Batch, extras: Extras = NO_EXTRAS) -> bool:
         """Tell whether these excerpts hold anything that is asked; if not, the loss is zero.
 

@@ -14,7 +14,7 @@ from musicssl_training.targets.features import CleanAudio, FrameGrid, averaged
 from musicssl_training.targets.spectral import Context
 from musicssl_training.workers.base import NO_EXTRAS, Batch, Extras, Worker, WorkerConfig
 from musicssl_training.workers.heads import mlp
-from musicssl_training.workers.statistics import RunningMoments, values_of
+from musicssl_training.workers.statistics import RunningMoments, predicted_share, values_of
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Regression(Worker):
     """
 
     config: RegressionConfig
-    r2: Tensor  # of the last loss: the share of the batch's variance that was predicted
+    r2: Tensor  # of the last loss: the share of the batch's variance that was predicted; or NaN
 
     def __init__(
         self, config: RegressionConfig, dim: int, grid: FrameGrid, target: Target | None = None
@@ -94,6 +94,10 @@ class Regression(Worker):
         self.values.add(values.flatten(0, 1))
         if self.deviations is not None:
             self.deviations.add(values.double().std(dim=1))
+
+    @property
+    def targets_vary(self) -> bool:
+        return self.values.vary
 
     def inside(self, sound: CleanAudio, steps: int) -> slice:
         """Return the steps whose target hears nothing but the excerpt."""
@@ -132,9 +136,7 @@ class Regression(Worker):
         target = target[:, steps]
         heard = averaged(frames[:, steps.start * pool : steps.stop * pool], pool)
         loss = F.mse_loss(self.head(heard).float(), target)
-        with torch.no_grad():
-            around = target - target.mean(dim=(0, 1))
-            self.r2 = 1 - loss / around.square().mean().clamp(min=1e-6)
+        self.r2 = predicted_share(loss, target)
         return loss
 
 

@@ -17,7 +17,7 @@ from musicssl_training.targets.features import FrameGrid
 from musicssl_training.teachers import OWN, TEACHERS
 from musicssl_training.workers.base import NO_EXTRAS, Batch, Extras, Worker, WorkerConfig
 from musicssl_training.workers.heads import mlp, pooled
-from musicssl_training.workers.statistics import RunningMoments
+from musicssl_training.workers.statistics import RunningMoments, predicted_share
 
 PREFIX = "teacher:"  # of the workers' names
 LIMIT = 6.0  # standard deviations
@@ -82,6 +82,10 @@ class Distillation(Worker):
         self.register_buffer("whitening", self.whitening_of(lesson), persistent=False)
         self.register_buffer("r2", torch.tensor(float("nan")), persistent=False)
 
+    @property
+    def targets_vary(self) -> bool:
+        return self.values.vary
+
     def asks(self, batch: Batch, extras: Extras = NO_EXTRAS) -> bool:
         return bool(self.known(batch))
 
@@ -111,9 +115,7 @@ class Distillation(Worker):
             heard = self.spanned(frames, rows, times, known[0][1].window)
         target = values.clamp(-LIMIT, LIMIT)
         wrong = F.mse_loss(self.head(heard).float(), target, reduction="none")
-        with torch.no_grad():
-            around = target - target.mean(dim=0)
-            self.r2 = 1 - wrong.mean() / around.square().mean().clamp(min=1e-6)
+        self.r2 = predicted_share(wrong.mean(), target)
         return mean_over_all(wrong.sum(), wrong.new_full((), wrong.numel()))
 
     def whitening_of(self, lesson: Lesson) -> Tensor | None:
