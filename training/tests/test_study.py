@@ -18,22 +18,25 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from fake_teachers import Loudness
 
 from musicssl.checkpoint import ModelConfig
 from musicssl.errors import ConfigError
 from musicssl.model import MusicEncoder
 from musicssl_training.cli.main import main
 from musicssl_training.data import Pack
+from musicssl_training.data.teaching import files
 from musicssl_training.study import cell as cell_module
 from musicssl_training.study import run as run_module
-from musicssl_training.study.cell import check_cell
+from musicssl_training.study.cell import check_cell, train_cell
 from musicssl_training.study.config import Study, read_study
 from musicssl_training.study.folder import FACTS, StudyFolder
 from musicssl_training.study.locks import Lock, is_stale
 from musicssl_training.study.music import check_music, hash_labels, music_of, read_collections
 from musicssl_training.study.plan import LIKE, MEASURED, TIMED, make_plan
-from musicssl_training.study.run import retry_failed, run_study
+from musicssl_training.study.run import check_study, retry_failed, run_study
 from musicssl_training.study.summary import summarize
+from musicssl_training.teachers.teach import teach
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 STUDY = """
@@ -514,6 +517,34 @@ def test_other_music_of_the_same_name_is_refused(
     assert main(["study", str(file), str(finished.root), "--dry-run"]) == 2
     assert "Give another OUT" in capsys.readouterr().err
     assert main(["study", str(file), str(finished.root), "--report"]) == 0
+
+
+def test_another_teaching_of_the_same_name_is_refused(
+    file: Path, toy_pack: Path, music: Path, tmp_path: Path
+) -> None:
+    pack = music / toy_pack.name
+    change(file, (toy_pack.as_posix(), pack.as_posix()), ("seed = [0, 1]", "seed = [0]"))
+    change(file, ('["chroma", "onsets"]', '["chroma", "teacher:loudness"]'))
+    study, folder = read_study(file), StudyFolder(tmp_path / "out")
+    with pytest.raises(ConfigError, match=r"cell .*no source has values of that teacher"):
+        check_study(study)
+    teach(pack, Loudness("patches"))
+    check_study(study)
+    plain, taught = study.cells[0], study.cells[2]
+    assert "teacher:loudness" in taught.config.workers
+    for cell in (plain, taught):
+        train_cell(cell, folder.running(cell), folder.model(cell), lambda: False)
+    facts = json.loads((folder.model(taught) / FACTS).read_text())
+    assert music_of(facts).keys() == {"source toy", "teacher loudness on toy"}
+    check_music(study, folder)
+    values, _ = files(pack, "loudness")
+    stored = np.fromfile(values, np.float16)
+    (stored + np.float16(1)).tofile(values)
+    with pytest.raises(ConfigError, match=r"name: teacher loudness on toy \(of 1 cells, such"):
+        check_music(study, folder)
+    del facts["made_by"]["taught"]  # as of an older version
+    (folder.model(taught) / FACTS).write_text(json.dumps(facts))
+    check_music(study, folder)
 
 
 def test_what_is_begun_goes_on_with_its_music_alone(study: Study, tmp_path: Path) -> None:

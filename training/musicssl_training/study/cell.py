@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from typing import Any
 import torch
 
 from musicssl.checkpoint import ModelConfig
-from musicssl.encoders import EncoderConfig
+from musicssl.encoders import ENCODERS, EncoderConfig
 from musicssl.errors import ConfigError
 from musicssl.model import MusicEncoder
+from musicssl_training.data import open_sources
 from musicssl_training.evaluation.embedders.adapters import ModelEmbedder
 from musicssl_training.evaluation.report.results import Report
 from musicssl_training.evaluation.suite import EvaluateConfig, check_tasks, evaluate
@@ -30,6 +31,7 @@ from musicssl_training.train import PretrainConfig, StepResult, TrainState, pret
 from musicssl_training.train.state import STATE, read_state
 from musicssl_training.weighting import make_weighting
 from musicssl_training.workers import check_layers, resolve
+from musicssl_training.workers.teacher import join
 
 Stop = Callable[[], bool]
 COST = "cost.json"  # in a run's folder: what it has cost up to its last save
@@ -165,6 +167,22 @@ def check_cell(cell: Cell) -> None:
     layers = _check_measured(cell.config.encoder, cell.evaluate.layer, cell.evaluate.pooling)
     where = f"cell {cell.name}: evaluate.layer"
     check_layers(cell.config.worker_configs(), layers, cell.evaluate.layer, where)
+
+
+def check_teachers(
+    teachers: Sequence[str], places: Sequence[str], shares: Sequence[float], encoder: EncoderConfig
+) -> None:
+    """Make sure that sources have values of all teachers that workers of a cell ask.
+
+    Raises
+    ------
+    ConfigError
+        If not.
+    """
+    kind, _ = ENCODERS[encoder.name]
+    sources = open_sources(places, kind(encoder).sample_rate)
+    for name in teachers:
+        join(name, [source.lessons(name) for source in sources], shares)
 
 
 def check_measure(config: MeasureConfig) -> None:

@@ -1,7 +1,7 @@
 """The music that cells were made with, beside what lies in its place now.
 
-A cell's ID has the names of sources and collections only, as folders may move. What they held is
-written into its result, as hashes.
+A cell's ID has the names of sources, teachers and collections only, as folders may move. What they
+held or said is written into its result, as hashes.
 """
 
 import functools
@@ -22,9 +22,11 @@ from musicssl_training.study.config import Study
 from musicssl_training.study.design import Cell
 from musicssl_training.study.folder import FACTS, StudyFolder
 from musicssl_training.study.measure import MeasureConfig
-from musicssl_training.train.record import RUNS
+from musicssl_training.train.record import ORIGINS, RUNS
+from musicssl_training.workers.teacher import taught_by
 
-Music = dict[str, str]  # hashes, by "source NAME", "collection NAME" or "labels of NAME"
+# hashes, by "source NAME", "teacher NAME on SOURCE", "collection NAME" or "labels of NAME"
+Music = dict[str, str]
 
 
 def check_music(study: Study, folder: StudyFolder) -> None:
@@ -47,7 +49,9 @@ def check_music(study: Study, folder: StudyFolder) -> None:
     heard, measured = functools.cache(hash_sources), functools.cache(hash_collections)
     others: dict[str, list[str]] = {}
     for cell in study.cells:
-        here = heard(cell.config.data.sources, cell.config.encoder) | measured(cell.evaluate)
+        teachers = taught_by(cell.config.worker_configs().values())
+        here = heard(cell.config.data.sources, cell.config.encoder, teachers)
+        here |= measured(cell.evaluate)
         for name, then in _read_music(cell, folder).items():
             if here.get(name, then) != then:
                 others.setdefault(name, []).append(cell.name)
@@ -72,8 +76,10 @@ def find_unlike(results: Sequence[dict[str, Any]]) -> list[str]:
 
 def music_of(facts: dict[str, Any]) -> Music:
     """Return what a result, or what is known of a training, says of its music."""
+    made_by = facts.get("made_by") or {}
     tables = {
-        "source": (facts.get("made_by") or {}).get("sources"),
+        "source": made_by.get("sources"),
+        "teacher": made_by.get("taught"),
         "collection": facts.get("data"),
         "labels of": facts.get("labels"),
     }
@@ -84,8 +90,10 @@ def music_of(facts: dict[str, Any]) -> Music:
     }
 
 
-def hash_sources(places: Sequence[str], encoder: EncoderConfig) -> Music:
-    """Return hashes of the sources that an encoder is to hear.
+def hash_sources(
+    places: Sequence[str], encoder: EncoderConfig, teachers: Sequence[str] = ()
+) -> Music:
+    """Return hashes of the sources that an encoder is to hear, and of what teachers say of them.
 
     Raises
     ------
@@ -94,7 +102,13 @@ def hash_sources(places: Sequence[str], encoder: EncoderConfig) -> Music:
     """
     kind, _ = ENCODERS[encoder.name]
     sources = open_sources(places, kind(encoder).sample_rate)
-    return music_of({"made_by": {"sources": {one.name: one.digest() for one in sources}}})
+    taught = {
+        f"{name} on {one.name}": lessons.digest() if (lessons := one.lessons(name)) else ""
+        for name in teachers
+        for one in sources
+    }
+    made_by = {"sources": {one.name: one.digest() for one in sources}, "taught": taught}
+    return music_of({"made_by": made_by})
 
 
 def hash_collections(config: MeasureConfig) -> Music:
@@ -133,7 +147,13 @@ def hash_labels(collection: Collection) -> str:
 def read_made_by(running: Path) -> dict[str, Any]:
     """Return code, device and data of a run, as of its last start."""
     last = json.loads((running / RUNS).read_text("utf-8").splitlines()[-1])
-    return {key: last.get(key) for key in ("commit", "versions", "device", "sources")}
+    taught = {
+        f"{teacher['name']} on {pack}": teacher["values_sha256"].get(pack, "")
+        for teacher in last.get(ORIGINS, {}).get("teachers", [])
+        for pack in last["sources"]
+    }
+    made_by = {key: last.get(key) for key in ("commit", "versions", "device", "sources")}
+    return made_by | ({"taught": taught} if taught else {})
 
 
 def _read_music(cell: Cell, folder: StudyFolder) -> Music:

@@ -1,5 +1,6 @@
 """The cells of a study, one after the other, beside any number of other processes."""
 
+import functools
 import logging
 import multiprocessing
 import shutil
@@ -16,6 +17,7 @@ from musicssl_training.cli.interrupts import interrupts
 from musicssl_training.study.cell import (
     check_cell,
     check_measure,
+    check_teachers,
     find_damage,
     measure_cell,
     train_cell,
@@ -24,6 +26,7 @@ from musicssl_training.study.config import Study, read_study
 from musicssl_training.study.design import Cell
 from musicssl_training.study.folder import StudyFolder
 from musicssl_training.study.locks import Lock
+from musicssl_training.workers.teacher import taught_by
 
 log = logging.getLogger(__name__)
 Stop = Callable[[], bool]
@@ -46,8 +49,10 @@ def check_study(study: Study) -> None:
     ConfigError
         For what is not there, or does not fit.
     """
+    look_for = functools.cache(check_teachers)
     for cell in study.cells:
-        for place in cell.config.data.sources:
+        data, encoder = cell.config.data, cell.config.encoder
+        for place in data.sources:
             if not Path(place).expanduser().exists():
                 raise ConfigError(f"data.sources: {place} does not exist (cell {cell.name}).")
         for name, folder in cell.evaluate.roots.items():
@@ -55,6 +60,8 @@ def check_study(study: Study) -> None:
                 raise ConfigError(f"evaluate.collections: {name}: {folder} is no folder.")
         try:
             check_cell(cell)
+            if teachers := taught_by(cell.config.worker_configs().values()):
+                look_for(teachers, data.sources, data.shares, encoder)
         except MusicSSLError as error:
             raise ConfigError(f"cell {cell.name}: {error}") from error
     for measure in {replace(cell.evaluate, layer=(-1,)) for cell in study.cells}:
