@@ -14,7 +14,8 @@ from musicssl_training.corpus.errors import UnavailableError
 from musicssl_training.corpus.extraction import MUSIC
 from musicssl_training.corpus.listing import HELD_BACK, Row, recordings
 from musicssl_training.corpus.mix import unnamed_stems
-from musicssl_training.corpus.obtain import STATE, Places, obtain
+from musicssl_training.corpus.obtain import Places, find_folder, obtain
+from musicssl_training.corpus.own import STATE, check_folder, claim_earlier
 from musicssl_training.corpus.packing import pack_corpus
 from musicssl_training.corpus.recipe import FolderSource, Recipe, SourceSpec, write_lock
 from musicssl_training.corpus.summary import LEFT_OUT, Summary, write_tables
@@ -72,17 +73,19 @@ def build_corpus(recipe: Recipe, out: Path, config: BuildConfig) -> Summary:
     Raises
     ------
     ConfigError
-        If a source is named that the recipe does not have, nothing at all is left, or a pack is
-        there that was made of other recordings.
+        If a source is named that the recipe does not have, or lies in `out`, nothing at all is
+        left, or a pack is there that was made of other recordings.
     DataError
         If labelled music is missing or broken.
     OutputError
-        If `out` cannot be written.
+        If `out` cannot be written, or is neither empty nor a corpus.
     """
     sources = chosen(recipe, config)
+    _check_places(sources, out, config.places)
     collections = open_collections(config.labelled)
     try:
         (out / STATE).mkdir(parents=True, exist_ok=True)
+        claim_earlier(out)
         summary = Summary()
         found = _obtain_all(sources, out, config, summary)
         checks = Checks(out / STATE)
@@ -136,6 +139,26 @@ def chosen(recipe: Recipe, config: BuildConfig) -> list[SourceSpec]:
     if not kept:
         raise ConfigError(f"{recipe.file}: no source is left.")
     return kept
+
+
+def _check_places(sources: Sequence[SourceSpec], out: Path, places: Places) -> None:
+    """Make sure that nothing but an earlier corpus is written over.
+
+    Raises
+    ------
+    ConfigError
+        If the folder of a source is that of the corpus, or in it.
+    OutputError
+        If `out` is neither empty nor a corpus.
+    """
+    for spec in sources:
+        folder = find_folder(spec, places) if isinstance(spec, FolderSource) else None
+        if folder is not None and folder.is_relative_to(out.resolve()):
+            raise ConfigError(
+                f"{spec.name}: its folder {folder} is in {out}, where the corpus is written. Name "
+                "another folder for the corpus."
+            )
+    check_folder(out)
 
 
 def _obtain_all(

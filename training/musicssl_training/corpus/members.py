@@ -115,19 +115,28 @@ def zip_members(file: IO[bytes], name: str) -> Members:
                 yield Member(path, lambda info=info: archive.open(info))  # type: ignore[misc]
 
 
-def folder_members(root: Path) -> Members:
+def folder_members(root: Path, without: Path | None = None) -> Members:
     """Yield the files of a folder; symbolic links are refused, hidden files passed over.
+
+    Parameters
+    ----------
+    root
+        The folder.
+    without
+        A folder that is passed over if it is in there.
 
     Yields
     ------
     Member or Refused
         In the order of their names.
     """
-    for folder, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    passed_over = without and without.resolve()
+    for folder, folders, files in os.walk(root.resolve()):
+        kept = [name for name in folders if not name.startswith(".")]
+        folders[:] = sorted(name for name in kept if Path(folder, name) != passed_over)
         for name in sorted(files):
             file = Path(folder, name)
-            inside = file.relative_to(root).as_posix()
+            inside = file.relative_to(root.resolve()).as_posix()
             if name.startswith("."):
                 continue
             if file.is_symlink():
