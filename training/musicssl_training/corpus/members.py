@@ -20,7 +20,15 @@ MAX_HEADER = 2**20  # bytes of a name in a tar archive
 MAX_DICTIONARY = 2**29  # bytes of memory that an xz stream may ask for
 BLOCK = 2**18
 LONG = (b"x", b"g", b"X", b"L", b"K")  # types of tar headers that hold names and the like
-BROKEN = (tarfile.TarError, zipfile.BadZipFile, LZMAError, zlib.error, EOFError, OSError)
+BROKEN = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    LZMAError,
+    zlib.error,
+    EOFError,
+    OSError,
+    UnicodeError,
+)
 UNREADABLE = (*BROKEN, RuntimeError, NotImplementedError)  # a zip with a password, odd methods
 
 
@@ -263,7 +271,7 @@ def _tar_members(stream: IO[bytes]) -> Members:
             if info.isdir():
                 continue
             if path is None:
-                yield Refused(info.name, "its name is not safe")
+                yield Refused(info.name.removeprefix("./"), "its name is not safe")
             elif not info.isreg() or info.issparse():
                 yield Refused(path, "a link or a device")
             else:

@@ -45,6 +45,8 @@ class Places:
         Of folder sources, by name.
     network
         Whether what is not found may be downloaded.
+    link
+        Whether files of folders get a second name in the corpus instead of being copied.
     """
 
     recipe: Path
@@ -52,6 +54,7 @@ class Places:
     mirror: Path | None = None
     folders: Mapping[str, Path] = field(default_factory=dict)
     network: bool = True
+    link: bool = False
 
 
 def obtain(spec: SourceSpec, out: Path, places: Places) -> Loot:
@@ -66,7 +69,9 @@ def obtain(spec: SourceSpec, out: Path, places: Places) -> Loot:
     """
     state = out / STATE / f"{spec.name}.json"
     key = _key(spec, out, places)
-    if (before := _before(state, key)) is not None:
+    evidence = Wanted(spec).evidence
+    before = _before(state, key)
+    if before is not None and not any(evidence(file.path) for file in before.files):
         return before
     check_source(out, spec.name)
     part = _part(spec, out)
@@ -75,7 +80,7 @@ def obtain(spec: SourceSpec, out: Path, places: Places) -> Loot:
     part.mkdir()
     try:
         loot = KINDS[spec.kind].take(spec, out, places)
-        for path in [p for p in loot.left_out if Wanted(spec).evidence(p)]:
+        for path in [p for p in loot.left_out if evidence(p)]:
             log.warning("%s: evidence %s: %s", spec.name, path, loot.left_out.pop(path))
         if spec.evidence and not loot.evidence:
             raise ArchiveError(f"it holds none of its evidence: {', '.join(spec.evidence)}.")
@@ -107,6 +112,7 @@ def _key(spec: SourceSpec, out: Path, places: Places) -> str:
     if isinstance(spec, FolderSource):
         folder = find_folder(spec, places)
         facts["at"] = str(folder)
+        facts["link"] = places.link
         facts["files"] = _stamps(folder, out) if folder else []
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
@@ -161,7 +167,8 @@ def _take_folder(spec: FolderSource, out: Path, places: Places) -> Loot:
         raise UnavailableError(f"say where it is: --folder {spec.name}=FOLDER.")
     if not folder.is_dir():
         raise UnavailableError(f"{folder} is not a folder; say --folder {spec.name}=FOLDER.")
-    return take(spec, folder_members(folder, out), _part(spec, out))
+    members = folder_members(folder, out)
+    return take(spec, members, _part(spec, out), link=places.link)
 
 
 def find_folder(spec: FolderSource, places: Places) -> Path | None:

@@ -56,7 +56,10 @@ class Summary:
 
 
 def write_tables(out: Path, summary: Summary) -> None:
-    """Write the index and what was left out: whole or not at all."""
+    """Write the index and what was left out: whole or not at all.
+
+    Bytes of a name that are not UTF-8 are written as escapes.
+    """
     rows = [[row.get(column, "") for column in COLUMNS] for row in summary.rows]
     _write_csv(out / INDEX, [[f"{MUSIC}/{row[0]}", *row[1:]] for row in rows])
     _write_csv(out / LEFT_OUT, summary.missing + summary.left_out)
@@ -65,4 +68,4 @@ def write_tables(out: Path, summary: Summary) -> None:
 def _write_csv(file: Path, rows: Sequence[Sequence[str]]) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([TABLES[file.name], *rows])
-    atomic_write_text(file, text.getvalue())
+    atomic_write_text(file, text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8"))
