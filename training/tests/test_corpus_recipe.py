@@ -57,7 +57,7 @@ def test_recipes_that_are_here_are_valid(file: Path) -> None:
         ('["LICENSE"]', f'["{"{a,b}" * 18}"]', "has more than 1,000 alternatives in braces"),
         ("evidence", "max_hours = -1\nevidence", "max_hours must be above 0, got -1.0"),
         ("evidence", "max_hours = 0\nevidence", "max_hours must be above 0, got 0.0"),
-        ("evidence", "min_seconds = -1\nevidence", "min_seconds must be from 0 on, got -1.0"),
+        ("evidence", "min_seconds = -1\nevidence", "min_seconds must be at least 0, got -1.0"),
         ("[[source]]", "[source]", "lists no sources"),
         ("[[source]]", "title = 1\n[[source]]", "title: unknown key"),
         ("[[source]]", "[[source", "cannot be read as TOML"),
@@ -129,7 +129,7 @@ def test_a_lock_file_is_read_strictly(
     lock.write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.raises(ConfigError, match=f"{message}.*delete the file: --write-lock makes it"):
         read_recipe(tmp_path / "mine.toml")
-    lock.write_text(json.dumps(LINE | {"sha256": 64 * "A"}))
+    lock.write_text(json.dumps(LINE | {"sha256": 64 * "A"}) + "\n\n")
     assert read_recipe(tmp_path / "mine.toml").lock["a", "x"].sha256 == 64 * "a"
 
 

@@ -52,6 +52,8 @@ def read_lock(file: Path, names: list[str]) -> Lock:
     except (OSError, UnicodeError) as error:
         raise ConfigError(f"{file} is no lock file ({error}). {ANEW}") from error
     for number, text in enumerate(texts, 1):
+        if not text.strip():
+            continue
         try:
             key, facts = _read_line(text)
         except ValueError as error:

@@ -49,8 +49,8 @@ def check_pack(rows: list[Row], out: Path, sample_rate: int) -> None:
     if differing:
         path, said = next(iter(differing.items()))
         raise ConfigError(
-            f"{folder} differs from the recipe in what it says of {len(differing)} recordings, such "
-            f"as {path} ({said}): {ANEW}"
+            f"{folder} differs from the recipe in what it says of {len(differing)} recordings, "
+            f"such as {path} ({said}): {ANEW}"
         )
 
 

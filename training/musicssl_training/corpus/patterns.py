@@ -34,7 +34,8 @@ def expand_braces(pattern: str) -> list[str]:
     ConfigError
         If there are more than `MAX_ALTERNATIVES`.
     """
-    expanded, waiting = [], [pattern]
+    expanded: list[str] = []
+    waiting = [pattern]
     while waiting:
         if len(expanded) + len(waiting) > MAX_ALTERNATIVES:
             raise ConfigError(

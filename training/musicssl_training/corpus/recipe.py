@@ -85,11 +85,9 @@ class SourceSpec:
         if not self.include:
             raise ConfigError(f"{self.name} includes no paths.")
         if not self.min_seconds >= 0:
-            raise ConfigError(
-                f"{self.name}: min_seconds must be from 0 on, got {self.min_seconds}."
-            )
+            raise ConfigError(f"min_seconds must be at least 0, got {self.min_seconds}.")
         if not self.max_hours > 0:
-            raise ConfigError(f"{self.name}: max_hours must be above 0, got {self.max_hours}.")
+            raise ConfigError(f"max_hours must be above 0, got {self.max_hours}.")
         for pattern in self.patterns:
             expand_braces(pattern)
         if not (self.licence or self.licences or self.has_index):
@@ -113,9 +111,10 @@ class SourceSpec:
     @property
     def patterns(self) -> list[str]:
         """All patterns of paths and names."""
-        rules = [one for rule in (*self.licences, *self.exclude) for one in rule.paths]
-        names = [name for rule in self.stems for name in rule.names]
-        return [*self.include, *self.evidence, *self.add, *rules, *names]
+        lists = [self.include, self.evidence, self.add]
+        lists += [rule.paths for rule in self.licences] + [rule.paths for rule in self.exclude]
+        lists += [rule.names for rule in self.stems]
+        return [pattern for patterns in lists for pattern in patterns]
 
     @property
     def has_index(self) -> bool:
