@@ -11,13 +11,13 @@ from musicssl.atomic import atomic_write_text
 from musicssl.errors import OutputError
 from musicssl_training.corpus.errors import UnavailableError
 from musicssl_training.corpus.extraction import EVIDENCE, MUSIC
-from musicssl_training.corpus.mix import beside
+from musicssl_training.corpus.mix import MIX, WITHOUT, beside
 from musicssl_training.corpus.summary import INDEX, LEFT_OUT, TABLES
 from musicssl_training.data.index import read_rows
 
 STATE = ".corpus"  # folder in OUT of what the next run goes on from
 KINDS = (MUSIC, EVIDENCE)
-MIXES = ("mix.flac", "mix-without-*.flac")
+MIXES = (MIX, WITHOUT.format("*"))  # patterns
 
 
 def check_folder(out: Path) -> None:
