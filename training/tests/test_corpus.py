@@ -4,14 +4,16 @@ import csv
 import hashlib
 import json
 import logging
+import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from corpus_sources import RATE, deb, repository, song, tar, tiny_deb, tiny_repository
+from corpus_sources import RATE, deb, repository, song, tar, tiny_deb, tiny_repository, zipped
 
 from musicssl_training.cli.main import main
 from musicssl_training.corpus import check, extraction
@@ -21,6 +23,9 @@ TRAINING = Path(__file__).resolve().parents[1]  # of a checkout, or of this dist
 RECIPES = TRAINING / "corpora"
 MUSIC = TRAINING.parent / "examples" / "music"
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not here")
+needs_other_names = pytest.mark.skipif(
+    sys.platform in ("darwin", "win32"), reason="names are Unicode there"
+)
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +272,7 @@ def stopped(*_: object, **__: object) -> None:
 
 @pytest.mark.parametrize(
     ("module", "name", "calls"),
-    [(extraction, "_copy", 2), (extraction, "_link", 2), (check, "_measure", 3)],
+    [(extraction, "_copy", 2), (extraction, "_duplicate", 2), (check, "_measure", 3)],
 )
 def test_a_run_that_is_stopped_anywhere_is_gone_on_with(
     module: object,
@@ -326,6 +331,143 @@ def test_a_pack_of_other_recordings_is_refused(
     shutil.rmtree(tmp_path / "out" / "pack")
     assert main(command) == 0
     assert len(Pack.open(tmp_path / "out" / "pack").items) == 2
+
+
+def test_a_pack_that_says_otherwise_than_the_recipe_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    songs(tmp_path / "one", a=1, b=2)
+    file, out = recipe(tmp_path, "one"), tmp_path / "out"
+    command = ["corpus", str(file), str(out)]
+    assert main(command) == 0
+    index, text = (out / "index.csv").read_bytes(), file.read_text()
+    for old, new, said in (
+        ("CC0-1.0", "GPL-2.0", "(licence 'CC0-1.0', now 'GPL-2.0'): delete the pack"),
+        ('"mine"', '"bought"', "(evidence 'mine', now 'bought'): delete the pack"),
+    ):
+        file.write_text(text.replace(old, new))
+        assert main(command) == 2
+        error = capsys.readouterr().err
+        assert f"{out / 'pack'} differs from the recipe in what it says of 2 recordings" in error
+        assert f"such as music/one/a.wav {said}" in error
+        assert (out / "index.csv").read_bytes() == index
+    shutil.rmtree(out / "pack")
+    assert main(command) == 0
+    assert {item["evidence"] for item in Pack.open(out / "pack").items} == {"bought"}
+
+
+def test_the_index_of_a_source_is_no_music_whatever_is_included(tmp_path: Path) -> None:
+    folder = songs(tmp_path / "one", a=1, b=2)
+    (folder / "about.csv").write_text("path,licence\na.wav,CC0-1.0\nb.wav,CC-BY-4.0\n")
+    (folder / "LICENSE").write_text("as about.csv says")
+    file = recipe(tmp_path, "one")
+    more = 'index = "about.csv"\nevidence = ["LICENSE"]\n'
+    file.write_text(file.read_text().replace('licence = "CC0-1.0"\n', more))
+    assert main(["corpus", str(file), str(tmp_path / "out"), "--no-pack"]) == 0
+    licences = [row["licence"] for row in rows(tmp_path / "out" / "index.csv")]
+    assert licences == ["CC0-1.0", "CC-BY-4.0"]
+    kept = {file.name for file in (tmp_path / "out" / "evidence" / "one").iterdir()}
+    assert kept == {"about.csv", "LICENSE"}
+
+
+def test_what_is_no_audio_under_a_wildcard_is_left_out_and_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = songs(tmp_path / "one", a=1)
+    (folder / "a.wav").rename(folder / "without-a-name")
+    (folder / "notes.txt").write_text("no music")
+    (folder / "cover.webp").write_bytes(b"RIFF\x1a\0\0\0WEBPVP8L" + bytes(20))
+    (folder / "list.m3u").write_text("a.wav\n")
+    file, out = recipe(tmp_path, "one"), tmp_path / "out"
+    command = ["corpus", str(file), str(out), "--no-pack"]
+    with caplog.at_level(logging.WARNING):
+        assert main(command) == 0
+    (told,) = (message for message in caplog.messages if "no audio" in message)
+    assert told == "one: 3 files (cover.webp, list.m3u, notes.txt) are no audio: left out"
+    assert [row["path"] for row in rows(out / "index.csv")] == ["music/one/without-a-name"]
+    assert {row["reason"] for row in rows(out / "left-out.csv")} == {
+        "no audio, by name and content"
+    }
+    (folder / "broken").write_bytes(song(2)[:40])  # begins as audio does
+    (folder / "empty.ogg").write_bytes(b"")  # is called as audio is
+    assert main(command) == 1
+    failed = [r["path"] for r in rows(out / "left-out.csv") if not r["reason"].startswith("no ")]
+    assert failed == ["broken", "empty.ogg"]
+    for name in ("broken", "empty.ogg"):
+        (folder / name).unlink()
+    file.write_text(file.read_text().replace('["**"]', '["**", "{notes,list}.{txt,m3u}"]'))
+    assert main(command) == 1  # two are asked for by name
+
+
+@needs_other_names
+def test_a_name_that_is_not_unicode_is_left_out_and_the_rest_goes_on(tmp_path: Path) -> None:
+    folder = songs(tmp_path / "one", a=1)
+    bad = os.fsdecode(b"\xff\xfe.wav")
+    (folder / bad).write_bytes(song(2))
+    packed = deb(tar({"./e.wav": song(5), f"./{bad}": song(6), "./LICENSE": b"CC0"}))
+    (tmp_path / "pp_1_all.deb").write_bytes(packed)
+    file = recipe(tmp_path, "one")
+    file.write_text(
+        file.read_text() + '[[source]]\nname = "three"\nkind = "debian"\npackage = "pp"\n'
+        f'version = "1"\nsha256 = "{hashlib.sha256(packed).hexdigest()}"\nwhat = "songs"\n'
+        'include = ["*.wav"]\nlicence = "CC0-1.0"\nevidence = ["LICENSE"]\n'
+    )
+    command = ["corpus", str(file), str(tmp_path / "out"), "--debs", str(tmp_path), "--offline"]
+    for _ in ("built", "gone on with"):
+        assert main(command) == 0
+        kept = [row["path"] for row in rows(tmp_path / "out" / "index.csv")]
+        assert kept == ["music/one/a.wav", "music/three/e.wav"]
+        left = [tuple(row.values()) for row in rows(tmp_path / "out" / "left-out.csv")]
+        reason = (r"\udcff\udcfe.wav", "its name is not safe")
+        assert left == [("one", *reason), ("three", *reason)]
+    assert len(Pack.open(tmp_path / "out" / "pack").items) == 2
+
+
+def test_a_zip_with_a_broken_name_stops_only_its_source(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    songs(tmp_path / "one", a=1)
+    songs(tmp_path / "two", b=2)
+    content = zipped({"ü.wav": song(3)}).replace("ü".encode(), b"\xff\xff")
+    (tmp_path / "two" / "c.zip").write_bytes(content)
+    file = recipe(tmp_path, "one", "two")
+    file.write_text(file.read_text().replace('["**"]', '["*.wav", "c.zip!/*.wav"]'))
+    assert main(["corpus", str(file), str(tmp_path / "out"), "--no-pack"]) == 1
+    assert "not had: two: c.zip is damaged" in capsys.readouterr().err
+    assert [row["path"] for row in rows(tmp_path / "out" / "index.csv")] == ["music/one/a.wav"]
+
+
+def test_recordings_without_a_line_in_the_lock_file_are_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    songs(tmp_path / "one", a=1, b=2, c=3)
+    file = recipe(tmp_path, "one")
+    command = ["corpus", str(file), str(tmp_path / "out"), "--no-pack"]
+    assert main([*command, "--write-lock"]) == 0
+    lock = [json.loads(line) for line in (tmp_path / "mine.lock.jsonl").open()]
+    lock[0]["size"] += 1
+    recipe(tmp_path, "one", lock=lock[:1])
+    with caplog.at_level(logging.WARNING):
+        assert main(command) == 1
+    told = "one: 2 recordings (b.wav, c.wav) are not in the lock file, which has others of it"
+    assert caplog.messages.count(told) == 1
+    size = lock[0]["size"]
+    assert (
+        f"a.wav: it has {size - 1:,} bytes, the lock file says {size:,}" in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_files_of_a_folder_are_copied_unless_links_are_asked_for(
+    link: bool, tmp_path: Path
+) -> None:
+    folder = songs(tmp_path / "one", a=1)
+    before = (folder / "a.wav").read_bytes()
+    command = ["corpus", str(recipe(tmp_path, "one")), str(tmp_path / "out"), "--no-pack"]
+    assert main([*command, *(["--link"] if link else [])]) == 0
+    with (tmp_path / "out" / "music" / "one" / "a.wav").open("ab") as file:
+        file.write(b"a tag")  # as an editor of tags in the corpus would
+    assert ((folder / "a.wav").read_bytes() == before) is not link
 
 
 @needs_git

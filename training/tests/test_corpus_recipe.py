@@ -1,5 +1,6 @@
 """Recipes are read strictly, and patterns mean what they say."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,11 @@ def test_recipes_that_are_here_are_valid(file: Path) -> None:
         ('evidence = ["LICENSE"]', "", "has no evidence"),
         ('["*.ogg"]', "[]", "includes no paths"),
         ('["*.ogg"]', '"*.ogg"', "must be a list"),
+        ('["*.ogg"]', f'["{"{a,b}" * 18}"]', "has more than 1,000 alternatives in braces"),
+        ('["LICENSE"]', f'["{"{a,b}" * 18}"]', "has more than 1,000 alternatives in braces"),
+        ("evidence", "max_hours = -1\nevidence", "max_hours must be above 0, got -1.0"),
+        ("evidence", "max_hours = 0\nevidence", "max_hours must be above 0, got 0.0"),
+        ("evidence", "min_seconds = -1\nevidence", "min_seconds must be at least 0, got -1.0"),
         ("[[source]]", "[source]", "lists no sources"),
         ("[[source]]", "title = 1\n[[source]]", "title: unknown key"),
         ("[[source]]", "[[source", "cannot be read as TOML"),
@@ -75,9 +81,7 @@ def test_names_are_unique_and_known(tmp_path: Path, capsys: pytest.CaptureFixtur
     with pytest.raises(ConfigError, match="two sources called 'a'"):
         read_recipe(file)
     file.write_text(GOOD.replace('"a"', '"alpha"'))
-    (tmp_path / "mine.lock.jsonl").write_text(
-        '{"source": "alpah", "path": "x", "sha256": "0", "seconds": 1, "size": 1}\n'
-    )
+    (tmp_path / "mine.lock.jsonl").write_text(json.dumps(LINE | {"source": "alpah"}))
     with pytest.raises(ConfigError, match=r"no source 'alpah'\. Did you mean 'alpha'"):
         read_recipe(file)
     (tmp_path / "mine.lock.jsonl").write_text("[1]\n")
@@ -91,10 +95,42 @@ def test_names_are_unique_and_known(tmp_path: Path, capsys: pytest.CaptureFixtur
         (["--debs", "nowhere"], "--debs nowhere is not a folder"),
         (["--leave-out", "source=alpha"], "no source is left"),
         (["--leave-out", "genre=x"], "no column 'genre'"),
+        (["--sample-rate", "0"], "must be between 1,000 and 1,000,000 Hz, got 0"),
     ):
         assert main(["corpus", str(file), str(tmp_path / "out"), "--offline", *arguments]) == 2
         assert message in capsys.readouterr().err
         assert not (tmp_path / "out").exists()
+
+
+LINE = {"source": "a", "path": "x", "sha256": 64 * "0", "seconds": 1.5, "size": 1}
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (
+            [LINE | {"seconds": float("nan")}],
+            r"line 1: seconds must be a number from 0 on, got nan",
+        ),
+        ([LINE | {"seconds": "1.5"}], r"seconds must be a number from 0 on, got '1.5'"),
+        ([LINE | {"seconds": -1}], r"seconds must be a number from 0 on, got -1"),
+        ([LINE | {"size": 1.5}], r"size must be a number of bytes, got 1.5"),
+        ([LINE | {"path": [1]}], r"path must be text, got \[1\]"),
+        ([LINE | {"sha256": "0"}], r"sha256 must be 64 hexadecimal digits, got '0'"),
+        ([{"source": "a"}], r"no lock file \(line 1: no path\)"),
+        ([LINE, LINE, LINE | {"size": 2}], r"lines 2 and 3 contradict each other about x of a"),
+    ],
+)
+def test_a_lock_file_is_read_strictly(
+    lines: list[dict[str, object]], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.toml").write_text(GOOD)
+    lock = tmp_path / "mine.lock.jsonl"
+    lock.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(ConfigError, match=f"{message}.*delete the file: --write-lock makes it"):
+        read_recipe(tmp_path / "mine.toml")
+    lock.write_text(json.dumps(LINE | {"sha256": 64 * "A"}) + "\n\n")
+    assert read_recipe(tmp_path / "mine.toml").lock["a", "x"].sha256 == 64 * "a"
 
 
 @pytest.mark.parametrize(

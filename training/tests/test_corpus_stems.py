@@ -182,7 +182,7 @@ def test_stems_of_which_the_recipe_says_nothing_change_nothing(tmp_path: Path) -
         commit=5 * "01234567",
     )  # as it was before recipes knew stems, so that what was obtained then is not obtained anew
     key = "09684aad2d437084e075a05c5a1d98fa51cd94b3cdad5401067d3132fe21185b"
-    assert obtain._key(spec, obtain.Places(Path())) == key
+    assert obtain._key(spec, Path("out"), obtain.Places(Path())) == key
 
 
 @pytest.mark.parametrize("calls", [0, 1, 2])
@@ -222,7 +222,7 @@ def test_a_pack_that_says_otherwise_than_the_recipe_is_refused(
     other = STEMS.replace('"PAD.wav"', '"PAD.wav", "EFFECT.wav"')
     command = ["corpus", str(recipe(tmp_path, other)), str(tmp_path / "out")]
     assert main([*command, "--sample-rate", "16000"]) == 2
-    assert "not (or no longer) of this corpus" in capsys.readouterr().err
+    assert "mix-without-voice.flac (another activity): delete the pack" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["mix.flac", "mix.stems.json"])

@@ -222,15 +222,15 @@ def test_a_file_of_a_folder_that_cannot_be_read_is_named(
 ) -> None:
     for name in ("a.wav", "b.wav"):
         (tmp_path / name).write_bytes(SONG)
-    real = extraction._link
+    real = extraction._duplicate
 
-    def link_or_fail(file: Path, target: Path) -> tuple[str, int]:
-        found = real(file, target)
+    def duplicate_or_fail(file: Path, target: Path, link: bool) -> tuple[str, int]:
+        found = real(file, target, link)
         if file.name == "a.wav":
             raise PermissionError(errno.EACCES, "Permission denied")
         return found
 
-    monkeypatch.setattr(extraction, "_link", link_or_fail)
+    monkeypatch.setattr(extraction, "_duplicate", duplicate_or_fail)
     spec = FolderSource(name="f", what="x", include=("**",), licence="CC0-1.0", note="x", path=".")
     loot = extraction.take(spec, folder_members(tmp_path), tmp_path / ".out")
     assert loot.missing == {"a.wav": "cannot be read: Permission denied"}

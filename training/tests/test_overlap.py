@@ -117,12 +117,13 @@ def test_the_command_lists_what_is_in_both(
     assert main(["pack", str(tmp_path / "index.csv"), str(tmp_path / "pack")]) == 0
     labelled(tmp_path / "emotify", clip, artist)
     code = main(["overlap", str(tmp_path / "pack"), "--data", str(tmp_path)])
-    error = capsys.readouterr().err
+    said, error = capsys.readouterr()
     if not why:
         assert code == 0
+        assert said == "no overlap found: 1 recordings compared with 1 labelled clips (emotify)\n"
         return
     assert code == 2
-    assert "labelled music is in the corpus, 1 x:\nemotify/1.wav: " in error
+    assert "labelled music is in the corpus, 1 match:\nemotify/1.wav: " in error
     assert why in error
     assert error.rstrip().endswith("of pack/a.flac")
 
@@ -203,5 +204,5 @@ def test_the_command_finds_a_tune_by_the_scores_of_packs(
     assert caplog.messages.count("rendered: groups b and c have a tune in common") == 1
     error = capsys.readouterr().err
     assert code == (2 if found else 0)
-    line = "1 x:\nrendered/a.mid: a tune (24 of 24 runs of 16 intervals) of corpus/x.mid"
+    line = "1 match:\nrendered/a.mid: a tune (24 of 24 runs of 16 intervals) of corpus/x.mid"
     assert (line in error) is found

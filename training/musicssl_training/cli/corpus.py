@@ -30,6 +30,7 @@ def add_corpus(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=DIR",
         help="where a folder source is; may be repeated",
     )
+    add("--link", action="store_true", help="hard links in place of copies of their files")
     add("--offline", action="store_true", help="download nothing")
     add("--only", action="append", default=[], metavar="NAME", help="this source; may be repeated")
     add_leave_out(parser)
@@ -65,7 +66,14 @@ def _config(args: argparse.Namespace) -> "BuildConfig":
         if place is not None and not place.is_dir():
             raise ConfigError(f"--{name} {place} is not a folder.")
     return BuildConfig(
-        Places(args.recipe.parent, args.debs, args.mirror, folders, network=not args.offline),
+        Places(
+            args.recipe.parent,
+            args.debs,
+            args.mirror,
+            folders,
+            network=not args.offline,
+            link=args.link,
+        ),
         tuple(args.only),
         tuple(args.leave_out),
         find_roots(args) if args.data or args.at else {},

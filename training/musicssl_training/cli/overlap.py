@@ -15,4 +15,4 @@ def run_overlap(args: argparse.Namespace) -> None:
     """Check that a corpus holds no labelled music."""
     from musicssl_training.evaluation.leakage.check import check_overlap
 
-    check_overlap(args.corpora, find_roots(args))
+    print(check_overlap(args.corpora, find_roots(args)))

@@ -7,21 +7,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from musicssl.config import Range
 from musicssl.errors import ConfigError, OutputError, pick
-from musicssl_training.corpus.check import Checks, Measured, compare
+from musicssl_training.corpus.check import Checks, Measured, compare, looks_like_audio
 from musicssl_training.corpus.compare import find_duplicates, find_labelled, open_collections
 from musicssl_training.corpus.errors import UnavailableError
-from musicssl_training.corpus.extraction import MUSIC
+from musicssl_training.corpus.extraction import MUSIC, Wanted
 from musicssl_training.corpus.listing import HELD_BACK, Row, recordings
+from musicssl_training.corpus.lock import write_lock
 from musicssl_training.corpus.mix import unnamed_stems
-from musicssl_training.corpus.obtain import STATE, Places, obtain
-from musicssl_training.corpus.packing import pack_corpus
-from musicssl_training.corpus.recipe import FolderSource, Recipe, SourceSpec, write_lock
+from musicssl_training.corpus.obtain import Places, find_folder, obtain
+from musicssl_training.corpus.own import STATE, check_folder, claim_earlier
+from musicssl_training.corpus.packing import check_pack, pack_corpus
+from musicssl_training.corpus.recipe import FolderSource, Recipe, SourceSpec
 from musicssl_training.corpus.summary import LEFT_OUT, Summary, write_tables
 from musicssl_training.data.index import leave_out
 
 log = logging.getLogger(__name__)
 SHOWN = 20  # names of stems, the most frequent
+LOCKED = "is_locked"  # whether the lock file names a recording
+RATES = Range(1000, 1_000_000)  # Hz, of a pack, as of what reads it
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,10 @@ class BuildConfig:
     jobs: int = 1
     lock: bool = False
 
+    def __post_init__(self) -> None:
+        if self.sample_rate is not None and self.sample_rate not in RATES:
+            raise ConfigError(f"the sample rate must be {RATES} Hz, got {self.sample_rate}.")
+
 
 def build_corpus(recipe: Recipe, out: Path, config: BuildConfig) -> Summary:
     """Build a corpus, going on with what is there; nothing half-written remains of a killed run.
@@ -72,24 +81,26 @@ def build_corpus(recipe: Recipe, out: Path, config: BuildConfig) -> Summary:
     Raises
     ------
     ConfigError
-        If a source is named that the recipe does not have, nothing at all is left, or a pack is
-        there that was made of other recordings.
+        If a source is named that the recipe does not have, or lies in `out`, nothing at all is
+        left, or a pack is there that was made of other recordings.
     DataError
         If labelled music is missing or broken.
     OutputError
-        If `out` cannot be written.
+        If `out` cannot be written, or is neither empty nor a corpus.
     """
     sources = chosen(recipe, config)
+    _check_places(sources, out, config.places)
     collections = open_collections(config.labelled)
     try:
         (out / STATE).mkdir(parents=True, exist_ok=True)
+        claim_earlier(out)
         summary = Summary()
         found = _obtain_all(sources, out, config, summary)
         checks = Checks(out / STATE)
         rows = _check_all(recipe, sources, found, checks, out, config, summary)
         if config.lock:
             known = [row | {"source": row["of"], "path": row["inside"]} for row in rows]
-            count = write_lock(recipe, known)
+            count = write_lock(recipe.lock_file, recipe.lock, known)
             log.info("%s: %d recordings", recipe.lock_file, count)
 
         def fingerprint(row: Row) -> Any:
@@ -100,6 +111,8 @@ def build_corpus(recipe: Recipe, out: Path, config: BuildConfig) -> Summary:
             rows = _without(rows, find_labelled(rows, fingerprint, collections), summary)
         else:
             log.warning("not compared with any labelled music: give its folders by --data or --at")
+        if rows and config.sample_rate is not None:  # before the tables say otherwise than it
+            check_pack(rows, out, config.sample_rate)
         summary.rows = rows
         write_tables(out, summary)
         if not rows:
@@ -136,6 +149,26 @@ def chosen(recipe: Recipe, config: BuildConfig) -> list[SourceSpec]:
     if not kept:
         raise ConfigError(f"{recipe.file}: no source is left.")
     return kept
+
+
+def _check_places(sources: Sequence[SourceSpec], out: Path, places: Places) -> None:
+    """Make sure that nothing but an earlier corpus is written over.
+
+    Raises
+    ------
+    ConfigError
+        If the folder of a source is that of the corpus, or in it.
+    OutputError
+        If `out` is neither empty nor a corpus.
+    """
+    for spec in sources:
+        folder = find_folder(spec, places) if isinstance(spec, FolderSource) else None
+        if folder is not None and folder.is_relative_to(out.resolve()):
+            raise ConfigError(
+                f"{spec.name}: its folder {folder} is in {out}, where the corpus is written. Name "
+                "another folder for the corpus."
+            )
+    check_folder(out)
 
 
 def _obtain_all(
@@ -200,7 +233,12 @@ def _check_all(
                 summary.missing.append((spec.name, path, "not in the source"))
         for row in own:
             row["locked"] = expected.get(row["inside"])
-        kept += _check_source(spec, own, checks, out, config.jobs, summary)
+        found = _check_source(spec, own, checks, out, config.jobs, summary)
+        unlocked = [row["inside"] for row in found if not row.pop(LOCKED)]
+        if expected and unlocked:
+            few = _some(unlocked, "recordings")
+            log.warning("%s: %s are not in the lock file, which has others of it", spec.name, few)
+        kept += found
     return kept
 
 
@@ -213,7 +251,8 @@ def _check_source(
         rows = sorted(rows, key=lambda row: hashlib.sha256(row["inside"].encode()).digest())
     else:
         checks.measure({row["sha256"]: out / MUSIC / row["path"] for row in rows}, jobs)
-    kept, seconds = [], 0.0
+    kept, no_audio, seconds = [], [], 0.0
+    named = Wanted(spec).named
     for row in rows:
         if seconds >= 3600 * spec.max_hours:
             reason = f"more than {spec.max_hours:g} h of {spec.name}"
@@ -221,16 +260,30 @@ def _check_source(
             continue
         checks.measure({row["sha256"]: out / MUSIC / row["path"]})
         measured = checks.known[row["sha256"]]
-        if reason := compare(row, measured, row.pop("locked")):
+        locked = row.pop("locked")
+        wanted = locked is not None or spec.has_index or named(row["inside"])
+        if measured.error and not wanted and not looks_like_audio(out / MUSIC / row["path"]):
+            no_audio.append(row["inside"])
+        elif reason := compare(row, measured, locked):
             log.warning("left out: %s: %s", row["path"], reason)
             summary.missing.append((spec.name, row["inside"], reason))
         elif measured.seconds < spec.min_seconds:
             reason = f"shorter than {spec.min_seconds:g} s"
             summary.left_out.append((spec.name, row["inside"], reason))
         else:
-            kept.append(row | _heard(measured))
+            kept.append(row | _heard(measured) | {LOCKED: locked is not None})
             seconds += measured.seconds
+    if no_audio:
+        log.warning("%s: %s are no audio: left out", spec.name, _some(no_audio, "files"))
+        summary.left_out += [
+            (spec.name, path, "no audio, by name and content") for path in no_audio
+        ]
     return sorted(kept, key=lambda row: str(row["path"]))
+
+
+def _some(paths: Sequence[str], what: str) -> str:
+    """Return how many there are, and the first few."""
+    return f"{len(paths)} {what} ({', '.join(paths[:3])}{', ...' if paths[3:] else ''})"
 
 
 def _heard(measured: Measured) -> Row:

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.atomic import atomic_write
-from musicssl.audio import open_source
+from musicssl.audio import AUDIO_EXTENSIONS, open_source
+from musicssl.audio.formats import SIGNATURE_HINTS, begins
 from musicssl.errors import AudioError
-from musicssl_training.corpus.recipe import Locked
+from musicssl_training.corpus.lock import Locked
 from musicssl_training.data.decode import too_short
 from musicssl_training.data.pack import in_order, whole_lines
 from musicssl_training.evaluation.leakage.fingerprint import (
@@ -125,6 +126,16 @@ def _reason(file: Path, error: Exception) -> str:
     return f"it cannot be read: {str(error).removeprefix(f'{file}: ')}"
 
 
+def looks_like_audio(file: Path) -> bool:
+    """Tell whether a file is called as audio is, or begins as it does."""
+    if file.suffix.lower() in AUDIO_EXTENSIONS:
+        return True
+    with file.open("rb") as data:
+        head = data.read(16)
+    signed = begins(head) or head.startswith(tuple(SIGNATURE_HINTS))
+    return signed and head[8:12] != b"WEBP"  # a picture
+
+
 def _segments(blocks: Iterable[NDArray[np.float32]]) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Yield audio in segments of about ten minutes, with the sample at which each begins."""
     waiting, held, first = [], 0, 0
@@ -145,7 +156,7 @@ def compare(row: dict[str, Any], measured: Measured, locked: Locked | None) -> s
     Parameters
     ----------
     row
-        Of the recording; its sha256, and duration_s where the source's index states one.
+        Of the recording; its sha256, size, and where they are known mixed and stated_seconds.
     measured
         What was heard.
     locked
@@ -156,6 +167,8 @@ def compare(row: dict[str, Any], measured: Measured, locked: Locked | None) -> s
     if locked is not None:
         if row["sha256"] != locked.sha256:
             return "its content is another than the lock file says"
+        if row["size"] != locked.size and "mixed" not in row:  # a mix is encoded here
+            return f"it has {row['size']:,} bytes, the lock file says {locked.size:,}"
         if abs(measured.seconds - locked.seconds) > TOLERANCE:
             return (
                 f"{measured.seconds:.2f} s can be heard, the lock file says {locked.seconds:.2f} s"

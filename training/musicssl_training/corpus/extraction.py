@@ -1,5 +1,6 @@
 """Writing the wanted files of a source into a folder: whole, or not at all."""
 
+import contextlib
 import errno
 import hashlib
 import logging
@@ -13,7 +14,7 @@ from typing import IO
 
 from musicssl_training.corpus.errors import ArchiveError
 from musicssl_training.corpus.members import UNREADABLE, Member, Members, Refused, zip_members
-from musicssl_training.corpus.patterns import INSIDE, matcher
+from musicssl_training.corpus.patterns import INSIDE, expand_braces, matcher
 from musicssl_training.corpus.recipe import FolderSource, SourceSpec
 
 log = logging.getLogger(__name__)
@@ -52,18 +53,25 @@ class Wanted:
 
     def __init__(self, spec: SourceSpec) -> None:
         index = (spec.index,) if isinstance(spec, FolderSource) and spec.index else ()
-        self._include, self._evidence = matcher(spec.include), matcher((*spec.evidence, *index))
+        self._include, self._evidence = matcher(spec.include), matcher(spec.evidence)
+        self._index = index
+        each = (one for pattern in spec.include for one in expand_braces(pattern))
+        self._named = matcher(pattern for pattern in each if not pattern.endswith("*"))
         nested = [p for p in (*spec.include, *spec.evidence) if INSIDE in p]
         self._archives = matcher(pattern.partition(INSIDE)[0] for pattern in nested)
         self._exclude = [(matcher(rule.paths), rule.reason) for rule in spec.exclude]
 
     def music(self, path: str) -> bool:
         """Whether it is included, and perhaps excluded again."""
-        return self._include(path)
+        return self._include(path) and not self.evidence(path)
 
     def evidence(self, path: str) -> bool:
-        """Whether it states a licence."""
-        return self._evidence(path)
+        """Whether it states a licence, whatever else matches it."""
+        return self._evidence(path) or path in self._index
+
+    def named(self, path: str) -> bool:
+        """Whether the recipe says what it is called: ``*.ogg`` does, ``songs/**`` does not."""
+        return self._named(path)
 
     def archive(self, path: str) -> bool:
         """Whether a pattern looks into it."""
@@ -79,8 +87,20 @@ class Wanted:
         return next((reason for matches, reason in self._exclude if matches(path)), "")
 
 
-def take(spec: SourceSpec, members: Members, into: Path) -> Loot:
+def take(spec: SourceSpec, members: Members, into: Path, *, link: bool = False) -> Loot:
     """Write the wanted files of a source into ``into/music`` and ``into/evidence``.
+
+    Parameters
+    ----------
+    spec
+        The source.
+    members
+        Its files.
+    into
+        A folder.
+    link
+        Whether files of a folder get a second name there, where the disk is the same, and are not
+        copied.
 
     Raises
     ------
@@ -97,9 +117,10 @@ def take(spec: SourceSpec, members: Members, into: Path) -> Loot:
             if music or wanted.evidence(path):
                 loot.left_out[path] = member.reason
         elif music or wanted.evidence(path):
-            _write(member, into, loot, MUSIC if music else EVIDENCE)
+            _write(member, into, loot, MUSIC if music else EVIDENCE, link)
     if not loot.files:
-        raise ArchiveError(f"it holds none of {', '.join(spec.include)}.")
+        beside = " but its evidence" if loot.evidence else ""
+        raise ArchiveError(f"it holds none of {', '.join(spec.include)}{beside}.")
     return loot
 
 
@@ -115,14 +136,14 @@ def _nested(members: Members, wanted: Wanted, scratch: Path) -> Members:
             yield from zip_members(spool, member.path)
 
 
-def _write(member: Member, into: Path, loot: Loot, kind: str) -> None:
+def _write(member: Member, into: Path, loot: Loot, kind: str, link: bool) -> None:
     """Write a member, or note why it cannot be written."""
     target = into / kind / member.path
     left = MAX_SOURCE - sum(file.size for file in loot.files)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if member.file is not None:
-            digest, size = _link(member.file, target)
+            digest, size = _duplicate(member.file, target, link)
         else:
             with target.open("xb") as out, member.open() as data:
                 digest, size = _copy(data, out.write, min(MAX_FILE, left), member.path)
@@ -131,7 +152,7 @@ def _write(member: Member, into: Path, loot: Loot, kind: str) -> None:
             loot.left_out[member.path] = f"cannot be written: {error.strerror}"
         elif member.file is not None and error.errno in UNREACHABLE:
             loot.missing[member.path] = f"cannot be read: {error.strerror}"
-            target.unlink(missing_ok=True)  # a second name of what cannot be read
+            target.unlink(missing_ok=True)  # the beginning, or a second name
         else:
             raise
         return
@@ -167,13 +188,15 @@ def _blocks(data: IO[bytes], path: str) -> Iterator[bytes]:
         yield block
 
 
-def _link(file: Path, target: Path) -> tuple[str, int]:
-    """Give a file a second name, on another disk copy it; return the SHA-256 and the size."""
-    try:
-        os.link(file, target, follow_symlinks=False)
-    except (OSError, NotImplementedError) as error:
-        if isinstance(error, FileExistsError):
-            raise
-        shutil.copyfile(file, target, follow_symlinks=False)
+def _duplicate(file: Path, target: Path, link: bool) -> tuple[str, int]:
+    """Copy a file, or give it a second name if that can be; return the SHA-256 and the size."""
+    linked = False
+    if link:
+        with contextlib.suppress(OSError, NotImplementedError):  # another disk
+            os.link(file, target, follow_symlinks=False)
+            linked = True
+    if not linked:
+        with file.open("rb") as data, target.open("xb") as out:
+            shutil.copyfileobj(data, out, BLOCK)
     with target.open("rb") as data:
         return hashlib.file_digest(data, "sha256").hexdigest(), target.stat().st_size

@@ -185,7 +185,7 @@ def git_members(objects: Objects, commit: str, wanted: Wanted, missing: dict[str
         text = name.decode("utf-8", "surrogateescape")
         path = safe_path(text)
         if path is None:
-            yield Refused(text.encode("utf-8", "replace").decode(), "its name is not safe")
+            yield Refused(text, "its name is not safe")
         elif wanted.any(path) and mode in REGULAR:
             blobs.append((identity, path))
         elif wanted.music(path) or wanted.evidence(path):

@@ -20,7 +20,15 @@ MAX_HEADER = 2**20  # bytes of a name in a tar archive
 MAX_DICTIONARY = 2**29  # bytes of memory that an xz stream may ask for
 BLOCK = 2**18
 LONG = (b"x", b"g", b"X", b"L", b"K")  # types of tar headers that hold names and the like
-BROKEN = (tarfile.TarError, zipfile.BadZipFile, LZMAError, zlib.error, EOFError, OSError)
+BROKEN = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    LZMAError,
+    zlib.error,
+    EOFError,
+    OSError,
+    UnicodeError,
+)
 UNREADABLE = (*BROKEN, RuntimeError, NotImplementedError)  # a zip with a password, odd methods
 
 
@@ -115,19 +123,28 @@ def zip_members(file: IO[bytes], name: str) -> Members:
                 yield Member(path, lambda info=info: archive.open(info))  # type: ignore[misc]
 
 
-def folder_members(root: Path) -> Members:
+def folder_members(root: Path, without: Path | None = None) -> Members:
     """Yield the files of a folder; symbolic links are refused, hidden files passed over.
+
+    Parameters
+    ----------
+    root
+        The folder.
+    without
+        A folder that is passed over if it is in there.
 
     Yields
     ------
     Member or Refused
         In the order of their names.
     """
-    for folder, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    passed_over = without and without.resolve()
+    for folder, folders, files in os.walk(root.resolve()):
+        kept = [name for name in folders if not name.startswith(".")]
+        folders[:] = sorted(name for name in kept if Path(folder, name) != passed_over)
         for name in sorted(files):
             file = Path(folder, name)
-            inside = file.relative_to(root).as_posix()
+            inside = file.relative_to(root.resolve()).as_posix()
             if name.startswith("."):
                 continue
             if file.is_symlink():
@@ -254,7 +271,7 @@ def _tar_members(stream: IO[bytes]) -> Members:
             if info.isdir():
                 continue
             if path is None:
-                yield Refused(info.name, "its name is not safe")
+                yield Refused(info.name.removeprefix("./"), "its name is not safe")
             elif not info.isreg() or info.issparse():
                 yield Refused(path, "a link or a device")
             else:

@@ -12,7 +12,7 @@ from pathlib import Path
 from musicssl.atomic import atomic_write_text
 from musicssl_training.corpus.debian import check_deb, download_deb, find_deb, known_to_apt
 from musicssl_training.corpus.errors import ArchiveError, UnavailableError
-from musicssl_training.corpus.extraction import EVIDENCE, MUSIC, Loot, Taken, Wanted, take
+from musicssl_training.corpus.extraction import MUSIC, Loot, Taken, Wanted, take
 from musicssl_training.corpus.git import (
     find_mirror,
     git_members,
@@ -20,10 +20,10 @@ from musicssl_training.corpus.git import (
 )
 from musicssl_training.corpus.members import Member, deb_members, folder_members
 from musicssl_training.corpus.mix import mix_stems
+from musicssl_training.corpus.own import STATE, check_source, replace_source
 from musicssl_training.corpus.recipe import DebianSource, FolderSource, GitSource, SourceSpec
 
 log = logging.getLogger(__name__)
-STATE = ".corpus"  # folder in OUT of what the next run goes on from
 # settings that say what an obtained recording is, but not which files there are
 DESCRIBING = ("what", "licence", "licences", "note", "min_seconds", "max_hours")
 LATER = ("stems", "without")  # settings without which a source is the same as before there were any
@@ -45,6 +45,8 @@ class Places:
         Of folder sources, by name.
     network
         Whether what is not found may be downloaded.
+    link
+        Whether files of folders get a second name in the corpus instead of being copied.
     """
 
     recipe: Path
@@ -52,6 +54,7 @@ class Places:
     mirror: Path | None = None
     folders: Mapping[str, Path] = field(default_factory=dict)
     network: bool = True
+    link: bool = False
 
 
 def obtain(spec: SourceSpec, out: Path, places: Places) -> Loot:
@@ -60,31 +63,31 @@ def obtain(spec: SourceSpec, out: Path, places: Places) -> Loot:
     Raises
     ------
     UnavailableError
-        If it cannot be had.
+        If it cannot be had, or files that are not this command's stand in its place.
     ArchiveError
         If it is not what the recipe says.
     """
     state = out / STATE / f"{spec.name}.json"
-    key = _key(spec, places)
-    if (before := _before(state, key)) is not None:
+    key = _key(spec, out, places)
+    evidence = Wanted(spec).evidence
+    before = _before(state, key)
+    if before is not None and not any(evidence(file.path) for file in before.files):
         return before
-    part = out / STATE / f"{spec.name}.part"
-    _remove(part)
+    check_source(out, spec.name)
+    part = _part(spec, out)
+    if part.exists():
+        shutil.rmtree(part)
     part.mkdir()
     try:
-        loot = KINDS[spec.kind].take(spec, part, places)
-        for path in [p for p in loot.left_out if Wanted(spec).evidence(p)]:
+        loot = KINDS[spec.kind].take(spec, out, places)
+        for path in [p for p in loot.left_out if evidence(p)]:
             log.warning("%s: evidence %s: %s", spec.name, path, loot.left_out.pop(path))
         if spec.evidence and not loot.evidence:
             raise ArchiveError(f"it holds none of its evidence: {', '.join(spec.evidence)}.")
         if spec.add:
             mix_stems(spec, part / MUSIC, loot)
         state.unlink(missing_ok=True)  # from here on until its end, a stopped run starts anew
-        for kind in (MUSIC, EVIDENCE):
-            _remove(out / kind / spec.name)
-            if (part / kind).is_dir():
-                (out / kind).mkdir(exist_ok=True)
-                (part / kind).rename(out / kind / spec.name)
+        replace_source(out, spec.name, part)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     if not loot.missing:  # otherwise the next run may find more
@@ -92,18 +95,9 @@ def obtain(spec: SourceSpec, out: Path, places: Places) -> Loot:
     return loot
 
 
-def _remove(folder: Path) -> None:
-    """Remove a folder of ours, if it is there.
-
-    Raises
-    ------
-    UnavailableError
-        If a link, which leads elsewhere, stands in its place.
-    """
-    if folder.is_symlink() or folder.parent.is_symlink():
-        raise UnavailableError(f"{folder} is a link; remove it.")
-    if folder.exists():
-        shutil.rmtree(folder)
+def _part(spec: SourceSpec, out: Path) -> Path:
+    """Return where a source grows until it is whole."""
+    return out / STATE / f"{spec.name}.part"
 
 
 def write_json(file: Path, values: object) -> None:
@@ -111,21 +105,22 @@ def write_json(file: Path, values: object) -> None:
     atomic_write_text(file, json.dumps(values))
 
 
-def _key(spec: SourceSpec, places: Places) -> str:
+def _key(spec: SourceSpec, out: Path, places: Places) -> str:
     """Return a hash of all that decides which files a source gives."""
     settings = dataclasses.asdict(spec).items()
     facts = {k: v for k, v in settings if k not in DESCRIBING and (v or k not in LATER)}
     if isinstance(spec, FolderSource):
         folder = find_folder(spec, places)
         facts["at"] = str(folder)
-        facts["files"] = _stamps(folder) if folder else []
+        facts["link"] = places.link
+        facts["files"] = _stamps(folder, out) if folder else []
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _stamps(folder: Path) -> list[tuple[str, int, int]]:
+def _stamps(folder: Path, out: Path) -> list[tuple[str, int, int]]:
     """Return the path, size and time of every file, by which a change is seen."""
-    files = [one.file for one in folder_members(folder) if isinstance(one, Member) and one.file]
-    states = [(file, file.stat()) for file in files]
+    members = [one for one in folder_members(folder, out) if isinstance(one, Member)]
+    states = [(one.file, one.file.stat()) for one in members if one.file]
     return [(str(file), state.st_size, state.st_mtime_ns) for file, state in states]
 
 
@@ -141,24 +136,24 @@ def _before(state: Path, key: str) -> Loot | None:
         return None
 
 
-def _take_debian(spec: DebianSource, part: Path, places: Places) -> Loot:
+def _take_debian(spec: DebianSource, out: Path, places: Places) -> Loot:
     file = find_deb(spec, places.debs)
     if file is None and not places.network:
         raise UnavailableError(f"no {spec.package}_{spec.version}_*.deb at hand, and offline.")
-    file = file or download_deb(spec, part / "deb")
+    file = file or download_deb(spec, _part(spec, out) / "deb")
     check_deb(spec, file)
-    return take(spec, deb_members(file), part)
+    return take(spec, deb_members(file), _part(spec, out))
 
 
-def _take_git(spec: GitSource, part: Path, places: Places) -> Loot:
+def _take_git(spec: GitSource, out: Path, places: Places) -> Loot:
     mirror = find_mirror(spec, places.mirror)
     if mirror is None and not places.network:
         raise UnavailableError(f"no mirror of {spec.repository} at hand, and offline.")
-    objects = open_objects(spec, mirror, part / "git")
+    objects = open_objects(spec, mirror, _part(spec, out) / "git")
     missing: dict[str, str] = {}
     members = git_members(objects, spec.commit, Wanted(spec), missing)
     try:
-        loot = take(spec, members, part)
+        loot = take(spec, members, _part(spec, out))
     except ArchiveError as error:
         lacking = f" It lacks {len(missing)} files that the recipe wants." if missing else ""
         raise ArchiveError(f"{error}{lacking}") from error
@@ -166,13 +161,14 @@ def _take_git(spec: GitSource, part: Path, places: Places) -> Loot:
     return loot
 
 
-def _take_folder(spec: FolderSource, part: Path, places: Places) -> Loot:
+def _take_folder(spec: FolderSource, out: Path, places: Places) -> Loot:
     folder = find_folder(spec, places)
     if folder is None:
         raise UnavailableError(f"say where it is: --folder {spec.name}=FOLDER.")
     if not folder.is_dir():
         raise UnavailableError(f"{folder} is not a folder; say --folder {spec.name}=FOLDER.")
-    return take(spec, folder_members(folder), part)
+    members = folder_members(folder, out)
+    return take(spec, members, _part(spec, out), link=places.link)
 
 
 def find_folder(spec: FolderSource, places: Places) -> Path | None:

@@ -3,7 +3,10 @@
 import re
 from collections.abc import Callable, Iterable
 
+from musicssl.errors import ConfigError, shown
+
 INSIDE = "!/"  # between an archive and a path inside of it, as in Java
+MAX_ALTERNATIVES = 1000  # of one pattern
 
 
 def matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
@@ -24,16 +27,29 @@ def matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """Return a pattern's alternatives: ``a{b,c}`` gives ``ab`` and ``ac``."""
-    found = re.search(r"\{([^{}]*,[^{}]*)\}", pattern)
-    if not found:
-        return [pattern]
-    before, after = pattern[: found.start()], pattern[found.end() :]
-    return [
-        one
-        for choice in found.group(1).split(",")
-        for one in expand_braces(before + choice + after)
-    ]
+    """Return a pattern's alternatives: ``a{b,c}`` gives ``ab`` and ``ac``.
+
+    Raises
+    ------
+    ConfigError
+        If there are more than `MAX_ALTERNATIVES`.
+    """
+    expanded: list[str] = []
+    waiting = [pattern]
+    while waiting:
+        if len(expanded) + len(waiting) > MAX_ALTERNATIVES:
+            raise ConfigError(
+                f"the pattern {shown(pattern)} has more than {MAX_ALTERNATIVES:,} alternatives in "
+                "braces; use * in place of some."
+            )
+        one = waiting.pop()
+        found = re.search(r"\{([^{}]*,[^{}]*)\}", one)
+        if found is None:
+            expanded.append(one)
+            continue
+        before, after = one[: found.start()], one[found.end() :]
+        waiting += [before + choice + after for choice in reversed(found.group(1).split(","))]
+    return expanded
 
 
 def _expression(pattern: str) -> str:

@@ -1,16 +1,15 @@
 """Recipes of corpora: TOML files that list sources, and the lock files beside them."""
 
-import json
 import re
 import tomllib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from musicssl.atomic import atomic_write_text
 from musicssl.config import from_dict, pick_named, unknown_key
-from musicssl.errors import ConfigError, nearest, shown
+from musicssl.errors import ConfigError, shown
+from musicssl_training.corpus.lock import Lock, read_lock
+from musicssl_training.corpus.patterns import expand_braces
 from musicssl_training.corpus.stems import StemRule, check_families
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._+-]{0,99}")
@@ -85,6 +84,12 @@ class SourceSpec:
             )
         if not self.include:
             raise ConfigError(f"{self.name} includes no paths.")
+        if not self.min_seconds >= 0:
+            raise ConfigError(f"min_seconds must be at least 0, got {self.min_seconds}.")
+        if not self.max_hours > 0:
+            raise ConfigError(f"max_hours must be above 0, got {self.max_hours}.")
+        for pattern in self.patterns:
+            expand_braces(pattern)
         if not (self.licence or self.licences or self.has_index):
             raise ConfigError(f"{self.name} states no licence; unclear ones cannot be used.")
         if not (self.evidence or self.note or self.has_index):
@@ -102,6 +107,14 @@ class SourceSpec:
                 f"{self.name}: without {', '.join(sorted(strange))}, but none of its stems are "
                 "that family."
             )
+
+    @property
+    def patterns(self) -> list[str]:
+        """All patterns of paths and names."""
+        lists = [self.include, self.evidence, self.add]
+        lists += [rule.paths for rule in self.licences] + [rule.paths for rule in self.exclude]
+        lists += [rule.names for rule in self.stems]
+        return [pattern for patterns in lists for pattern in patterns]
 
     @property
     def has_index(self) -> bool:
@@ -178,22 +191,13 @@ KINDS: dict[str, type[SourceSpec]] = {
 
 
 @dataclass(frozen=True)
-class Locked:
-    """A recording as it was when the recipe was written."""
-
-    sha256: str
-    seconds: float
-    size: int  # bytes
-
-
-@dataclass(frozen=True)
 class Recipe:
     """Sources, and what is known of their recordings by source and path."""
 
     file: Path
     description: str
     sources: tuple[SourceSpec, ...]
-    lock: dict[tuple[str, str], Locked]
+    lock: Lock
 
     @property
     def lock_file(self) -> Path:
@@ -226,7 +230,7 @@ def read_recipe(file: Path) -> Recipe:
         if names.count(name) > 1:
             raise ConfigError(f"{file} has two sources called {name!r}.")
     recipe = Recipe(file, str(values.get("description", "")), sources, {})
-    recipe.lock.update(_read_lock(recipe.lock_file, names))
+    recipe.lock.update(read_lock(recipe.lock_file, names))
     return recipe
 
 
@@ -241,48 +245,3 @@ def _source(entry: Any, where: str) -> SourceSpec:
         return from_dict(kind, values, "source")
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
-
-
-def _read_lock(file: Path, names: list[str]) -> dict[tuple[str, str], Locked]:
-    if not file.is_file():
-        return {}
-    lock = {}
-    try:
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-            row = json.loads(line)
-            if row["source"] not in names:
-                raise ConfigError(
-                    f"{file}, line {number}: the recipe has no source {shown(row['source'])}."
-                    f"{nearest(str(row['source'])[:100], names)}"
-                )
-            facts = Locked(str(row["sha256"]), float(row["seconds"]), int(row["size"]))
-            lock[str(row["source"]), str(row["path"])] = facts
-    except ConfigError:
-        raise
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ConfigError(f"{file} is no lock file ({error}); --write-lock makes it.") from error
-    return lock
-
-
-def write_lock(recipe: Recipe, rows: Iterable[dict[str, Any]]) -> int:
-    """Write what is known of recordings beside the recipe, over what was; return how many.
-
-    What the lock says of other recordings of the recipe stays.
-    """
-    lock = {key: _lock_row(*key, facts) for key, facts in recipe.lock.items()}
-    for row in rows:
-        facts = Locked(row["sha256"], row["seconds"], row["size"])
-        lock[row["source"], row["path"]] = _lock_row(row["source"], row["path"], facts)
-    lines = [json.dumps(lock[key], ensure_ascii=False) for key in sorted(lock)]
-    atomic_write_text(recipe.lock_file, "".join(f"{line}\n" for line in lines))
-    return len(lock)
-
-
-def _lock_row(source: str, path: str, facts: Locked) -> dict[str, Any]:
-    return {
-        "source": source,
-        "path": path,
-        "sha256": facts.sha256,
-        "seconds": round(facts.seconds, 3),
-        "size": facts.size,
-    }

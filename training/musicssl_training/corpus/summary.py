@@ -14,6 +14,7 @@ from musicssl_training.data.pack import Packed
 
 INDEX, LEFT_OUT = "index.csv", "left-out.csv"
 COLUMNS = ("path", "source", "licence", "evidence", "artist", "title", "duration_s", "sha256")
+TABLES = {INDEX: COLUMNS, LEFT_OUT: ("source", "path", "reason")}  # with their columns
 
 
 @dataclass
@@ -55,13 +56,16 @@ class Summary:
 
 
 def write_tables(out: Path, summary: Summary) -> None:
-    """Write the index and what was left out: whole or not at all."""
+    """Write the index and what was left out: whole or not at all.
+
+    Bytes of a name that are not UTF-8 are written as escapes.
+    """
     rows = [[row.get(column, "") for column in COLUMNS] for row in summary.rows]
-    _write_csv(out / INDEX, COLUMNS, [[f"{MUSIC}/{row[0]}", *row[1:]] for row in rows])
-    _write_csv(out / LEFT_OUT, ("source", "path", "reason"), summary.missing + summary.left_out)
+    _write_csv(out / INDEX, [[f"{MUSIC}/{row[0]}", *row[1:]] for row in rows])
+    _write_csv(out / LEFT_OUT, summary.missing + summary.left_out)
 
 
-def _write_csv(file: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def _write_csv(file: Path, rows: Sequence[Sequence[str]]) -> None:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-    atomic_write_text(file, text.getvalue())
+    csv.writer(text, lineterminator="\n").writerows([TABLES[file.name], *rows])
+    atomic_write_text(file, text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8"))

@@ -41,7 +41,7 @@ class Overlap:
         return f"{self.collection}/{self.item}: {self.evidence} of {self.corpus}/{self.path}"
 
 
-def check_overlap(corpora: Sequence[str], roots: dict[str, Path]) -> None:
+def check_overlap(corpora: Sequence[str], roots: dict[str, Path]) -> str:
     """Make sure that no labeled music is in a corpus, by name, melody or audio.
 
     Labeled recordings that share a melody but no group are logged: splits may separate them.
@@ -52,6 +52,11 @@ def check_overlap(corpora: Sequence[str], roots: dict[str, Path]) -> None:
         Packs, and folders with a manifest.
     roots
         Folders of the collections, by the keys of `COLLECTIONS`.
+
+    Returns
+    -------
+    str
+        What was compared, in one line.
 
     Raises
     ------
@@ -71,7 +76,13 @@ def check_overlap(corpora: Sequence[str], roots: dict[str, Path]) -> None:
     if found:
         listed = "\n".join(map(str, found[:SHOWN]))
         more = f"\nand {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-        raise LeakError(f"labelled music is in the corpus, {len(found)} x:\n{listed}{more}")
+        matches = f"{len(found)} match{'es' if len(found) > 1 else ''}"
+        raise LeakError(f"labelled music is in the corpus, {matches}:\n{listed}{more}")
+    recordings = sum(len(source.items) for source in sources)
+    clips = sum(len(collection.clips) for collection in collections)
+    names = ", ".join(collection.name for collection in collections)
+    said = f"{recordings:,} recordings compared with {clips:,} labelled clips ({names})"
+    return f"no overlap found: {said}"
 
 
 def find_by_name(collection: Collection, sources: Sequence[Source]) -> Iterator[Overlap]:
