@@ -16,7 +16,7 @@ import musicssl
 from musicssl.errors import ConfigError, DependencyError, ModelError
 from musicssl_training.cli.main import main
 from musicssl_training.data import Pack
-from musicssl_training.data.teaching import Facts, Lessons
+from musicssl_training.data.teaching import Facts, Lessons, teaching_digest
 from musicssl_training.teachers import TEACHERS, load_teacher
 from musicssl_training.teachers import base as base_module
 from musicssl_training.teachers.embedding import licence_of
@@ -59,6 +59,23 @@ def test_values_are_the_teachers_and_the_same_for_any_number_of_jobs(pack: Path)
     assert said is not None
     np.testing.assert_allclose(said.values[:, 0], np.arange(12))
     np.testing.assert_allclose(said.values[:, 1], loud, rtol=2e-3)
+
+
+def test_what_is_known_is_counted_and_has_a_digest_whatever_the_order(pack: Path) -> None:
+    assert teaching_digest(pack, "loudness") == ""
+    teach(pack, Loudness("patches"))
+    index = pack / FILES[1]
+    digest = teaching_digest(pack, "loudness")
+    assert len(digest) == 16
+    assert lessons(pack).known == 6
+    facts, *places = index.read_text().splitlines(keepends=True)
+    index.write_text("".join([facts, *places[::-1]]))
+    assert teaching_digest(pack, "loudness") == digest
+    index.write_text("".join([facts, *places[:4]]))
+    assert teaching_digest(pack, "loudness") != digest
+    assert lessons(pack).known == 4
+    index.write_text("".join([facts.replace("a meter", "another"), *places]))
+    assert teaching_digest(pack, "loudness") != digest
 
 
 def test_what_was_killed_goes_on(pack: Path) -> None:

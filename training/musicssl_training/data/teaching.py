@@ -105,6 +105,11 @@ class Lessons:
         """Be opened again in another process, instead of sending all values there."""
         return Lessons, (self.facts, self.file, self.places)
 
+    @property
+    def known(self) -> int:
+        """Number of recordings that have values."""
+        return sum(place.steps > 0 for place in self.places.values())
+
     def excerpt(self, path: str, start: float, seconds: float) -> Taught | None:
         """Return what is known of a stretch of a recording.
 
@@ -152,6 +157,24 @@ class Place:
 def files(folder: Path, name: str) -> tuple[Path, Path]:
     """Return the files of values and of places of a teacher beside a pack."""
     return folder / f"teacher-{name}.f16", folder / f"teacher-{name}.jsonl"
+
+
+def teaching_digest(folder: Path, name: str) -> str:
+    """Return a short hash of what a teacher's index says: who was asked, of what, how much came.
+
+    It is the same in whatever order the recordings were asked about, and empty where there is no
+    such index. The values themselves are not read.
+
+    Raises
+    ------
+    ConfigError
+        If the index is damaged.
+    """
+    facts, places = read_places(files(folder, name)[1])
+    if facts is None:
+        return ""
+    rows = sorted((asdict(place) | {"first": 0} for place in places), key=lambda row: row["path"])
+    return hashlib.sha256(json.dumps([asdict(facts), *rows]).encode()).hexdigest()[:16]
 
 
 def read_places(index: Path) -> tuple[Facts | None, list[Place]]:
