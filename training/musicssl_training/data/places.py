@@ -71,7 +71,8 @@ def read_places(index: Path) -> tuple[Facts | None, list[Place]]:
                 places.append(_place(row))
         except (ValueError, TypeError) as error:
             raise ConfigError(
-                f"{index}, line {number}, is damaged ({error}). Delete {index.stem}.* and {AGAIN}."
+                f"{index}, line {number}, is damaged ({str(error).removesuffix('.')}). Delete "
+                f"{index.stem}.* and {AGAIN}."
             ) from error
     return facts, places
 
