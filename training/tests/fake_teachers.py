@@ -42,5 +42,33 @@ def patches() -> Teacher:
     return Loudness("patches")
 
 
+def not_finite() -> Teacher:
+    class Broken(Loudness):
+        def values(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+            yield from (np.inf * part for part in super().values(blocks))
+
+    return Broken("patches")
+
+
+def fails() -> Teacher:
+    raise KeyError("no key")
+
+
+def without_facts() -> Teacher:
+    class Silent(Teacher):
+        sample_rate = RATE
+
+        def values(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+            yield from blocks
+
+    return Silent()
+
+
+def without_rate() -> Teacher:
+    teacher = Loudness("patches")
+    teacher.sample_rate = 0
+    return teacher
+
+
 def nobody() -> str:
     return "no teacher"

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from versions import FONT, needs_fluidsynth
 
-from musicssl.errors import AudioError, DependencyError
+from musicssl.errors import AudioError, ConfigError, DependencyError
+from musicssl_training.cli.main import main
 from musicssl_training.midi import render as midi
 from musicssl_training.midi.arrange import Version, choose_version, rewrite, timed_parts
 from musicssl_training.midi.parse import sounding, stated_key
@@ -144,3 +145,43 @@ def test_rendering(tmp_path: Path) -> None:
     (tmp_path / "bad.mid").write_bytes(b"no score")
     with pytest.raises(AudioError, match=r"bad\.mid: cannot be rendered"):
         midi.render(tmp_path / "bad.mid", [str(FONT)], 22_050, "0")
+
+
+def test_a_font_that_is_none_is_refused_at_once(tmp_path: Path) -> None:
+    font = tmp_path / "a.sf3"
+    font.write_bytes(b"RIFF\x00\x00\x00\x00sfbkLIST")
+    assert len(midi.check_fonts([str(font)])[str(font)]) == 16
+    font.write_bytes(b"RIFF\x00\x00\x00\x00WAVEfmt ")
+    with pytest.raises(ConfigError, match=r"a\.sf3 is no SoundFont"):
+        midi.check_fonts([str(font)])
+    with pytest.raises(DependencyError, match=r"there is no sound font .*b\.sf2"):
+        midi.check_fonts([str(tmp_path / "b.sf2")])
+
+
+def test_an_error_without_words_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(path: Path, clip: bool) -> None:
+        raise EOFError
+
+    monkeypatch.setattr(mido, "MidiFile", fails)
+    with pytest.raises(AudioError, match=r"a\.mid: cannot be rendered \(EOFError\)"):
+        midi.read_score(tmp_path / "a.mid")
+
+
+@needs_fluidsynth
+def test_another_version_is_not_taken_for_the_one_that_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    score().save(tmp_path / "a.mid")
+    (tmp_path / "i.csv").write_text("path,source,licence\na.mid,s,CC0\n")
+    command = ["render", str(tmp_path / "i.csv"), str(tmp_path / "pack"), "--font", str(FONT)]
+    assert main(command) == 0
+    index = (tmp_path / "pack" / "index.jsonl").read_bytes()
+    assert main(command) == 0
+    for more, message in (
+        (["--version-of", "1"], "version_of 0, asked for is 1"),
+        (["--font", str(FONT)], "made with fonts"),
+        (["--amplifier", "0.5"], "amplifier 0.0, asked for is 0.5"),
+    ):
+        assert main(command + more) == 2
+        assert message in capsys.readouterr().err
+    assert (tmp_path / "pack" / "index.jsonl").read_bytes() == index

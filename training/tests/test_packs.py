@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import soxr
 
-from musicssl.errors import AudioError, ConfigError, DependencyError
+from musicssl.errors import AudioError, ConfigError, DependencyError, OutputError
 from musicssl_training.cli.main import main
 from musicssl_training.data import IncompleteError, Pack, decode_complete, open_sources, write_pack
 
@@ -187,3 +187,217 @@ def test_index_is_read_as_spreadsheets_write_it(
     assert "has no column 'genre'" in capsys.readouterr().err
     (tmp_path / "index.csv").write_bytes(b"\xff\xfe\x00")
     assert main(command) == 2
+
+
+def row(path: str, **said: str) -> dict[str, str]:
+    return {"path": path, "source": "s", "licence": "CC0"} | said
+
+
+def flat(row):  # type: ignore[no-untyped-def]
+    return np.full(10, 0.1, np.float32), {}, None
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+ROWS = [row("a"), row("b", licence="GPL-2"), row("c")]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (ROWS[::2], r"holds 1 recordings that are not .* such as b \(it is left out now"),
+        ([ROWS[0], row("b"), ROWS[2]], "b .its licence is 'GPL-2' in the pack, 'CC0' in the index"),
+        ([*ROWS[:2], row("c", evidence="x")], "c .its evidence is None in the pack, 'x' in the"),
+        ([row(f"new/{one['path']}") for one in ROWS], "holds 3 recordings .* such as a "),
+    ],
+)
+def test_a_pack_that_holds_something_else_than_is_asked_for_is_refused(
+    rows: list[dict[str, str]], message: str, tmp_path: Path
+) -> None:
+    write_pack(ROWS, tmp_path, flat)
+    before = contents(tmp_path)
+    with pytest.raises(ConfigError, match=f"{message}.*another folder, or remove this one"):
+        write_pack(rows, tmp_path, flat)
+    assert contents(tmp_path) == before
+    assert write_pack([*ROWS, row("d")], tmp_path, flat).recordings == 4  # it has grown
+
+
+def test_a_pack_made_otherwise_is_refused(tmp_path: Path) -> None:
+    made = {"sample_rate": 22_050, "rendering": {"version_of": 0, "fonts": ["a.sf2 12ab"]}}
+    write_pack(ROWS, tmp_path, flat, settings=made)
+    write_pack(ROWS, tmp_path, flat, settings=made)
+    for other, message in (
+        ({"sample_rate": 16_000}, "made with sample_rate 22050, asked for is 16000"),
+        ({"rendering": {"version_of": 1}}, "a .made with version_of 0, asked for is 1"),
+        ({"rendering": {"version_of": 0, "fonts": []}}, r"fonts \['a.sf2 12ab'\], asked for is"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            write_pack(ROWS, tmp_path, flat, settings=made | other)
+
+
+def test_a_pack_of_an_older_version_is_gone_on_with(tmp_path: Path) -> None:
+    write_pack(ROWS, tmp_path, flat, settings={"sample_rate": 22_050})
+    index = tmp_path / "index.jsonl"
+    items = [json.loads(line) for line in index.open()]
+    for item in items:
+        del item["audio_hash"], item["sample_rate"]
+    index.write_text("".join(json.dumps(item) + "\n" for item in items))
+    old = index.read_bytes()
+    rows = [one | {"evidence": "told since"} for one in [*ROWS, row("d")]]
+    settings = {"sample_rate": 22_050, "rendering": {"version_of": 1}}
+    assert write_pack(rows, tmp_path, flat, settings=settings).recordings == 4
+    assert index.read_bytes().startswith(old)
+    with pytest.raises(ConfigError, match="its licence is 'GPL-2' in the pack"):
+        write_pack([ROWS[0], row("b"), ROWS[2]], tmp_path, flat)
+    with pytest.raises(ConfigError, match="made with sample_rate 22050, asked for is 16000"):
+        write_pack(rows, tmp_path, flat, settings={"sample_rate": 16_000})
+
+
+def test_a_recording_whose_file_was_replaced_is_noticed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "index.csv").write_text("path,source,licence\na.wav,s,CC0\nb.wav,s,CC0\n")
+    for name in "ab":
+        soundfile.write(tmp_path / f"{name}.wav", tone(3), 22_050)
+    command = ["pack", str(tmp_path / "index.csv"), str(tmp_path / "pack")]
+    assert main(command) == 0
+    (tmp_path / "a.wav").touch()  # the same content as before
+    assert main(command) == 0
+    soundfile.write(tmp_path / "b.wav", 0.5 * tone(3), 22_050)  # as long as before
+    assert main(command) == 2
+    assert "such as b.wav (its file is another now)" in capsys.readouterr().err
+    (tmp_path / "b.wav").unlink()  # nobody can tell
+    assert main(command) == 0
+
+
+def test_licences_left_out_later_do_not_stay_in_a_pack(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "ab":
+        soundfile.write(tmp_path / f"{name}.wav", tone(3), 22_050)
+    index = tmp_path / "index.csv"
+    index.write_text("path,source,licence\na.wav,s,GPL-2\nb.wav,s,CC0\n,,\n")
+    command = ["pack", str(index), str(tmp_path / "pack")]
+    assert main(command) == 0
+    for more in (["--leave-out", "licence=*GPL*"], ["--sample-rate", "16000"]):
+        assert main(command + more) == 2
+        assert "a.wav" in capsys.readouterr().err
+    index.write_text("path,source,licence\na.wav,s,GPL-2\n,s,CC0\n")
+    assert main(command) == 2
+    assert "row 2 below the names has no path" in capsys.readouterr().err
+
+
+def test_what_is_named_twice_is_packed_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert write_pack([*ROWS, ROWS[1]], tmp_path, flat).recordings == 3
+    assert "1 rows name a recording once more" in caplog.text
+    with pytest.raises(ConfigError, match="names b twice, with the licence 'GPL-2' and 'CC0'"):
+        write_pack([*ROWS, row("b")], tmp_path / "other", flat)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"index.jsonl": b'{"my": "own"}\n'}, "line 1, holds what no pack does .path is None"),
+        ({"index.jsonl": b'{"my": "own"}'}, "ends with .* no line of a pack's"),
+        ({"index.jsonl": b'{"path": "own"}'}, "ends with .* no line of a pack's"),
+        ({"index.jsonl": b"\xff\xfe\n"}, "line 1, holds what no pack does"),
+        ({"index.jsonl": b"[1]\n"}, r"holds what no pack does \(\[1\] is no row"),
+        ({"audio.i16": b"mine"}, "audio.i16 is there without the index.jsonl of a pack"),
+        ({"scores.jsonl": b"mine"}, "scores.jsonl is there without the index.jsonl of a pack"),
+    ],
+)
+def test_files_of_somebody_elses_are_left_as_they_are(
+    files: dict[str, bytes], message: str, tmp_path: Path
+) -> None:
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(ConfigError, match=message):
+        write_pack(ROWS, tmp_path, flat)
+    assert contents(tmp_path) == files
+
+
+def test_a_pack_that_lost_its_index_keeps_its_audio(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_pack(ROWS, tmp_path, flat)
+    audio = (tmp_path / "audio.i16").read_bytes()
+    (tmp_path / "index.jsonl").write_bytes(b"")
+    write_pack(ROWS, tmp_path, flat)
+    assert (tmp_path / "audio.i16.aside").read_bytes() == audio
+    assert "put aside as audio.i16.aside" in caplog.text
+    (tmp_path / "index.jsonl").unlink()
+    with pytest.raises(ConfigError, match="or the index was lost"):
+        write_pack(ROWS, tmp_path, flat)
+    assert (tmp_path / "audio.i16").read_bytes() == audio
+
+
+def test_scores_of_somebody_elses_beside_a_pack_are_kept(tmp_path: Path) -> None:
+    write_pack(ROWS, tmp_path, flat)
+    for text in ("my scores", '{"my": 1}\n'):
+        (tmp_path / "scores.jsonl").write_text(text)
+        with pytest.raises(ConfigError, match=r"scores\.jsonl ends with .* no line of a pack's"):
+            write_pack(ROWS, tmp_path, flat)
+        assert (tmp_path / "scores.jsonl").read_text() == text
+
+
+def test_a_second_writer_is_refused(tmp_path: Path) -> None:
+    def nested(row):  # type: ignore[no-untyped-def]
+        with pytest.raises(ConfigError, match="another process is writing there"):
+            write_pack(ROWS[:1], tmp_path, flat)
+        return flat(row)
+
+    assert write_pack(ROWS, tmp_path, nested).recordings == 3
+    assert sorted(contents(tmp_path)) == ["audio.i16", "index.jsonl"]
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("there is no full disk")
+    monkeypatch.setattr("musicssl_training.data.pack.cut", lambda file, size: full.open("wb"))
+    with pytest.raises(OutputError, match=r"cannot write to .*audio\.i16: No space left"):
+        write_pack(ROWS, tmp_path, flat)
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [
+        ({"start": -1}, "start is -1"),
+        ({"start": "0"}, "start is '0'"),
+        ({"samples": True}, "samples is True"),
+        ({"sample_rate": 0}, "sample_rate is 0"),
+        ({"path": 1}, "path is 1"),
+        ({"licence": None}, "licence is None"),
+    ],
+)
+def test_a_damaged_index_names_the_line(
+    change: dict[str, object], wrong: str, tmp_path: Path
+) -> None:
+    write_pack(ROWS, tmp_path, flat)
+    index = tmp_path / "index.jsonl"
+    first, second, third = [json.loads(line) for line in index.open()]
+    text = "".join(json.dumps(one) + "\n" for one in (first, second | change, third))
+    index.write_text(text)
+    for use in (lambda: Pack.open(tmp_path), lambda: write_pack(ROWS, tmp_path, flat)):
+        with pytest.raises(ConfigError, match=rf"index\.jsonl, line 2, .* \({wrong}\)"):
+            use()
+    assert index.read_text() == text
+
+
+def test_audio_of_an_odd_size_is_read_up_to_what_is_whole(tmp_path: Path) -> None:
+    write_pack(ROWS, tmp_path, flat)
+    with (tmp_path / "audio.i16").open("ab") as audio:
+        audio.write(b"x")  # of a recording whose line is not there yet
+    assert len(Pack.open(tmp_path).audio) == 30
+
+
+def test_the_digest_of_a_pack_is_that_of_its_audio_too(tmp_path: Path) -> None:
+    for name, level in (("one", 0.1), ("same", 0.1), ("other", 0.2)):
+        loud = (np.full(10, level, np.float32), {}, None)
+        write_pack(ROWS, tmp_path / name, lambda row, loud=loud: loud)
+    one, same, other = (Pack.open(tmp_path / name).digest() for name in ("one", "same", "other"))
+    assert one == same != other

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from versions import FONT, a_version, needs_fluidsynth
 
-from musicssl.errors import AudioError
+from musicssl.errors import AudioError, ConfigError
 from musicssl_training.data import Pack, write_pack
 from musicssl_training.midi.arrange import rewrite
 from musicssl_training.midi.parse import beats, sounding, stated_key
@@ -252,3 +252,14 @@ def test_energy_rises_where_the_truth_has_onsets(tmp_path: Path) -> None:
     assert len(late) > 60
     assert np.abs(np.median(late)) <= 10
     assert np.mean(np.abs(np.array(late)) <= 15) > 0.95
+
+
+@pytest.mark.parametrize(
+    "line", [b"garbage", b"\xff\xfe\x00", b"[1]", b'{"path": "1"}', b'{"path": "1", "notes": 3}']
+)
+def test_damaged_scores_name_the_line(line: bytes, tmp_path: Path) -> None:
+    write_pack(ROWS, tmp_path, read)
+    first, _, *others = (tmp_path / SCORES).read_bytes().splitlines(keepends=True)
+    (tmp_path / SCORES).write_bytes(b"".join([first, line + b"\n", *others]))
+    with pytest.raises(ConfigError, match=r"scores\.jsonl, line 2, holds what no score does"):
+        Pack.open(tmp_path)

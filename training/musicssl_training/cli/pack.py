@@ -3,7 +3,7 @@
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from musicssl.errors import ConfigError
@@ -19,7 +19,10 @@ COLUMNS = (  # of an index; the first three must be there
     "source",
     "licence",
     "group",
+    "evidence",
     "artist",
+    "title",
+    "sha256",
     "key_signature",
     "key_mode_reliable",
     "key_source_label",
@@ -47,7 +50,7 @@ def run_pack(args: argparse.Namespace) -> None:
         audio = decode_complete(root / row["path"], args.sample_rate, row.get("seconds"))
         return audio, {}, None
 
-    write(args, [with_seconds(row, args.index) for row in rows], read)
+    write(args, [with_seconds(row, args.index) for row in rows], read, {})
 
 
 def with_seconds(row: dict[str, Any], index: "Path") -> dict[str, Any]:
@@ -71,8 +74,13 @@ def with_seconds(row: dict[str, Any], index: "Path") -> dict[str, Any]:
     return out
 
 
-def write(args: argparse.Namespace, rows: list[dict[str, Any]], read: "Read") -> None:
-    """Write a pack of rows of the index, which then name the sample rate.
+def write(
+    args: argparse.Namespace,
+    rows: list[dict[str, Any]],
+    read: "Read",
+    settings: Mapping[str, Any],
+) -> None:
+    """Write a pack of rows of the index, which then name the sample rate and other settings.
 
     Raises
     ------
@@ -81,27 +89,34 @@ def write(args: argparse.Namespace, rows: list[dict[str, Any]], read: "Read") ->
     """
     from musicssl_training.data import write_pack
 
-    def at_rate(row: dict[str, Any]) -> Any:
-        audio, facts, score = read(row)
-        return audio, facts | {"sample_rate": args.sample_rate}, score
-
-    packed = write_pack(rows, args.out, at_rate, args.jobs)
+    root = args.root or args.index.parent
+    packed = write_pack(
+        rows,
+        args.out,
+        read,
+        args.jobs,
+        settings={"sample_rate": args.sample_rate, **settings},
+        locate=lambda row: root / row["path"],
+    )
     if not packed.recordings:
         raise ConfigError("not one of the files could be read; see above.")
     print(f"{args.out}: {packed}", file=sys.stderr)
 
 
 def chosen_rows(args: argparse.Namespace, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Return some columns of the rows of the index that are to be read.
+    """Return some columns of the rows of the index that are to be read; empty rows are not.
 
     Raises
     ------
     ConfigError
-        If none is left.
+        If none is left, or one has no path.
     """
     from musicssl_training.data.index import leave_out, read_rows
 
-    rows = read_rows(args.index, COLUMNS[:3])
+    rows = [row for row in read_rows(args.index, COLUMNS[:3]) if any(row.values())]
+    for number, row in enumerate(rows, 1):
+        if not row["path"].strip():
+            raise ConfigError(f"{args.index}: row {number} below the names has no path.")
     kept = leave_out(rows, args.leave_out)
     if not kept:
         raise ConfigError(f"{args.index}: no row is left.")

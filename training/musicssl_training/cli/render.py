@@ -46,9 +46,10 @@ def add_render(parser: argparse.ArgumentParser) -> None:
 
 def run_render(args: argparse.Namespace) -> None:
     """Render MIDI files into a pack."""
+    from musicssl_training.data.recordings import short_hash
     from musicssl_training.midi.ensemble import Sound
     from musicssl_training.midi.instruments import Instruments, read_instruments
-    from musicssl_training.midi.render import render
+    from musicssl_training.midi.render import check_fonts, render
 
     if args.instruments_root and not args.instruments:
         raise ConfigError("--instruments-root says where the paths of --instruments start.")
@@ -59,9 +60,16 @@ def run_render(args: argparse.Namespace) -> None:
     )
     sound = Sound(instruments, args.amplifier)
     root, fonts = args.root or args.index.parent, args.font or FONTS
+    hashes = check_fonts(fonts)
 
     def read(row: dict[str, Any]) -> Any:
         seed = f"{args.version_of}/{row['path']}"
         return render(root / row["path"], fonts, args.sample_rate, seed, row, sound)
 
-    write(args, chosen_rows(args, COLUMNS), read)
+    settings = {
+        "version_of": args.version_of,
+        "fonts": [f"{Path(font).name} {hashes[font]}" for font in fonts],
+        "instruments": short_hash(args.instruments.read_bytes()) if args.instruments else "",
+        "amplifier": args.amplifier,
+    }
+    write(args, chosen_rows(args, COLUMNS), read, {"rendering": settings})

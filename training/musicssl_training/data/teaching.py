@@ -1,62 +1,47 @@
 """Stored values of a teacher for the recordings of a pack: values, and where each lies.
 
 ``teacher-NAME.f16`` holds rows of 16-bit floats, ``teacher-NAME.jsonl`` the facts of the teacher in
-its first line and ``{"path", "samples", "first", "steps"}`` of a recording in each of the others.
+its first line and ``{"path", "samples", "first", "steps", "audio_hash"}`` of a recording in each of
+the others.
 """
 
 import hashlib
-import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.errors import ConfigError
+from musicssl_training.data.facts import NAME, Facts
+from musicssl_training.data.places import (
+    AGAIN,
+    Place,
+    check_places,
+    files,
+    read_places,
+    teaching_digest,
+    to_line,
+)
 
-KINDS = ("frames", "patches", "clips")
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+__all__ = [
+    "NAME",
+    "Facts",
+    "Lessons",
+    "Place",
+    "Taught",
+    "check_places",
+    "files",
+    "read_places",
+    "teaching_digest",
+    "to_line",
+]
+
 ENOUGH = 50_000  # rows that moments are taken of, at most
 EDGE = 1e-4  # seconds by which a patch may stick out: the rounding of times
-
-
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """Facts about a teacher and the meaning of its values."""
-
-    name: str  # small letters, digits, - and _
-    model: str  # in words
-    sha256: str  # of the weights
-    licence: str
-    trained_on: str  # data, and labels where it had any
-    kind: str  # "frames", "patches" or "clips"
-    size: int  # values a step
-    hop: float = 0.0  # seconds from one step to the next; step 0 is at 0, or begins there
-    window: float = 0.0  # seconds of a patch
-
-    def __post_init__(self) -> None:
-        if not NAME.fullmatch(self.name):
-            raise ConfigError(
-                f"a teacher's name has small letters, digits, - and _ only, got {self.name!r}."
-            )
-        if self.kind not in KINDS:
-            raise ConfigError(f"teacher {self.name}: kind is one of {KINDS}, got {self.kind!r}.")
-        if self.size < 1 or (self.kind != "clips" and self.hop <= 0):
-            raise ConfigError(
-                f"teacher {self.name}: size and hop must be positive, got {self.size}, {self.hop}."
-            )
-        if (self.kind == "patches") != (self.window > 0):
-            raise ConfigError(
-                f"teacher {self.name}: patches, and nothing else, have a window; "
-                f"got {self.window} s for {self.kind}."
-            )
-
-    def same_values(self, other: "Facts") -> bool:
-        """Tell whether another one's values are the same, whatever is told of its licence."""
-        return replace(self, licence=other.licence, trained_on=other.trained_on) == other
+SMALLEST = float(np.finfo(np.float16).smallest_normal)  # magnitude that keeps all its digits
 
 
 @dataclass(frozen=True)
@@ -76,7 +61,7 @@ class Taught:
 class Lessons:
     """The values of one teacher for the recordings of a pack."""
 
-    def __init__(self, facts: Facts, file: Path, places: Mapping[str, "Place"]) -> None:
+    def __init__(self, facts: Facts, file: Path, places: Mapping[str, Place]) -> None:
         self.facts, self.file, self.places = facts, file, places
         rows = max((place.first + place.steps for place in places.values()), default=0)
         self.values: NDArray[np.float16] = np.zeros((0, facts.size), np.float16)
@@ -101,7 +86,7 @@ class Lessons:
         check_places(folder, facts, places, items)
         return cls(facts, file, {place.path: place for place in places})
 
-    def __reduce__(self) -> tuple[type["Lessons"], tuple[Facts, Path, Mapping[str, "Place"]]]:
+    def __reduce__(self) -> tuple[type["Lessons"], tuple[Facts, Path, Mapping[str, Place]]]:
         """Be opened again in another process, instead of sending all values there."""
         return Lessons, (self.facts, self.file, self.places)
 
@@ -119,95 +104,86 @@ class Lessons:
             Of the recording.
         start, seconds
             Where in the recording the stretch begins, and how long it is.
+
+        Raises
+        ------
+        ConfigError
+            If values are not finite.
         """
         place, facts = self.places.get(path), self.facts
         if place is None or not place.steps:
             return None
         rows = self.values[place.first : place.first + place.steps]
         if facts.kind == "clips":
-            return Taught(rows[:1].astype(np.float32), np.zeros(1), seconds)
+            return Taught(self._finite(rows[:1], path), np.zeros(1), seconds)
         first = max(0, int(np.floor(start / facts.hop)))
         last = int(np.ceil((start + seconds) / facts.hop)) + 1
-        values = rows[first:last].astype(np.float32)
+        values = self._finite(rows[first:last], path)
         times = np.arange(first, first + len(values), dtype=np.float64) * facts.hop - start
         return Taught(values, times, facts.window).within(0.0, seconds)
 
     def moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return mean and covariance of the values; of evenly spread rows if there are many."""
-        values = self.values[:: max(1, -(-len(self.values) // ENOUGH))].astype(np.float64)
+        """Return mean and covariance of the values; of evenly spread rows if there are many.
+
+        Raises
+        ------
+        ConfigError
+            If values are not finite.
+        """
+        values = self._spread().astype(np.float64)
         mean = values.mean(axis=0)
         values -= mean
         return mean, values.T @ values / len(values)
 
+    def idle(self) -> tuple[int, int, int]:
+        """Return how many of the values say nothing, how many little, and of how many steps.
+
+        Of evenly spread steps if there are many. Nothing say those that are the same in all of
+        them; little those that are so small that 16-bit floats keep few of their digits.
+
+        Raises
+        ------
+        ConfigError
+            If values are not finite.
+        """
+        values = self._spread().astype(np.float32)
+        if len(values) < 2:  # nothing to compare
+            return 0, 0, len(values)
+        same = values.min(axis=0) == values.max(axis=0)
+        faint = np.abs(values).max(axis=0) < SMALLEST
+        return int(same.sum()), int((faint & ~same).sum()), len(values)
+
+    def _spread(self) -> NDArray[np.float16]:
+        """Return evenly spread rows, at most `ENOUGH`."""
+        step = max(1, -(-len(self.values) // ENOUGH))
+        rows = self.values[::step]
+        wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1)) * step
+        if len(wrong):
+            places = self.places.values()
+            before = [(p.first, p.path) for p in places if p.steps and p.first <= wrong[0]]
+            self._refuse(max(before, default=(0, "no recording"))[1])
+        return rows
+
+    def _finite(self, rows: NDArray[np.float16], path: str) -> NDArray[np.float32]:
+        """Return rows of a recording as they are to be used."""
+        values = rows.astype(np.float32)
+        if not np.isfinite(values).all():
+            self._refuse(path)
+        return values
+
+    def _refuse(self, path: str) -> NoReturn:
+        """Say that the file is damaged.
+
+        Raises
+        ------
+        ConfigError
+            Always.
+        """
+        raise ConfigError(
+            f"{self.file} holds values of {path} that are not finite, which is never written: it "
+            f"is damaged. Delete {self.file.stem}.* and {AGAIN}."
+        )
+
     def digest(self) -> str:
         """Return the SHA-256 of the values."""
         return hashlib.sha256(self.values.data).hexdigest()
-
-
-@dataclass(frozen=True)
-class Place:
-    """Place of a recording's values in the file."""
-
-    path: str
-    samples: int  # of the recording, in the pack
-    first: int  # row
-    steps: int  # rows
-
-
-def files(folder: Path, name: str) -> tuple[Path, Path]:
-    """Return the files of values and of places of a teacher beside a pack."""
-    return folder / f"teacher-{name}.f16", folder / f"teacher-{name}.jsonl"
-
-
-def read_places(index: Path) -> tuple[Facts | None, list[Place]]:
-    """Return a teacher's facts and the whole lines of its index; None and nothing if it has none.
-
-    Raises
-    ------
-    ConfigError
-        If a line says something else.
-    """
-    lines = index.read_text(encoding="utf-8").splitlines(keepends=True) if index.is_file() else []
-    whole = [line for line in lines if line.endswith("\n")]
-    try:
-        rows = [json.loads(line) for line in whole]
-        if not rows:
-            return None, []
-        return Facts(**rows[0]), [Place(**row) for row in rows[1:]]
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{index} is damaged ({error}); delete it.") from error
-
-
-def check_places(
-    folder: Path, facts: Facts, places: Iterable[Place], items: Iterable[Mapping[str, Any]]
-) -> int:
-    """Return the rows that a teacher's values need.
-
-    Raises
-    ------
-    ConfigError
-        If its file holds fewer, or the values are of other recordings than `items`.
-    """
-    file, index = files(folder, facts.name)
-    lengths = {item["path"]: item["samples"] for item in items}
-    needed = 0
-    for place in places:
-        if lengths.get(place.path) != place.samples:
-            raise ConfigError(
-                f"{index} speaks of {place.path} with {place.samples:,} samples, the pack has "
-                f"{lengths.get(place.path, 'none')}: was it made again? Delete {file.stem}.*, "
-                "and run `musicssl-train teach` again."
-            )
-        needed = max(needed, place.first + place.steps)
-    there = file.stat().st_size // (2 * facts.size) if file.is_file() else 0
-    if there < needed:
-        raise ConfigError(
-            f"{file} holds {there:,} rows, {index.name} says {needed:,}: copied in part? "
-            "Delete both and run `musicssl-train teach` again."
-        )
-    return needed
-
-
-def to_line(row: Facts | Place) -> bytes:
-    """Return a line of the index."""
-    return json.dumps(asdict(row)).encode() + b"\n"

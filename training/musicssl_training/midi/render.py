@@ -1,10 +1,11 @@
 """MIDI to audio: a random version of a score, and what sounds in it."""
 
+import hashlib
 import io
 import random
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,7 +14,8 @@ import mido
 import numpy as np
 from numpy.typing import NDArray
 
-from musicssl.errors import AudioError, DependencyError
+from musicssl.errors import AudioError, ConfigError, DependencyError
+from musicssl.folder.paths import reason
 from musicssl_training.midi.arrange import Version, choose_version, rewrite
 from musicssl_training.midi.ensemble import Sound, perform
 from musicssl_training.midi.meter import confirm_downbeats
@@ -22,6 +24,35 @@ from musicssl_training.midi.score import AROUND, Score
 from musicssl_training.midi.theory import DRUMS
 
 KEY, KEY_HIDDEN = b"\xff\x59\x02", b"\xff\x7f\x02"  # such events begin so; as an unknown one
+INSTALL = "on Debian, apt-get install fluidsynth fluid-soundfont-gm timgm6mb-soundfont."
+
+
+def check_fonts(fonts: Iterable[str]) -> dict[str, str]:
+    """Return 16 digits of the SHA-256 of each sound font.
+
+    Raises
+    ------
+    ConfigError
+        If one is no SoundFont.
+    DependencyError
+        If one is missing.
+    """
+    hashes = {}
+    for font in dict.fromkeys(fonts):
+        try:
+            with Path(font).open("rb") as data:
+                start = data.read(12)
+                data.seek(0)
+                hashes[font] = hashlib.file_digest(data, "sha256").hexdigest()[:16]
+        except FileNotFoundError:
+            raise DependencyError(f"there is no sound font {font}: {INSTALL}") from None
+        except OSError as error:
+            raise ConfigError(f"{font} cannot be read: {reason(error)}.") from error
+        if (start[:4], start[8:]) != (b"RIFF", b"sfbk"):
+            raise ConfigError(
+                f"{font} is no SoundFont (.sf2 or .sf3), which begins with RIFF and sfbk."
+            )
+    return hashes
 
 
 def read_score(path: Path) -> mido.MidiFile:
@@ -39,7 +70,7 @@ def read_score(path: Path) -> mido.MidiFile:
             data = path.read_bytes().replace(KEY, KEY_HIDDEN)
             score = mido.MidiFile(file=io.BytesIO(data), clip=True)
     except Exception as error:  # mido lets many kinds through, some of them its own
-        raise AudioError(f"{path}: cannot be rendered ({error}).") from error
+        raise AudioError(f"{path}: cannot be rendered ({reason(error)}).") from error
     if score.ticks_per_beat <= 0:  # the sign bit says SMPTE
         raise AudioError(f"{path}: cannot be rendered (its time is in SMPTE frames, not in beats).")
     return score
@@ -130,10 +161,7 @@ def render(
         If fluidsynth or a font is missing.
     """
     if shutil.which("fluidsynth") is None or not all(Path(font).is_file() for font in fonts):
-        raise DependencyError(
-            "rendering needs fluidsynth and its sound fonts: on Debian, "
-            "apt-get install fluidsynth fluid-soundfont-gm timgm6mb-soundfont."
-        )
+        raise DependencyError(f"rendering needs fluidsynth and its sound fonts: {INSTALL}")
     rng = random.Random(seed)
     score = read_score(path)
     try:
@@ -143,7 +171,7 @@ def render(
         sources = random.Random(f"{seed}/sound")  # of its own: the version stays the same
         audio, used = perform(played, version, sample_rate, sound, sources)
     except (OSError, ValueError, EOFError, LookupError, subprocess.SubprocessError) as error:
-        raise AudioError(f"{path}: cannot be rendered ({error}).") from error
+        raise AudioError(f"{path}: cannot be rendered ({reason(error)}).") from error
     mono = audio[: round((version.seconds / version.tempo + 1) * sample_rate)]
     if not len(mono) or np.sqrt(np.mean(mono**2)) < 1e-4:
         raise AudioError(f"{path}: silent where it was cut out.")

@@ -138,7 +138,7 @@ def read_scores(root: Path, rows: Iterable[Mapping[str, Any]]) -> list[Score]:
     Raises
     ------
     ConfigError
-        If the pack has none, or not of every recording, or in a later format.
+        If the pack has none, or not of every recording, or in a later format, or is damaged.
     """
     file = root / SCORES
     if not file.is_file():
@@ -147,12 +147,18 @@ def read_scores(root: Path, rows: Iterable[Mapping[str, Any]]) -> list[Score]:
             "Was it made of recordings, or by an older version? `musicssl-train render` writes it."
         )
     found, formats = {}, set()
-    with file.open(encoding="utf-8") as lines:
-        for line in lines:
-            if line.endswith("\n"):
-                row = json.loads(line)
-                found[row["path"]] = from_row(row)
-                formats.add(row.get("format", 1))
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.endswith(b"\n"):
+                try:
+                    row = json.loads(line)
+                    formats.add(int(row.get("format", 1)))
+                    found[row["path"]] = from_row(row)
+                except (ValueError, TypeError, LookupError, AttributeError) as error:
+                    raise ConfigError(
+                        f"{file}, line {number}, holds what no score does ({error}); delete the "
+                        "pack and render it again."
+                    ) from error
     if max(formats, default=FORMAT) > FORMAT:
         raise ConfigError(f"{file} has format {max(formats)}, this version reads up to {FORMAT}.")
     if min(formats, default=FORMAT) < FORMAT:

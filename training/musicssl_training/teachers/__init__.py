@@ -6,8 +6,9 @@ from importlib import import_module
 from pathlib import Path
 
 from musicssl.checkpoint.bundled import bundled_models
-from musicssl.errors import ConfigError, pick
-from musicssl_training.teachers.base import Facts, Teacher
+from musicssl.errors import ConfigError, MusicSSLError, pick
+from musicssl.folder.paths import reason
+from musicssl_training.teachers.base import Facts, Teacher, check_teacher
 
 __all__ = ["TEACHERS", "Facts", "Teacher", "load_teacher"]
 
@@ -82,7 +83,7 @@ def load_teacher(name: str) -> Teacher:
     Raises
     ------
     ConfigError
-        If there is none of that name, or the function returns something else.
+        If there is none of that name, or the function fails or returns something else.
     DependencyError
         If the package with its weights is not installed.
     ModelError
@@ -95,20 +96,38 @@ def load_teacher(name: str) -> Teacher:
         return pick(TEACHERS, name, "teacher")()
     if module in FAMILIES:
         return FAMILIES[module](function)
+    teacher = _own(name, module, function)
+    check_teacher(teacher)
+    return teacher
+
+
+def _own(name: str, module: str, function: str) -> Teacher:
+    """Return what a function of somebody's returns."""
     try:
         make = getattr(import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"teacher {name!r} cannot be imported: {error}.") from error
+    except Exception as error:  # a module may raise anything
+        raise ConfigError(f"teacher {name!r} cannot be imported: {_said(error)}.") from error
     try:
         inspect.signature(make).bind()
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"teacher {name!r} must be a function that can be called without arguments: {error}."
         ) from None
-    teacher = make()
+    try:
+        teacher = make()
+    except MusicSSLError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"teacher {name!r} cannot be made: {_said(error)}.") from error
     if not isinstance(teacher, Teacher):
         raise ConfigError(
             f"teacher {name!r} must return a musicssl_training.teachers.Teacher, "
             f"got {type(teacher).__name__}."
         )
     return teacher
+
+
+def _said(error: Exception) -> str:
+    """Return the words of an error, and its kind where these may need it."""
+    plain = isinstance(error, ImportError | AttributeError)
+    return reason(error) if plain else f"{type(error).__name__}: {reason(error)}"

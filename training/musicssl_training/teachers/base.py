@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from musicssl.errors import DependencyError, ModelError
+from musicssl.errors import ConfigError, DependencyError, ModelError, shown
 from musicssl_training.data.teaching import Facts
 
-__all__ = ["Facts", "Teacher", "package_file", "package_folder", "sha256_of"]
+__all__ = ["Facts", "Teacher", "check_teacher", "package_file", "package_folder", "sha256_of"]
 
 
 class Teacher(ABC):
@@ -34,6 +34,25 @@ class Teacher(ABC):
             The recording, mono in [-1, 1], piece by piece at the teacher's sample rate: 10 s in
             each but the last.
         """
+
+
+def check_teacher(teacher: Teacher) -> Facts:
+    """Return a teacher's facts.
+
+    Raises
+    ------
+    ConfigError
+        If it does not say what it gives, or what it hears.
+    """
+    name = type(teacher).__name__
+    facts, rate = getattr(teacher, "facts", None), getattr(teacher, "sample_rate", None)
+    if not isinstance(facts, Facts):
+        raise ConfigError(f"teacher {name}: facts must be a Facts, got {shown(facts, kind=True)}.")
+    if not isinstance(rate, int) or rate < 1:
+        raise ConfigError(
+            f"teacher {name}: sample_rate must be a whole number of Hz, got {shown(rate)}."
+        )
+    return facts
 
 
 def package_folder(name: str, install: str) -> Path:
