@@ -156,7 +156,7 @@ def all_before(facts: Told) -> list[dict[str, Any]]:
 def all_teachers(facts: Told) -> list[dict[str, Any]]:
     """Return the teachers of a model and of those that came before it, each once."""
     told = [teacher for one in (facts, *all_before(facts)) for teacher in one.get("teachers", [])]
-    return list({tuple(teacher[key] for key in TEACHER): teacher for teacher in told}.values())
+    return list({tuple(teacher.get(key) for key in TEACHER): teacher for teacher in told}.values())
 
 
 def check_averaged(began_with: Told | None, averaged_with: Sequence[Told]) -> None:
