@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from musicssl_training.data import Pack, open_sources, write_pack
-from musicssl_training.data.pack import RATE
+from musicssl_training.data.recordings import RATE
 from musicssl_training.data.truth import FEWEST, known_styles
 from musicssl_training.midi.activity import PARTS, read_activity
 from musicssl_training.midi.charts import STYLES

@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -188,14 +189,19 @@ def test_what_cannot_be_had_or_used_is_named_and_the_rest_goes_on(
     assert "nothing is left" in capsys.readouterr().err
 
 
-def test_recordings_are_compared_with_the_lock_file(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def locked_songs(tmp_path: Path) -> tuple[list[str], list[dict[str, Any]]]:
+    """Make a corpus of three recordings with a lock file; return its command and the lines."""
     songs(tmp_path / "one", a=1, b=2, c=3)
     file = recipe(tmp_path, "one")
     command = ["corpus", str(file), str(tmp_path / "out"), "--no-pack"]
     assert main([*command, "--write-lock"]) == 0
-    lock = [json.loads(line) for line in (tmp_path / "mine.lock.jsonl").open()]
+    return command, [json.loads(line) for line in (tmp_path / "mine.lock.jsonl").open()]
+
+
+def test_recordings_are_compared_with_the_lock_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, lock = locked_songs(tmp_path)
     assert [row["path"] for row in lock] == ["a.wav", "b.wav", "c.wav"]
     assert [row["seconds"] for row in lock] == pytest.approx([12.0] * 3, abs=0.001)
     whole = (tmp_path / "mine.lock.jsonl").read_bytes()
@@ -440,11 +446,7 @@ def test_a_zip_with_a_broken_name_stops_only_its_source(
 def test_recordings_without_a_line_in_the_lock_file_are_told_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    songs(tmp_path / "one", a=1, b=2, c=3)
-    file = recipe(tmp_path, "one")
-    command = ["corpus", str(file), str(tmp_path / "out"), "--no-pack"]
-    assert main([*command, "--write-lock"]) == 0
-    lock = [json.loads(line) for line in (tmp_path / "mine.lock.jsonl").open()]
+    command, lock = locked_songs(tmp_path)
     lock[0]["size"] += 1
     recipe(tmp_path, "one", lock=lock[:1])
     with caplog.at_level(logging.WARNING):

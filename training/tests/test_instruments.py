@@ -10,7 +10,7 @@ from versions import FONT, a_version, needs_fluidsynth
 
 from musicssl.errors import ConfigError, DependencyError
 from musicssl_training.cli.main import main
-from musicssl_training.data.pack import read_index
+from musicssl_training.data.recordings import read_index
 from musicssl_training.midi import instruments, sfizz, sfz
 from musicssl_training.midi.amplifier import Amplifier, amplify, choose_amplifier
 from musicssl_training.midi.ensemble import (

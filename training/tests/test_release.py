@@ -13,7 +13,7 @@ from fake_teachers import Loudness
 from musicssl.checkpoint.files import hash_weights_file
 from musicssl.errors import ConfigError, ModelError, OutputError
 from musicssl.model import load_model
-from musicssl_training.data.teaching import files
+from musicssl_training.data.places import files
 from musicssl_training.release import export
 from musicssl_training.release.export import ReleaseConfig, release
 from musicssl_training.release.lineage import check_averaged

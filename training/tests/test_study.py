@@ -25,13 +25,13 @@ from musicssl.errors import ConfigError
 from musicssl.model import MusicEncoder
 from musicssl_training.cli.main import main
 from musicssl_training.data import Pack
-from musicssl_training.data.teaching import files
+from musicssl_training.data.places import files
+from musicssl_training.locks import Lock, is_stale
 from musicssl_training.study import cell as cell_module
 from musicssl_training.study import run as run_module
 from musicssl_training.study.cell import check_cell, train_cell
 from musicssl_training.study.config import Study, read_study
 from musicssl_training.study.folder import FACTS, StudyFolder
-from musicssl_training.study.locks import Lock, is_stale
 from musicssl_training.study.music import check_music, hash_labels, music_of, read_collections
 from musicssl_training.study.plan import LIKE, MEASURED, TIMED, make_plan
 from musicssl_training.study.run import check_study, retry_failed, run_study
@@ -278,7 +278,7 @@ def test_a_lock_is_held_by_one_and_free_again(tmp_path: Path) -> None:
 def test_the_lock_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
     path = tmp_path / "a.lock"
     code = (
-        "import sys; from pathlib import Path; from musicssl_training.study.locks import Lock;"
+        "import sys; from pathlib import Path; from musicssl_training.locks import Lock;"
         "lock = Lock.take(Path(sys.argv[1])); print(lock is not None); sys.stdout.flush();"
         "import os; os._exit(9)"
     )
@@ -332,7 +332,7 @@ def test_of_many_that_find_a_dead_lock_one_takes_it(tmp_path: Path) -> None:
 def test_who_was_taken_over_from_notices_and_leaves_the_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("musicssl_training.study.locks.BEAT", 0.01)
+    monkeypatch.setattr("musicssl_training.locks.BEAT", 0.01)
     path = tmp_path / "a.lock"
     lock = Lock.take(path)
     assert lock is not None and not lock.lost

@@ -46,7 +46,7 @@ def add_render(parser: argparse.ArgumentParser) -> None:
 
 def run_render(args: argparse.Namespace) -> None:
     """Render MIDI files into a pack."""
-    from musicssl_training.data.recordings import short_hash
+    from musicssl_training.data.recordings import file_hash
     from musicssl_training.midi.ensemble import Sound
     from musicssl_training.midi.instruments import Instruments, read_instruments
     from musicssl_training.midi.render import check_fonts, render
@@ -69,7 +69,7 @@ def run_render(args: argparse.Namespace) -> None:
     settings = {
         "version_of": args.version_of,
         "fonts": [f"{Path(font).name} {hashes[font]}" for font in fonts],
-        "instruments": short_hash(args.instruments.read_bytes()) if args.instruments else "",
+        "instruments": file_hash(args.instruments) if args.instruments else "",
         "amplifier": args.amplifier,
     }
     write(args, chosen_rows(args, COLUMNS), read, {"rendering": settings})

@@ -15,8 +15,8 @@ from musicssl.audio import AUDIO_EXTENSIONS, open_source
 from musicssl.audio.formats import SIGNATURE_HINTS, begins
 from musicssl.errors import AudioError
 from musicssl_training.corpus.lock import Locked
+from musicssl_training.data.appending import in_order, whole_lines
 from musicssl_training.data.decode import too_short
-from musicssl_training.data.pack import in_order, whole_lines
 from musicssl_training.evaluation.leakage.fingerprint import (
     HOP,
     SAMPLE_RATE,

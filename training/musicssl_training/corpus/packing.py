@@ -8,7 +8,8 @@ from musicssl_training.corpus.extraction import MUSIC
 from musicssl_training.corpus.listing import Row
 from musicssl_training.corpus.summary import COLUMNS
 from musicssl_training.data import decode_complete, write_pack
-from musicssl_training.data.pack import Packed, read_index
+from musicssl_training.data.packed import Packed
+from musicssl_training.data.recordings import read_index
 from musicssl_training.midi.activity import ACTIVITY
 
 PACK = "pack"

@@ -10,7 +10,7 @@ from pathlib import Path
 from musicssl.atomic import atomic_write_text
 from musicssl_training.corpus.extraction import MUSIC
 from musicssl_training.corpus.listing import Row
-from musicssl_training.data.pack import Packed
+from musicssl_training.data.packed import Packed
 
 INDEX, LEFT_OUT = "index.csv", "left-out.csv"
 COLUMNS = ("path", "source", "licence", "evidence", "artist", "title", "duration_s", "sha256")

@@ -19,7 +19,7 @@ from musicssl.audio.resample import resampled_length
 from musicssl.errors import AudioError, ConfigError, OutputError
 from musicssl.folder.paths import reason
 from musicssl_training.data.index import leave_out, read_rows
-from musicssl_training.data.pack import RATE, Row
+from musicssl_training.data.recordings import RATE, Row
 from musicssl_training.data.resampled import Stretch
 from musicssl_training.data.teaching import Lessons
 from musicssl_training.midi.score import Score

@@ -51,22 +51,6 @@ from musicssl_training.midi.score import SCORES, Score, to_row
 from musicssl_training.output import make_output_folder
 from musicssl_training.progress import track
 
-__all__ = [
-    "RATE",
-    "LeftOut",
-    "Pack",
-    "Packed",
-    "Read",
-    "Row",
-    "check_audio",
-    "cut",
-    "in_order",
-    "length_of",
-    "read_index",
-    "whole_lines",
-    "write_pack",
-]
-
 log = logging.getLogger(__name__)
 LOCK = "pack.lock"
 Read = Callable[[Row], tuple[NDArray[np.float32], Row, Score | None]]  # audio, facts, the truth

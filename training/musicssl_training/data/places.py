@@ -1,6 +1,5 @@
 """Places of a teacher's values in a file: which rows are of which recording, and of what audio."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -28,24 +27,6 @@ class Place:
 def files(folder: Path, name: str) -> tuple[Path, Path]:
     """Return the files of values and of places of a teacher beside a pack."""
     return folder / f"teacher-{name}.f16", folder / f"teacher-{name}.jsonl"
-
-
-def teaching_digest(folder: Path, name: str) -> str:
-    """Return a short hash of what a teacher's index says: who was asked, of what, how much came.
-
-    It is the same in whatever order the recordings were asked about, and empty where there is no
-    such index. The values themselves are not read.
-
-    Raises
-    ------
-    ConfigError
-        If the index is damaged.
-    """
-    facts, places = read_places(files(folder, name)[1])
-    if facts is None:
-        return ""
-    rows = sorted((asdict(place) | {"first": 0} for place in places), key=lambda row: row["path"])
-    return hashlib.sha256(json.dumps([asdict(facts), *rows]).encode()).hexdigest()[:16]
 
 
 def read_places(index: Path) -> tuple[Facts | None, list[Place]]:

@@ -10,6 +10,7 @@ from musicssl.errors import ConfigError, shown
 
 INDEX, AUDIO = "index.jsonl", "audio.i16"
 RATE = 22_050  # Hz, of packs that do not say
+SHORT = 16  # hexadecimal digits
 AUDIO_HASH = "audio_hash"  # of a recording's samples; packs of older versions have none
 Row = dict[str, Any]  # path, source, licence and whatever else is known of a recording
 
@@ -82,4 +83,10 @@ def length_of(item: Mapping[str, Any]) -> float:
 
 def short_hash(data: bytes) -> str:
     """Return what tells recordings apart: 16 digits of the SHA-256."""
-    return hashlib.sha256(data).hexdigest()[:16]
+    return hashlib.sha256(data).hexdigest()[:SHORT]
+
+
+def file_hash(file: Path) -> str:
+    """Return `short_hash` of a file's content, which need not fit into memory."""
+    with file.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()[:SHORT]

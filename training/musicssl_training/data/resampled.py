@@ -8,7 +8,8 @@ import soxr
 from numpy.typing import NDArray
 
 from musicssl.audio.resample import resampled_length
-from musicssl_training.data.pack import RATE, Pack, Row
+from musicssl_training.data.pack import Pack
+from musicssl_training.data.recordings import RATE, Row
 from musicssl_training.data.teaching import Lessons
 from musicssl_training.midi.score import Score
 

@@ -1,6 +1,5 @@
 """Going on with a pack: only if what it holds is its own, and what is asked for now."""
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,11 +16,12 @@ from musicssl_training.data.recordings import (
     INDEX,
     RATE,
     Row,
+    file_hash,
     length_of,
     parse_row,
 )
+from musicssl_training.locks import Lock
 from musicssl_training.midi.score import SCORES
-from musicssl_training.study.locks import Lock
 
 log = logging.getLogger(__name__)
 LENGTHS = ("seconds", "duration_s")  # how long recordings should be: compared with a tolerance
@@ -195,7 +195,7 @@ def check_asked(
 
 def of_file(file: Path) -> Row:
     """Return what tells later whether a recording's file is still the same."""
-    return {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+    return {"bytes": file.stat().st_size, "sha256": file_hash(file)}
 
 
 def _other_words(item: Row, row: Row, columns: Iterable[str]) -> str:
@@ -232,12 +232,6 @@ def _has_changed(item: Row, file: Path, since: float) -> bool:
         state = file.stat()
         if state.st_size != said.get("bytes"):
             return True
-        return state.st_mtime > since and _sha256(file) != said.get("sha256")
+        return state.st_mtime > since and file_hash(file) != said.get("sha256")
     except OSError:
         return False
-
-
-def _sha256(file: Path) -> str:
-    """Return 16 digits of the SHA-256 of a file."""
-    with file.open("rb") as data:
-        return hashlib.file_digest(data, "sha256").hexdigest()[:16]

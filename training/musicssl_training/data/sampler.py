@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from musicssl.errors import AudioError, ConfigError
 from musicssl_training.data.folder import Files
-from musicssl_training.data.pack import RATE, Pack
+from musicssl_training.data.pack import Pack
 from musicssl_training.data.placement import draw_starts, redraw_start
+from musicssl_training.data.recordings import RATE
 from musicssl_training.data.resampled import ResampledPack
 from musicssl_training.data.teaching import Lessons, Taught
 from musicssl_training.midi.score import Score, merge

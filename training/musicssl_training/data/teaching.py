@@ -15,29 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.errors import ConfigError
-from musicssl_training.data.facts import NAME, Facts
+from musicssl_training.data.facts import Facts
 from musicssl_training.data.places import (
     AGAIN,
     Place,
     check_places,
     files,
     read_places,
-    teaching_digest,
-    to_line,
 )
-
-__all__ = [
-    "NAME",
-    "Facts",
-    "Lessons",
-    "Place",
-    "Taught",
-    "check_places",
-    "files",
-    "read_places",
-    "teaching_digest",
-    "to_line",
-]
 
 ENOUGH = 50_000  # rows that moments are taken of, at most
 EDGE = 1e-4  # seconds by which a patch may stick out: the rounding of times

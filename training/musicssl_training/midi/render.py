@@ -1,6 +1,5 @@
 """MIDI to audio: a random version of a score, and what sounds in it."""
 
-import hashlib
 import io
 import random
 import shutil
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from musicssl.errors import AudioError, ConfigError, DependencyError
 from musicssl.folder.paths import reason
+from musicssl_training.data.recordings import file_hash
 from musicssl_training.midi.arrange import Version, choose_version, rewrite
 from musicssl_training.midi.ensemble import Sound, perform
 from musicssl_training.midi.meter import confirm_downbeats
@@ -42,8 +42,7 @@ def check_fonts(fonts: Iterable[str]) -> dict[str, str]:
         try:
             with Path(font).open("rb") as data:
                 start = data.read(12)
-                data.seek(0)
-                hashes[font] = hashlib.file_digest(data, "sha256").hexdigest()[:16]
+            hashes[font] = file_hash(Path(font))
         except FileNotFoundError:
             raise DependencyError(f"there is no sound font {font}: {INSTALL}") from None
         except OSError as error:

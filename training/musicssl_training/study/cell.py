@@ -14,10 +14,9 @@ from typing import Any
 import torch
 
 from musicssl.checkpoint import ModelConfig
-from musicssl.encoders import ENCODERS, EncoderConfig
+from musicssl.encoders import EncoderConfig
 from musicssl.errors import ConfigError
 from musicssl.model import MusicEncoder
-from musicssl_training.data import open_sources
 from musicssl_training.evaluation.embedders.adapters import ModelEmbedder
 from musicssl_training.evaluation.report.results import Report
 from musicssl_training.evaluation.suite import EvaluateConfig, check_tasks, evaluate
@@ -25,7 +24,7 @@ from musicssl_training.output import make_output_folder
 from musicssl_training.study.design import Cell
 from musicssl_training.study.folder import FACTS
 from musicssl_training.study.measure import MeasureConfig
-from musicssl_training.study.music import hash_labels, read_collections, read_made_by
+from musicssl_training.study.music import hash_labels, open_heard, read_collections, read_made_by
 from musicssl_training.study.results import find_cost_fault
 from musicssl_training.train import PretrainConfig, StepResult, TrainState, pretrain, write_config
 from musicssl_training.train.state import STATE, read_state
@@ -179,8 +178,7 @@ def check_teachers(
     ConfigError
         If not.
     """
-    kind, _ = ENCODERS[encoder.name]
-    sources = open_sources(places, kind(encoder).sample_rate)
+    sources = open_heard(places, encoder)
     for name in teachers:
         join(name, [source.lessons(name) for source in sources], shares)
 

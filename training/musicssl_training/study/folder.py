@@ -10,8 +10,8 @@ from typing import Any
 from musicssl.atomic import atomic_write_text
 from musicssl.errors import shown
 from musicssl.folder.paths import writing
+from musicssl_training.locks import is_stale
 from musicssl_training.study.design import Cell
-from musicssl_training.study.locks import is_stale
 from musicssl_training.study.results import FORMAT, find_fault, read_json, refuse
 
 FACTS = "study.json"  # beside a model: what its training cost and was made of

@@ -13,7 +13,7 @@ from typing import Any
 
 from musicssl.encoders import ENCODERS, EncoderConfig
 from musicssl.errors import ConfigError
-from musicssl_training.data import open_sources
+from musicssl_training.data import Source, open_sources
 from musicssl_training.evaluation.datasets import Collection
 from musicssl_training.evaluation.suite import read_collection
 from musicssl_training.evaluation.tasks import TASKS
@@ -90,6 +90,18 @@ def music_of(facts: dict[str, Any]) -> Music:
     }
 
 
+def open_heard(places: Sequence[str], encoder: EncoderConfig) -> list[Source]:
+    """Open the sources that an encoder is to hear, at its rate.
+
+    Raises
+    ------
+    ConfigError
+        If one cannot be used.
+    """
+    kind, _ = ENCODERS[encoder.name]
+    return open_sources(places, kind(encoder).sample_rate)
+
+
 def hash_sources(
     places: Sequence[str], encoder: EncoderConfig, teachers: Sequence[str] = ()
 ) -> Music:
@@ -100,8 +112,7 @@ def hash_sources(
     ConfigError
         If one cannot be used.
     """
-    kind, _ = ENCODERS[encoder.name]
-    sources = open_sources(places, kind(encoder).sample_rate)
+    sources = open_heard(places, encoder)
     taught = {
         f"{name} on {one.name}": lessons.digest() if (lessons := one.lessons(name)) else ""
         for name in teachers

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from musicssl.errors import ConfigError, MusicSSLError
 from musicssl_training.cli.interrupts import interrupts
+from musicssl_training.locks import Lock
 from musicssl_training.study.cell import (
     check_cell,
     check_measure,
@@ -25,7 +26,6 @@ from musicssl_training.study.cell import (
 from musicssl_training.study.config import Study, read_study
 from musicssl_training.study.design import Cell
 from musicssl_training.study.folder import StudyFolder
-from musicssl_training.study.locks import Lock
 from musicssl_training.workers.teacher import taught_by
 
 log = logging.getLogger(__name__)

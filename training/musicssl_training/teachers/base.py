@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicssl.errors import ConfigError, DependencyError, ModelError, shown
-from musicssl_training.data.teaching import Facts
+from musicssl_training.data.facts import Facts
 
 __all__ = ["Facts", "Teacher", "check_teacher", "package_file", "package_folder", "sha256_of"]
 

@@ -15,19 +15,12 @@ from musicssl.audio.resample import SoxrResampler, resampled_length
 from musicssl.errors import ConfigError, DependencyError, MusicSSLError, shown
 from musicssl.folder.paths import put_aside, reason, writing
 from musicssl_training.data.appending import cut, in_order, whole_lines
+from musicssl_training.data.facts import Facts
 from musicssl_training.data.pack import Pack
-from musicssl_training.data.places import AGAIN
+from musicssl_training.data.places import AGAIN, Place, check_places, files, read_places, to_line
 from musicssl_training.data.recordings import AUDIO_HASH, RATE, length_of
 from musicssl_training.data.resuming import claimed
-from musicssl_training.data.teaching import (
-    Facts,
-    Lessons,
-    Place,
-    check_places,
-    files,
-    read_places,
-    to_line,
-)
+from musicssl_training.data.teaching import Lessons
 from musicssl_training.progress import track
 from musicssl_training.teachers.base import Teacher, check_teacher
 

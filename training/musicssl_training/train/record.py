@@ -18,7 +18,7 @@ from musicssl.encoders import Encoder
 from musicssl.errors import ConfigError
 from musicssl.model import load_model
 from musicssl_training.data import Sampler
-from musicssl_training.data.teaching import Facts
+from musicssl_training.data.facts import Facts
 from musicssl_training.release.lineage import facts_of
 from musicssl_training.train.widening import former_widths
 

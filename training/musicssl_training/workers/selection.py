@@ -8,7 +8,7 @@ from typing import Any
 
 from musicssl.config import from_dict, pick_named
 from musicssl.errors import ConfigError, pick, shown
-from musicssl_training.data.teaching import NAME
+from musicssl_training.data.facts import NAME
 from musicssl_training.workers.base import WorkerConfig
 from musicssl_training.workers.table import BY_NAME, SELECTIONS, WORKERS
 from musicssl_training.workers.teacher import PREFIX, DistillationConfig

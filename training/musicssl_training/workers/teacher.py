@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from musicssl.checkpoint.bundled import bundled_models
 from musicssl.errors import ConfigError
-from musicssl_training.data.teaching import Facts, Lessons, Taught
+from musicssl_training.data.facts import Facts
+from musicssl_training.data.teaching import Lessons, Taught
 from musicssl_training.distributed import mean_over_all
 from musicssl_training.targets.features import FrameGrid
 from musicssl_training.teachers import OWN, TEACHERS

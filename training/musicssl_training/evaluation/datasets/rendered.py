@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from musicssl.errors import ConfigError
-from musicssl_training.data.pack import RATE, check_audio, read_index
+from musicssl_training.data.recordings import RATE, check_audio, read_index
 from musicssl_training.evaluation.datasets.collection import Clip, Collection, Column
 from musicssl_training.evaluation.errors import DataError
 from musicssl_training.midi.score import read_scores
