@@ -268,10 +268,16 @@ def test_a_release_averages_runs_of_one_line(toy_config: PretrainConfig, tmp_pat
     weights = [
         load_model(path, device="cpu").encoder.state_dict() for path in (first, second, mean)
     ]
+    leaning = replace(both, average_shares=(0.2,))
+    fifth = release(tmp_path / "two", tmp_path / "fifth", leaning)
+    weights.append(load_model(fifth, device="cpu").encoder.state_dict())
+    assert json.loads((fifth / "training.json").read_text())["averaged_shares"] == [0.2]
+    card = " ".join((fifth / "README.md").read_text().split())
+    assert "The weights are the mean of this run's (80%) and those of first (20%)." in card
     for name, values in weights[2].items():
-        torch.testing.assert_close(
-            values, (weights[0][name] + weights[1][name]) / 2, atol=1e-3, rtol=1e-3
-        )
+        one, two = weights[0][name], weights[1][name]
+        torch.testing.assert_close(values, (one + two) / 2, atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(weights[3][name], 0.2 * one + 0.8 * two, atol=1e-3, rtol=1e-3)
     assert any(not torch.equal(weights[0][name], values) for name, values in weights[2].items())
     facts = json.loads((mean / "training.json").read_text())
     assert facts["began_with"]["model"] == facts["settings"]["start_from"] == "first"
@@ -354,6 +360,26 @@ def test_only_encoders_of_one_shape_are_averaged(
     with pytest.raises(ConfigError, match="average_with 'musicssl-small': its encoder is"):
         release(tmp_path / "run", tmp_path / "out", config)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("shares", "told"),
+    [
+        ((0.5, 0.1), "average_shares has 2 numbers, average_with 1 models"),
+        ((0.0,), r"average_shares is \[0.0\]: each must be above 0"),
+        ((1.0,), r"average_shares is \[1.0\]: each must be above 0, and their sum below 1"),
+        ((float("nan"),), r"average_shares is \[nan\]"),
+    ],
+)
+def test_shares_leave_something_to_the_run(shares: tuple[float, ...], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        ReleaseConfig(
+            summary="A toy.",
+            data_licences="CC0",
+            licence="cc0-1.0",
+            average_with=("musicssl-small",),
+            average_shares=shares,
+        )
 
 
 @pytest.mark.parametrize("command", ["pretrain", "pack", "plot", "exercises"])

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,11 +53,27 @@ class ReleaseConfig:
     layer: tuple[int, ...] = (-1,)
     pooling: str = "mean"
     average_with: tuple[str, ...] = ()  # models whose encoders the run's is averaged with
+    average_shares: tuple[float, ...] = ()  # of each of them, the run's is the rest; empty: equal
     notes: str = ""  # Markdown: scores, limits
 
     def __post_init__(self) -> None:
         if not self.licence.strip():
             raise ConfigError("licence is empty; name that of the weights, or say 'other'.")
+        if self.average_shares:
+            self._check_shares()
+
+    def _check_shares(self) -> None:
+        shares, models = self.average_shares, self.average_with
+        if len(shares) != len(models):
+            raise ConfigError(
+                f"average_shares has {len(shares)} numbers, average_with {len(models)} models; "
+                "give a share of each of these, the run has the rest."
+            )
+        if not (all(share > 0 for share in shares) and sum(shares) < 1):
+            raise ConfigError(
+                f"average_shares is {list(shares)}: each must be above 0, and their sum below 1, "
+                "as the run has the rest."
+            )
 
 
 def release(
@@ -70,7 +86,8 @@ def release(
 ) -> Path:
     """Write the averaged encoder of a run as a checkpoint folder.
 
-    With `config.average_with`, the mean of its weights and of those models' is written.
+    With `config.average_with`, the mean of its weights and of those models' is written, weighted
+    by `config.average_shares`.
 
     Parameters
     ----------
@@ -117,9 +134,10 @@ def release(
     others = [load_model(name, device="cpu") for name in config.average_with]
     for name, other in zip(config.average_with, others, strict=True):
         check_shape(other, settings.encoder, f"average_with {name!r}")
-    facts = provenance(run_folder, settings, sampler, progress, trained, config.average_with)
+    facts = provenance(run_folder, settings, sampler, progress, trained, config)
     device = pick_device("auto")
-    encoder = averaged([trained, *(other.encoder for other in others)]).to(device)
+    encoders = [trained, *(other.encoder for other in others)]
+    encoder = averaged(encoders, config.average_shares).to(device)
     model = MusicEncoder(
         ModelConfig(encoder=settings.encoder, pooling=config.pooling, layer=config.layer)
     )
@@ -215,7 +233,7 @@ def provenance(
     sampler: Sampler,
     progress: Progress,
     encoder: Encoder,
-    averaged_with: Sequence[str],
+    config: ReleaseConfig,
 ) -> dict[str, Any]:
     """Return settings, effort, versions, and all that the weights come from, for training.json.
 
@@ -230,7 +248,7 @@ def provenance(
     here = find_origins(sampler, settings.data.shares, {})
     music = trace_music(run, starts, here)
     beginning = trace_beginning(starts, settings.start_from, encoder)
-    began, others = beginning.pop("began_with", None), [facts_of(one) for one in averaged_with]
+    began, others = beginning.pop("began_with", None), [facts_of(x) for x in config.average_with]
     check_averaged(began, others)
     names = tuple(source.name for source in sampler.sources)  # not where they lay
     shown = replace(
@@ -248,4 +266,6 @@ def provenance(
         "distorted": uses_augmentation(encoder, settings),
         "settings": write_config(shown),
     } | music
+    if config.average_shares:
+        facts["averaged_shares"] = list(config.average_shares)
     return ancestry(facts, began, others) | beginning

@@ -32,6 +32,7 @@ TOLD = (  # of a model that came before; what it heard is told with the data
     "began_with",
     "widened_from",
     "averaged_with",
+    "averaged_shares",
     "teachers",
 )
 NUMBER = (int, float)
@@ -67,16 +68,25 @@ def check_shape(model: MusicEncoder, config: EncoderConfig, name: str) -> None:
 
 
 @torch.no_grad()
-def averaged(encoders: Sequence[Encoder]) -> Encoder:
+def averaged(encoders: Sequence[Encoder], shares: Sequence[float] = ()) -> Encoder:
     """Return an encoder whose weights are the mean of theirs (Wortsman et al., 2022).
 
     That works for encoders trained on from the same weights, not for independent ones.
+
+    Parameters
+    ----------
+    encoders
+        All of one shape.
+    shares
+        Of all but the first, which has the rest; if empty, they count alike.
     """
+    each = torch.tensor([1 - sum(shares), *shares]) if shares else torch.ones(len(encoders))
     mean = copy.deepcopy(encoders[0])
     for name, values in mean.state_dict().items():
         if values.is_floating_point():
             same = [encoder.state_dict()[name].to(values.device) for encoder in encoders]
-            values.copy_(torch.stack(same).mean(dim=0))
+            weight = (each / each.sum()).to(values)
+            values.copy_(torch.einsum("i,i...->...", weight, torch.stack(same)))
     return mean
 
 

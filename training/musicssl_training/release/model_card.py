@@ -137,9 +137,13 @@ of audio heard, in {facts["hours_of_computing"]:g} hours of computing in {settin
 It began with the encoder of {tell(facts["began_with"], widening(facts))}."""
     if "averaged_with" in facts:
         known = facts.get("began_with")
-        others = (one["model"] if one == known else tell(one) for one in facts["averaged_with"])
+        others = [one["model"] if one == known else tell(one) for one in facts["averaged_with"]]
+        shares = facts.get("averaged_shares", [])
+        own = f" ({1 - sum(shares):.0%})" if shares else ""
+        for number, share in enumerate(shares):
+            others[number] += f" ({share:.0%})"
         text += f"""
-The weights are the mean of this run's and those of {"; ".join(others)}."""
+The weights are the mean of this run's{own} and those of {"; ".join(others)}."""
     return text + "\n" + supervision(facts)
 
 
