@@ -266,6 +266,5 @@ def provenance(
         "distorted": uses_augmentation(encoder, settings),
         "settings": write_config(shown),
     } | music
-    if config.average_shares:
-        facts["averaged_shares"] = list(config.average_shares)
-    return ancestry(facts, began, others) | beginning
+    shares = {"averaged_shares": list(config.average_shares)} if config.average_shares else {}
+    return ancestry(facts, began, others) | beginning | shares
