@@ -569,6 +569,13 @@ def test_the_report_says_where_music_differs(study: Study, finished: StudyFolder
     finished.write_result(cell, (finished.result(cell) or {}) | other)
     notes = summarize(study, finished)["notes"]
     assert any(f"{said}collection drum_machines." in note for note in notes)
+    assert not any("for each seed" in note for note in notes)
+    for cell in study.cells:
+        if cell.levels["seed"] == study.cells[3].levels["seed"]:
+            finished.write_result(cell, (finished.result(cell) or {}) | other)
+    notes = summarize(study, finished)["notes"]
+    assert not any(said in note for note in notes)
+    assert any("is another for each seed: collection drum_machines." in note for note in notes)
 
 
 # --- running

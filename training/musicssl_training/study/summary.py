@@ -228,10 +228,21 @@ def _notes(study: Study, results: Sequence[Result], design: Design, failed: int)
         "Intervals are for other seeds on the same labeled music; other music would move the "
         "scores further."
     )
-    if unlike := find_unlike(results):
+    within = {
+        name
+        for block in design.blocks
+        for name in find_unlike([r for r in results if r["levels"][SEED] == block])
+    }
+    between = [name for name in find_unlike(results) if name not in within]
+    if within:
         notes.append(
-            f"Music of one name was not the same for all cells: {', '.join(unlike)}. Their scores "
-            "cannot be compared."
+            f"Music of one name was not the same for all cells: {', '.join(sorted(within))}. Their "
+            "scores cannot be compared."
+        )
+    if between:
+        notes.append(
+            f"Music of one name is another for each seed: {', '.join(between)}. Effects are "
+            "differences within seeds, so they can be compared; means are of all seeds' music."
         )
     if len(_made_by(results)) > 1:
         notes.append(
