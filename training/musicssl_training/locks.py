@@ -8,11 +8,14 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from musicssl.atomic import atomic_write_text
+from musicssl.errors import ConfigError, OutputError
+from musicssl.folder.paths import DISK, writing
 from musicssl_training.output import make_output_folder
 
 log = logging.getLogger(__name__)
@@ -166,3 +169,32 @@ def _is_alive(pid: int, started: str | None) -> bool:
     except PermissionError:
         pass
     return started is None or _started(pid) in (started, None)
+
+
+@contextlib.contextmanager
+def claimed(lock: Path) -> Iterator[None]:
+    """Hold a lock file, so that nobody else writes the same.
+
+    Raises
+    ------
+    ConfigError
+        If another process holds it.
+    OutputError
+        If it cannot be written.
+    """
+    try:
+        with writing(lock):
+            held = Lock.take(lock)
+    except OutputError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno in DISK:
+            with contextlib.suppress(OSError):
+                lock.unlink(missing_ok=True)  # nobody could tell whose it is
+        raise
+    if held is None:
+        raise ConfigError(
+            f"{lock.parent}: another process is writing there ({lock.name}). Wait until it has "
+            "finished, or choose another folder."
+        )
+    with held:
+        yield

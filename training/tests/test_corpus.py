@@ -19,6 +19,7 @@ from corpus_sources import RATE, deb, repository, song, tar, tiny_deb, tiny_repo
 from musicssl_training.cli.main import main
 from musicssl_training.corpus import check, extraction
 from musicssl_training.data import Pack
+from musicssl_training.locks import claimed
 
 TRAINING = Path(__file__).resolve().parents[1]  # of a checkout, or of this distribution alone
 RECIPES = TRAINING / "corpora"
@@ -187,6 +188,21 @@ def test_what_cannot_be_had_or_used_is_named_and_the_rest_goes_on(
     shutil.rmtree(tmp_path / "out")
     assert main(command) == 2
     assert "nothing is left" in capsys.readouterr().err
+
+
+def test_a_second_builder_is_refused_and_changes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    songs(tmp_path / "one", a=1, b=2)
+    file, out = recipe(tmp_path, "one"), tmp_path / "out"
+    command = ["corpus", str(file), str(out), "--no-pack"]
+    with claimed(out / ".corpus" / "build.lock"):
+        before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        assert main(command) == 2
+        assert "another process is writing there" in capsys.readouterr().err
+        assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert main(command) == 0
+    assert not (out / ".corpus" / "build.lock").exists()
 
 
 def locked_songs(tmp_path: Path) -> tuple[list[str], list[dict[str, Any]]]:

@@ -22,9 +22,12 @@ from musicssl_training.corpus.packing import check_pack, pack_corpus
 from musicssl_training.corpus.recipe import FolderSource, Recipe, SourceSpec
 from musicssl_training.corpus.summary import LEFT_OUT, Summary, write_tables
 from musicssl_training.data.index import leave_out
+from musicssl_training.evaluation.datasets import Collection
+from musicssl_training.locks import claimed
 
 log = logging.getLogger(__name__)
 SHOWN = 20  # names of stems, the most frequent
+LOCK = "build.lock"  # in STATE; its holder alone writes the corpus
 LOCKED = "is_locked"  # whether the lock file names a recording
 RATES = Range(1000, 1_000_000)  # Hz, of a pack, as of what reads it
 
@@ -82,7 +85,8 @@ def build_corpus(recipe: Recipe, out: Path, config: BuildConfig) -> Summary:
     ------
     ConfigError
         If a source is named that the recipe does not have, or lies in `out`, nothing at all is
-        left, or a pack is there that was made of other recordings.
+        left, a pack is there that was made of other recordings, or another process is building
+        in `out`.
     DataError
         If labelled music is missing or broken.
     OutputError
@@ -93,34 +97,46 @@ def build_corpus(recipe: Recipe, out: Path, config: BuildConfig) -> Summary:
     collections = open_collections(config.labelled)
     try:
         (out / STATE).mkdir(parents=True, exist_ok=True)
-        claim_earlier(out)
-        summary = Summary()
-        found = _obtain_all(sources, out, config, summary)
-        checks = Checks(out / STATE)
-        rows = _check_all(recipe, sources, found, checks, out, config, summary)
-        if config.lock:
-            known = [row | {"source": row["of"], "path": row["inside"]} for row in rows]
-            count = write_lock(recipe.lock_file, recipe.lock, known)
-            log.info("%s: %d recordings", recipe.lock_file, count)
-
-        def fingerprint(row: Row) -> Any:
-            return checks.landmarks(row["sha256"])
-
-        rows = _without(rows, find_duplicates(rows, fingerprint), summary)
-        if collections:
-            rows = _without(rows, find_labelled(rows, fingerprint, collections), summary)
-        else:
-            log.warning("not compared with any labelled music: give its folders by --data or --at")
-        if rows and config.sample_rate is not None:  # before the tables say otherwise than it
-            check_pack(rows, out, config.sample_rate)
-        summary.rows = rows
-        write_tables(out, summary)
-        if not rows:
-            raise ConfigError(f"nothing is left of {recipe.file}: see {out / LEFT_OUT}.")
-        if config.sample_rate is not None:
-            summary.packed = pack_corpus(rows, out, config.sample_rate, config.jobs)
+        with claimed(out / STATE / LOCK):
+            return _build(recipe, sources, collections, out, config)
     except OSError as error:
         raise OutputError(f"{out} cannot be written: {error}.") from error
+
+
+def _build(
+    recipe: Recipe,
+    sources: Sequence[SourceSpec],
+    collections: Sequence[Collection],
+    out: Path,
+    config: BuildConfig,
+) -> Summary:
+    """Obtain, check, compare, list and pack; `out` is ours."""
+    claim_earlier(out)
+    summary = Summary()
+    found = _obtain_all(sources, out, config, summary)
+    checks = Checks(out / STATE)
+    rows = _check_all(recipe, sources, found, checks, out, config, summary)
+    if config.lock:
+        known = [row | {"source": row["of"], "path": row["inside"]} for row in rows]
+        count = write_lock(recipe.lock_file, recipe.lock, known)
+        log.info("%s: %d recordings", recipe.lock_file, count)
+
+    def fingerprint(row: Row) -> Any:
+        return checks.landmarks(row["sha256"])
+
+    rows = _without(rows, find_duplicates(rows, fingerprint), summary)
+    if collections:
+        rows = _without(rows, find_labelled(rows, fingerprint, collections), summary)
+    else:
+        log.warning("not compared with any labelled music: give its folders by --data or --at")
+    if rows and config.sample_rate is not None:  # before the tables say otherwise than it
+        check_pack(rows, out, config.sample_rate)
+    summary.rows = rows
+    write_tables(out, summary)
+    if not rows:
+        raise ConfigError(f"nothing is left of {recipe.file}: see {out / LEFT_OUT}.")
+    if config.sample_rate is not None:
+        summary.packed = pack_corpus(rows, out, config.sample_rate, config.jobs)
     return summary
 
 

@@ -40,13 +40,13 @@ from musicssl_training.data.resuming import (
     check_asked,
     check_lengths,
     check_own,
-    claimed,
     is_cut_line,
     of_file,
     without_repeats,
 )
 from musicssl_training.data.teaching import Lessons
 from musicssl_training.data.truth import read_truth
+from musicssl_training.locks import claimed
 from musicssl_training.midi.score import SCORES, Score, to_row
 from musicssl_training.output import make_output_folder
 from musicssl_training.progress import track

@@ -1,14 +1,13 @@
 """Going on with a pack: only if what it holds is its own, and what is asked for now."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from musicssl.errors import ConfigError, OutputError, shown
-from musicssl.folder.paths import DISK, put_aside, writing
+from musicssl.errors import ConfigError, shown
+from musicssl.folder.paths import put_aside
 from musicssl_training.data.decode import too_short
 from musicssl_training.data.recordings import (
     AUDIO,
@@ -20,7 +19,6 @@ from musicssl_training.data.recordings import (
     length_of,
     parse_row,
 )
-from musicssl_training.locks import Lock
 from musicssl_training.midi.score import SCORES
 
 log = logging.getLogger(__name__)
@@ -30,35 +28,6 @@ FILE = "file"  # of the row of a recording: what its file was
 ADVICE = "Write into another folder, or remove this one to make it anew."
 NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
 Locate = Callable[[Row], Path]  # where a row's file lies
-
-
-@contextmanager
-def claimed(lock: Path) -> Iterator[None]:
-    """Hold a lock file, so that nobody else writes the same.
-
-    Raises
-    ------
-    ConfigError
-        If another process holds it.
-    OutputError
-        If it cannot be written.
-    """
-    try:
-        with writing(lock):
-            held = Lock.take(lock)
-    except OutputError as error:
-        cause = error.__cause__
-        if isinstance(cause, OSError) and cause.errno in DISK:
-            with suppress(OSError):
-                lock.unlink(missing_ok=True)  # nobody could tell whose it is
-        raise
-    if held is None:
-        raise ConfigError(
-            f"{lock.parent}: another process is writing there ({lock.name}). Wait until it has "
-            "finished, or choose another folder."
-        )
-    with held:
-        yield
 
 
 def check_own(folder: Path, items: Sequence[Row]) -> None:

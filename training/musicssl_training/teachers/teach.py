@@ -19,8 +19,8 @@ from musicssl_training.data.facts import Facts
 from musicssl_training.data.pack import Pack
 from musicssl_training.data.places import AGAIN, Place, check_places, files, read_places, to_line
 from musicssl_training.data.recordings import AUDIO_HASH, RATE, length_of
-from musicssl_training.data.resuming import claimed
 from musicssl_training.data.teaching import Lessons
+from musicssl_training.locks import claimed
 from musicssl_training.progress import track
 from musicssl_training.teachers.base import Teacher, check_teacher
 
