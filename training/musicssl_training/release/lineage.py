@@ -80,13 +80,13 @@ def averaged(encoders: Sequence[Encoder], shares: Sequence[float] = ()) -> Encod
     shares
         Of all but the first, which has the rest; if empty, they count alike.
     """
-    each = torch.tensor([1 - sum(shares), *shares]) if shares else torch.ones(len(encoders))
+    count = len(encoders)
+    each = torch.tensor([1 - sum(shares), *shares] if shares else [1 / count] * count)
     mean = copy.deepcopy(encoders[0])
     for name, values in mean.state_dict().items():
         if values.is_floating_point():
             same = [encoder.state_dict()[name].to(values.device) for encoder in encoders]
-            weight = (each / each.sum()).to(values)
-            values.copy_(torch.einsum("i,i...->...", weight, torch.stack(same)))
+            values.copy_(torch.einsum("i,i...->...", each.to(values), torch.stack(same)))
     return mean
 
 
